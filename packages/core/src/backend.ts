@@ -1,0 +1,75 @@
+/**
+ * The contract between a backend and everything above it.
+ *
+ * Work is described as a list of commands over the static op table (`ops.ts`) and handed over in one
+ * `submit`. Numbers come back through `read`, which waits for the work before it; backends that can block
+ * also have `readSync`. No output shape depends on data.
+ */
+import type { CommandList } from './command-list.ts';
+import type { DType, Shape } from './dtype.ts';
+import type { OpName } from './ops.ts';
+
+/** Host memory of a buffer: f32 as Float32Array, i32 as Int32Array, other types as raw bytes. A reference
+ *  backend that computes in f64 hands out Float64Array for f32. */
+export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
+
+/** Device memory for `length` elements of one type. Created and released by its backend only. */
+export interface BackendBuffer {
+  readonly dtype: DType;
+  /** Elements. */
+  readonly length: number;
+}
+
+/** A contiguous row-major tensor inside a buffer, `offset` elements from its start. */
+export interface TensorRef {
+  readonly buffer: BackendBuffer;
+  readonly dtype: DType;
+  readonly shape: Shape;
+  readonly offset: number;
+}
+
+/** What runs, and why. */
+export interface BackendInfo {
+  readonly name: 'reference' | 'native' | 'wasm' | 'webgpu' | (string & {});
+  /** One sentence: why this one was chosen, or what was missing for a faster one. */
+  readonly reason: string;
+  /** Instruction set or adapter, for example `avx512`, `simd128`, `google swiftshader`. */
+  readonly device: string;
+  readonly threads: number;
+  /** Precision of f32 arithmetic: 64 only for the reference backend in its checking mode. */
+  readonly bits: 32 | 64;
+}
+
+/** New buffers and attributes for a replayed list; what is not named stays as recorded. */
+export interface Bindings {
+  readonly buffers?: ReadonlyMap<BackendBuffer, BackendBuffer>;
+  /** Record index to a full set of encoded attributes (see `encodeAttributes`). */
+  readonly attributes?: ReadonlyMap<number, readonly number[]>;
+}
+
+/** Bytes a backend holds. */
+export interface MemoryUse {
+  readonly buffers: number;
+  readonly bytes: number;
+}
+
+export interface Backend {
+  readonly info: BackendInfo;
+  /** False when the op has no kernel here; callers then use its composed form. */
+  supports(op: OpName): boolean;
+  /** Fresh memory of unspecified content. Throws `out-of-memory`. */
+  allocate(dtype: DType, length: number): BackendBuffer;
+  /** Gives memory back once work already submitted no longer needs it. Releasing twice throws. */
+  release(buffer: BackendBuffer): void;
+  /** Copies host numbers in, ordered after work already submitted. `offset` in elements. */
+  write(buffer: BackendBuffer, data: HostArray, offset?: number): void;
+  /** Runs the list in order. Several submits run in order. The list may be kept and submitted again. */
+  submit(list: CommandList, bindings?: Bindings): void;
+  /** A copy of `length` elements from `offset`, after all submitted work. */
+  read(buffer: BackendBuffer, offset?: number, length?: number): Promise<HostArray>;
+  /** `read` without waiting for the event loop; only on backends that can block. */
+  readSync?(buffer: BackendBuffer, offset?: number, length?: number): HostArray;
+  memoryUse(): MemoryUse;
+  /** Releases everything; later calls throw. */
+  dispose(): void;
+}

@@ -1,0 +1,737 @@
+/**
+ * The op table: every operation a backend may implement, with its tensors, attributes and shape rule.
+ *
+ * Nothing registers at run time. Dimension letters: N rows (flattened tokens), M key rows, H heads,
+ * D width, E experts, K experts per token, R sorted expert rows (N x K), V vocabulary, C last axis.
+ *
+ * Rules that hold for every op: tensors are contiguous; arithmetic is f32; sums run in a fixed order
+ * whatever the thread count; outputs never alias inputs unless a slot says `inout`; empty tensors are
+ * valid. Index data is not trusted: an index outside its range reads as zeros and is skipped on writes.
+ */
+import type { TensorRef } from './backend.ts';
+import { type DType, dtypes, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';
+import { MinkeError } from './errors.ts';
+
+interface Slot {
+  readonly name: string;
+  readonly dtype: DType | 'any';
+  /** Allowed ranks, inclusive. */
+  readonly rank: readonly [number, number];
+  /** Read and written in place. */
+  readonly inout?: true;
+}
+
+type AttributeKind = 'int' | 'float' | readonly string[];
+
+interface OpRow {
+  /** One line of mathematics. */
+  readonly doc: string;
+  readonly inputs: readonly Slot[];
+  readonly outputs: readonly Slot[];
+  readonly attributes: Readonly<Record<string, AttributeKind>>;
+  /** Output shapes from input shapes; throws a plain string naming what does not fit. */
+  readonly shapes: (inputs: readonly Shape[], attributes: Readonly<Record<string, number>>) => Shape[];
+}
+
+const any = [0, 4] as const;
+const f32 = (name: string, rank: number | readonly [number, number] = any): Slot => ({
+  name,
+  dtype: 'f32',
+  rank: typeof rank === 'number' ? [rank, rank] : rank,
+});
+const i32 = (name: string, rank: number | readonly [number, number] = any): Slot => ({
+  ...f32(name, rank),
+  dtype: 'i32',
+});
+const inout = (slot: Slot): Slot => ({ ...slot, inout: true });
+const anyType = (name: string): Slot => ({ name, dtype: 'any', rank: any });
+
+const last = (shape: Shape): number => shape[shape.length - 1] ?? 1;
+function expect(condition: boolean, message: string): void {
+  if (!condition) throw message;
+}
+const at = (shape: Shape, axis: number): number => shape[axis] as number;
+const replaceAt = (shape: Shape, axis: number, size: number): Shape =>
+  shape.map((s, i) => (i === axis ? size : s));
+function axisOf(shape: Shape, axis: number): number {
+  expect(Number.isInteger(axis) && axis >= 0 && axis < shape.length, `axis ${axis} in rank ${shape.length}`);
+  return axis;
+}
+const allSame = (shapes: readonly Shape[], names: string): void =>
+  expect(
+    shapes.every((shape) => sameShape(shape, shapes[0] as Shape)),
+    `${names} of one shape`,
+  );
+
+/** How many consecutive elements of `a` share one element of `b`, for the broadcast rule of `binary`. */
+export function broadcastDivisor(a: Shape, b: Shape): number {
+  if (elementCount(b) === 1) return 1;
+  const suffix = b.length <= a.length && b.every((size, i) => size === a[a.length - b.length + i]);
+  if (suffix) return 1;
+  const column = a.length === b.length && last(b) === 1 && b.slice(0, -1).every((size, i) => size === a[i]);
+  if (column) return last(a);
+  throw `b ${formatShape(b)} to be one element, a suffix of a ${formatShape(a)}, or a with last axis 1`;
+}
+
+function matmulShape(a: Shape, b: Shape, transA: number, transB: number): Shape {
+  expect(
+    a.length === b.length && (a.length === 2 || a.length === 3),
+    'a and b both of rank 2 or both of rank 3',
+  );
+  if (a.length === 3) expect(a[0] === b[0], 'equal batch sizes');
+  const o = a.length - 2;
+  const [m, ka] = transA ? [at(a, o + 1), at(a, o)] : [at(a, o), at(a, o + 1)];
+  const [kb, n] = transB ? [at(b, o + 1), at(b, o)] : [at(b, o), at(b, o + 1)];
+  expect(ka === kb, `equal inner sizes, got ${ka} and ${kb}`);
+  return o === 1 ? [at(a, 0), m, n] : [m, n];
+}
+
+function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape): void {
+  expect(at(k, 0) === at(v, 0) && at(k, 1) === at(v, 1), 'k and v with equal rows and heads');
+  expect(at(q, 2) === at(k, 2), 'q and k of equal width');
+  expect(at(k, 1) > 0 ? at(q, 1) % at(k, 1) === 0 : at(q, 1) === 0, 'query heads a multiple of key heads');
+  expect(at(ranges, 0) === at(q, 0) && at(ranges, 1) === 2, 'ranges [N, 2]');
+}
+
+function groupedCheck(x: Shape, w: Shape, offsets: Shape, transW: number): Shape {
+  const [k, n] = transW ? [at(w, 2), at(w, 1)] : [at(w, 1), at(w, 2)];
+  expect(at(x, 1) === k, `x of width ${k}`);
+  expect(at(offsets, 0) === at(w, 0) + 1, 'offsets [E + 1]');
+  return [at(x, 0), n];
+}
+
+const unaryKinds = [
+  'neg',
+  'exp',
+  'log',
+  'sqrt',
+  'rsqrt',
+  'square',
+  'abs',
+  'reciprocal',
+  'sigmoid',
+  'silu',
+  'relu',
+  'tanh',
+  'softplus',
+  'affine',
+  'clamp',
+] as const;
+
+export const opTable = {
+  // --- memory ---
+  fill: {
+    doc: 'x = value',
+    inputs: [inout(anyType('x'))],
+    outputs: [],
+    attributes: { value: 'float' },
+    shapes: () => [],
+  },
+  copyInto: {
+    doc: 'destination = source, element by element (same type and count; shapes may differ)',
+    inputs: [anyType('source'), inout(anyType('destination'))],
+    outputs: [],
+    attributes: {},
+    shapes: ([s, d]) => {
+      expect(elementCount(s!) === elementCount(d!), 'equal element counts');
+      return [];
+    },
+  },
+  cast: {
+    doc: 'y = x in another storage type (f32, bf16, f16, i32), rounded to nearest even',
+    inputs: [anyType('x')],
+    outputs: [anyType('y')],
+    attributes: { to: ['f32', 'i32', 'bf16', 'f16'] },
+    shapes: ([x]) => [x!],
+  },
+  permute: {
+    doc: 'y[i_p0, i_p1, ...] = x[i_0, i_1, ...]: output axis j is input axis p_j; p beyond the rank is ignored',
+    inputs: [f32('x')],
+    outputs: [f32('y')],
+    attributes: { p0: 'int', p1: 'int', p2: 'int', p3: 'int' },
+    shapes: ([x], a) => {
+      const axes = [a.p0!, a.p1!, a.p2!, a.p3!].slice(0, x!.length);
+      expect(
+        new Set(axes).size === x!.length && axes.every((p) => p >= 0 && p < x!.length),
+        'a permutation of the axes',
+      );
+      return [axes.map((p) => at(x!, p))];
+    },
+  },
+  slice: {
+    doc: 'y = x[..., start : start + size, ...] on `axis`',
+    inputs: [f32('x')],
+    outputs: [f32('y')],
+    attributes: { axis: 'int', start: 'int', size: 'int' },
+    shapes: ([x], a) => {
+      const n = at(x!, axisOf(x!, a.axis!));
+      expect(a.start! >= 0 && a.size! >= 0 && a.start! + a.size! <= n, `start + size within ${n}`);
+      return [replaceAt(x!, a.axis!, a.size!)];
+    },
+  },
+  place: {
+    doc: 'y = zeros of `size` on `axis`, with x from `start` (the transpose of slice)',
+    inputs: [f32('x')],
+    outputs: [f32('y')],
+    attributes: { axis: 'int', start: 'int', size: 'int' },
+    shapes: ([x], a) => {
+      const n = at(x!, axisOf(x!, a.axis!));
+      expect(a.start! >= 0 && a.start! + n <= a.size!, `start + ${n} within size`);
+      return [replaceAt(x!, a.axis!, a.size!)];
+    },
+  },
+  concat: {
+    doc: 'y = a then b along `axis`',
+    inputs: [f32('a'), f32('b')],
+    outputs: [f32('y')],
+    attributes: { axis: 'int' },
+    shapes: ([a, b], { axis }) => {
+      axisOf(a!, axis!);
+      expect(
+        a!.length === b!.length && sameShape(replaceAt(a!, axis!, 0), replaceAt(b!, axis!, 0)),
+        'equal sizes off the axis',
+      );
+      return [replaceAt(a!, axis!, at(a!, axis!) + at(b!, axis!))];
+    },
+  },
+  repeat: {
+    doc: 'y = x repeated `count` times along an axis of size 1',
+    inputs: [f32('x')],
+    outputs: [f32('y')],
+    attributes: { axis: 'int', count: 'int' },
+    shapes: ([x], a) => {
+      expect(at(x!, axisOf(x!, a.axis!)) === 1 && a.count! >= 0, 'an axis of size 1');
+      return [replaceAt(x!, a.axis!, a.count!)];
+    },
+  },
+  gatherRows: {
+    doc: 'y[n] = table[ids[n]]; zeros where ids[n] is out of range',
+    inputs: [f32('table', 2), i32('ids', 1)],
+    outputs: [f32('y', 2)],
+    attributes: {},
+    shapes: ([t, ids]) => [[at(ids!, 0), at(t!, 1)]],
+  },
+  scatterAddRows: {
+    doc: 'table[ids[n]] += x[n] for ascending n',
+    inputs: [f32('x', 2), i32('ids', 1), inout(f32('table', 2))],
+    outputs: [],
+    attributes: {},
+    shapes: ([x, ids, t]) => {
+      expect(at(x!, 0) === at(ids!, 0) && at(x!, 1) === at(t!, 1), 'x [N, D], ids [N], table [V, D]');
+      return [];
+    },
+  },
+  scatterRows: {
+    doc: 'table[ids[n]] = x[n]; with duplicate ids the last wins (latent caches are written this way)',
+    inputs: [f32('x', 2), i32('ids', 1), inout(f32('table', 2))],
+    outputs: [],
+    attributes: {},
+    shapes: ([x, ids, t]) => {
+      expect(at(x!, 0) === at(ids!, 0) && at(x!, 1) === at(t!, 1), 'x [N, D], ids [N], table [S, D]');
+      return [];
+    },
+  },
+  gatherLast: {
+    doc: 'y[n, k] = x[n, indices[n, k]]; zero out of range',
+    inputs: [f32('x', 2), i32('indices', 2)],
+    outputs: [f32('y', 2)],
+    attributes: {},
+    shapes: ([x, indices]) => {
+      expect(at(x!, 0) === at(indices!, 0), 'equal rows');
+      return [indices!];
+    },
+  },
+  scatterLast: {
+    doc: 'y [N, size] = 0, then y[n, indices[n, k]] += x[n, k] for ascending k (the transpose of gatherLast)',
+    inputs: [f32('x', 2), i32('indices', 2)],
+    outputs: [f32('y', 2)],
+    attributes: { size: 'int' },
+    shapes: ([x, indices], a) => {
+      allSame([x!, indices!], 'x and indices');
+      return [[at(x!, 0), a.size!]];
+    },
+  },
+
+  // --- elementwise ---
+  unary: {
+    doc: 'y = f(x); affine is a x + b, clamp is min(max(x, a), b); a and b are ignored by the others',
+    inputs: [f32('x')],
+    outputs: [f32('y')],
+    attributes: { kind: unaryKinds, a: 'float', b: 'float' },
+    shapes: ([x]) => [x!],
+  },
+  unaryGrad: {
+    doc: "dx = dy f'(x); clamp passes the gradient where a <= x <= b",
+    inputs: [f32('x'), f32('dy')],
+    outputs: [f32('dx')],
+    attributes: { kind: unaryKinds, a: 'float', b: 'float' },
+    shapes: ([x, dy]) => {
+      allSame([x!, dy!], 'x and dy');
+      return [x!];
+    },
+  },
+  binary: {
+    doc: "y = a op b; b has one element, or is a suffix of a's shape, or is a's shape with last axis 1",
+    inputs: [f32('a'), f32('b')],
+    outputs: [f32('y')],
+    attributes: { kind: ['add', 'sub', 'mul', 'div', 'max', 'min'] },
+    shapes: ([a, b]) => {
+      broadcastDivisor(a!, b!);
+      return [a!];
+    },
+  },
+  accumulate: {
+    doc: 'sum += scale x',
+    inputs: [f32('x'), inout(f32('sum'))],
+    outputs: [],
+    attributes: { scale: 'float' },
+    shapes: ([x, sum]) => {
+      expect(elementCount(x!) === elementCount(sum!), 'equal element counts');
+      return [];
+    },
+  },
+
+  // --- reductions ---
+  reduce: {
+    doc: 'y = sum, mean or max of x over `axis`, which is removed; of nothing: 0, 0, -inf',
+    inputs: [f32('x', [1, 4])],
+    outputs: [f32('y')],
+    attributes: { kind: ['sum', 'mean', 'max'], axis: 'int' },
+    shapes: ([x], a) => {
+      axisOf(x!, a.axis!);
+      return [x!.filter((_, i) => i !== a.axis)];
+    },
+  },
+  sumSquares: {
+    doc: 'sum[0] += x . x, in f64 or compensated f32, over fixed blocks',
+    inputs: [f32('x'), inout(f32('sum', 1))],
+    outputs: [],
+    attributes: {},
+    shapes: ([, sum]) => {
+      expect(at(sum!, 0) === 1, 'sum [1]');
+      return [];
+    },
+  },
+  softmax: {
+    doc: 'over the last axis: exp(x - max) / sum, or its logarithm; a row of only -inf gives zeros (log: -inf)',
+    inputs: [f32('x', [1, 4])],
+    outputs: [f32('y')],
+    attributes: { kind: ['softmax', 'log'] },
+    shapes: ([x]) => [x!],
+  },
+  softmaxGrad: {
+    doc: 'from y and dy: softmax y (dy - sum(dy y)); log dy - exp(y) sum(dy)',
+    inputs: [f32('y', [1, 4]), f32('dy', [1, 4])],
+    outputs: [f32('dx')],
+    attributes: { kind: ['softmax', 'log'] },
+    shapes: ([y, dy]) => {
+      allSame([y!, dy!], 'y and dy');
+      return [y!];
+    },
+  },
+  topK: {
+    doc: 'the k largest of each row, descending; ties to the lowest index; NaN counts as -inf',
+    inputs: [f32('x', 2)],
+    outputs: [f32('values', 2), i32('indices', 2)],
+    attributes: { k: 'int' },
+    shapes: ([x], { k }) => {
+      expect(k! >= 1 && k! <= at(x!, 1), `k from 1 to ${at(x!, 1)}`);
+      return [
+        [at(x!, 0), k!],
+        [at(x!, 0), k!],
+      ];
+    },
+  },
+
+  // --- linear algebra ---
+  matmul: {
+    doc: 'c = op(a) op(b), rank 2 or batched rank 3; each output is one chain of fused multiply-adds over ascending k',
+    inputs: [f32('a', [2, 3]), f32('b', [2, 3])],
+    outputs: [f32('c', [2, 3])],
+    attributes: { transA: 'int', transB: 'int' },
+    shapes: ([a, b], { transA, transB }) => [matmulShape(a!, b!, transA!, transB!)],
+  },
+  matmulInto: {
+    doc: 'c += op(a) op(b)',
+    inputs: [f32('a', [2, 3]), f32('b', [2, 3]), inout(f32('c', [2, 3]))],
+    outputs: [],
+    attributes: { transA: 'int', transB: 'int' },
+    shapes: ([a, b, c], { transA, transB }) => {
+      expect(sameShape(matmulShape(a!, b!, transA!, transB!), c!), "c of the product's shape");
+      return [];
+    },
+  },
+
+  // --- fused: normalisation, rotation, activation, loss, optimiser ---
+  rmsNorm: {
+    doc: 'rstd[n] = 1 / sqrt(mean(x[n]^2) + eps); y = x rstd w',
+    inputs: [f32('x', 2), f32('w', 1)],
+    outputs: [f32('y', 2), f32('rstd', 1)],
+    attributes: { eps: 'float' },
+    shapes: ([x, w]) => {
+      expect(at(x!, 1) === at(w!, 0), 'x [N, C] and w [C]');
+      return [x!, [at(x!, 0)]];
+    },
+  },
+  rmsNormGrad: {
+    doc: 'dx = rstd (w dy - x rstd^2 mean(w dy x)); dw = sum over n of dy x rstd',
+    inputs: [f32('x', 2), f32('w', 1), f32('rstd', 1), f32('dy', 2)],
+    outputs: [f32('dx', 2), f32('dw', 1)],
+    attributes: {},
+    shapes: ([x, w, rstd, dy]) => {
+      allSame([x!, dy!], 'x and dy');
+      expect(at(x!, 1) === at(w!, 0) && at(rstd!, 0) === at(x!, 0), 'w [C], rstd [N]');
+      return [x!, w!];
+    },
+  },
+  rope: {
+    doc:
+      'rotates columns start .. start + P of each head by the angles of row positions[n] of cos and sin [S, P / 2]; ' +
+      'pair i is (2i, 2i + 1) when interleaved, (i, i + P / 2) when half; inverse rotates back; other columns are copied; ' +
+      'a position outside the table gives zeros in the rotated columns',
+    inputs: [f32('x', 3), f32('cos', 2), f32('sin', 2), i32('positions', 1)],
+    outputs: [f32('y', 3)],
+    attributes: { start: 'int', layout: ['interleaved', 'half'], inverse: 'int' },
+    shapes: ([x, cos, sin, positions], a) => {
+      allSame([cos!, sin!], 'cos and sin');
+      expect(
+        a.start! >= 0 && a.start! + 2 * at(cos!, 1) <= at(x!, 2),
+        `start + ${2 * at(cos!, 1)} within ${at(x!, 2)} columns`,
+      );
+      expect(at(positions!, 0) === at(x!, 0), 'positions [N]');
+      return [x!];
+    },
+  },
+  swiglu: {
+    doc: 'y = silu(gate) up',
+    inputs: [f32('gate'), f32('up')],
+    outputs: [f32('y')],
+    attributes: {},
+    shapes: ([gate, up]) => {
+      allSame([gate!, up!], 'gate and up');
+      return [gate!];
+    },
+  },
+  swigluGrad: {
+    doc: "dgate = dy up silu'(gate); dup = dy silu(gate)",
+    inputs: [f32('gate'), f32('up'), f32('dy')],
+    outputs: [f32('dgate'), f32('dup')],
+    attributes: {},
+    shapes: ([gate, up, dy]) => {
+      allSame([gate!, up!, dy!], 'gate, up and dy');
+      return [gate!, gate!];
+    },
+  },
+  crossEntropy: {
+    doc: 'lse[n] = log sum exp(logits[n]); loss[n] = lse[n] - logits[n, targets[n]], 0 where the target is out of range',
+    inputs: [f32('logits', 2), i32('targets', 1)],
+    outputs: [f32('loss', 1), f32('lse', 1)],
+    attributes: {},
+    shapes: ([logits, targets]) => {
+      expect(at(targets!, 0) === at(logits!, 0), 'targets [N]');
+      return [[at(logits!, 0)], [at(logits!, 0)]];
+    },
+  },
+  crossEntropyGrad: {
+    doc: 'dlogits[n] = dloss[n] (exp(logits[n] - lse[n]) - onehot(targets[n])), 0 where the target is out of range',
+    inputs: [f32('logits', 2), i32('targets', 1), f32('lse', 1), f32('dloss', 1)],
+    outputs: [f32('dlogits', 2)],
+    attributes: {},
+    shapes: ([logits, targets, lse, dloss]) => {
+      allSame([targets!, lse!, dloss!], 'targets, lse and dloss');
+      expect(at(targets!, 0) === at(logits!, 0), 'targets [N]');
+      return [logits!];
+    },
+  },
+  adamW: {
+    doc:
+      'g = c grad with c = min(1, maxNorm / (sqrt(normSquared) + 1e-6)), or 1 when maxNorm is 0; m = beta1 m + (1 - beta1) g; ' +
+      'v = beta2 v + (1 - beta2) g^2; p -= lr (m / correction1) / (sqrt(v / correction2) + eps) + lr weightDecay p (the old p)',
+    inputs: [f32('grad'), f32('normSquared', 1), inout(f32('p')), inout(f32('m')), inout(f32('v'))],
+    outputs: [],
+    attributes: {
+      lr: 'float',
+      beta1: 'float',
+      beta2: 'float',
+      eps: 'float',
+      weightDecay: 'float',
+      correction1: 'float',
+      correction2: 'float',
+      maxNorm: 'float',
+    },
+    shapes: ([grad, norm, p, m, v]) => {
+      allSame([grad!, p!, m!, v!], 'grad, p, m and v');
+      expect(at(norm!, 0) === 1, 'normSquared [1]');
+      return [];
+    },
+  },
+
+  // --- attention ---
+  rangeMask: {
+    doc: 'y[n, m] = 0 where ranges[n, 0] <= m < ranges[n, 1], else -inf',
+    inputs: [i32('ranges', 2)],
+    outputs: [f32('y', 2)],
+    attributes: { size: 'int' },
+    shapes: ([ranges], { size }) => {
+      expect(at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[at(ranges!, 0), size!]];
+    },
+  },
+  attention: {
+    doc:
+      'query n, head h attends to key rows ranges[n, 0] <= m < ranges[n, 1] (clamped to the rows there are) of key head ' +
+      'floor(h Hk / H): o = sum p v with p = softmax(scale q.k); lse = log sum exp(scale q.k); an empty range gives 0 and -inf',
+    inputs: [f32('q', 3), f32('k', 3), f32('v', 3), i32('ranges', 2)],
+    outputs: [f32('o', 3), f32('lse', 2)],
+    attributes: { scale: 'float' },
+    shapes: ([q, k, v, ranges]) => {
+      attentionCheck(q!, k!, v!, ranges!);
+      return [
+        [at(q!, 0), at(q!, 1), at(v!, 2)],
+        [at(q!, 0), at(q!, 1)],
+      ];
+    },
+  },
+  attentionGrad: {
+    doc: 'gradients of attention by q, k and v, probabilities recomputed from lse',
+    inputs: [
+      f32('q', 3),
+      f32('k', 3),
+      f32('v', 3),
+      i32('ranges', 2),
+      f32('o', 3),
+      f32('lse', 2),
+      f32('do', 3),
+    ],
+    outputs: [f32('dq', 3), f32('dk', 3), f32('dv', 3)],
+    attributes: { scale: 'float' },
+    shapes: ([q, k, v, ranges, o, , dout]) => {
+      attentionCheck(q!, k!, v!, ranges!);
+      allSame([o!, dout!], 'o and do');
+      return [q!, k!, v!];
+    },
+  },
+  latentAttention: {
+    doc:
+      'attention in the absorbed form: q [N, H, C] against one shared key row cache[m] [C], whose first `valueWidth` entries ' +
+      'are also the value; ranges as in attention',
+    inputs: [f32('q', 3), f32('cache', 2), i32('ranges', 2)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float', valueWidth: 'int' },
+    shapes: ([q, cache, ranges], { valueWidth }) => {
+      expect(at(q!, 2) === at(cache!, 1), 'q and cache of equal width');
+      expect(valueWidth! >= 0 && valueWidth! <= at(cache!, 1), 'valueWidth within the cache width');
+      expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[at(q!, 0), at(q!, 1), valueWidth!]];
+    },
+  },
+
+  // --- mixture of experts ---
+  routeSelect: {
+    doc:
+      'choice = scores + bias; a group scores its largest choice (max) or the sum of its two largest (top2Sum); the topGroups ' +
+      'best groups stay, the others count as -inf; the k largest choices that stay, listed in ascending expert order; ties to the ' +
+      'lowest index; NaN counts as -inf',
+    inputs: [f32('scores', 2), f32('bias', 1)],
+    outputs: [i32('indices', 2)],
+    attributes: { k: 'int', groups: 'int', topGroups: 'int', groupScore: ['max', 'top2Sum'] },
+    shapes: ([scores, bias], { k, groups, topGroups }) => {
+      const experts = at(scores!, 1);
+      expect(at(bias!, 0) === experts, 'bias [E]');
+      expect(groups! >= 1 && experts % groups! === 0, 'groups dividing the experts');
+      expect(topGroups! >= 1 && topGroups! <= groups!, 'topGroups from 1 to groups');
+      expect(k! >= 1 && k! <= (experts / groups!) * topGroups!, 'k within the experts of the kept groups');
+      return [[at(scores!, 0), k!]];
+    },
+  },
+  expertPlan: {
+    doc:
+      "sorts the N x K (token, slot) pairs by expert, stably: offsets [E + 1] where each expert's rows begin; rows [N K] the token " +
+      'of each sorted row (-1 beyond offsets[E]); slots [N, K] the sorted row of each pair (-1 for an index out of range)',
+    inputs: [i32('indices', 2)],
+    outputs: [i32('offsets', 1), i32('rows', 1), i32('slots', 2)],
+    attributes: { experts: 'int' },
+    shapes: ([indices], { experts }) => {
+      expect(experts! >= 1, 'at least one expert');
+      return [[experts! + 1], [elementCount(indices!)], indices!];
+    },
+  },
+  histogram: {
+    doc: 'counts[e] = how many ids equal e, as f32',
+    inputs: [i32('ids')],
+    outputs: [f32('counts', 1)],
+    attributes: { size: 'int' },
+    shapes: (_, { size }) => [[size!]],
+  },
+  groupedMatmul: {
+    doc:
+      'rows offsets[e] .. offsets[e + 1] of x times w[e]: w [E, N, K] when transW (a linear layer), [E, K, N] otherwise; rows beyond ' +
+      'offsets[E] give zeros',
+    inputs: [f32('x', 2), f32('w', 3), i32('offsets', 1)],
+    outputs: [f32('y', 2)],
+    attributes: { transW: 'int' },
+    shapes: ([x, w, offsets], { transW }) => [groupedCheck(x!, w!, offsets!, transW!)],
+  },
+  groupedMatmulGradWeight: {
+    doc: 'dw[e] += dy^T x over the rows of expert e, with dw [E, N, K], dy [R, N], x [R, K]',
+    inputs: [f32('dy', 2), f32('x', 2), i32('offsets', 1), inout(f32('dw', 3))],
+    outputs: [],
+    attributes: {},
+    shapes: ([dy, x, offsets, dw]) => {
+      expect(
+        at(dy!, 0) === at(x!, 0) && at(dw!, 1) === at(dy!, 1) && at(dw!, 2) === at(x!, 1),
+        'dw [E, N, K]',
+      );
+      expect(at(offsets!, 0) === at(dw!, 0) + 1, 'offsets [E + 1]');
+      return [];
+    },
+  },
+  moeCombine: {
+    doc: 'out[n] = sum over ascending k of weights[n, k] y[slots[n, k]]',
+    inputs: [f32('y', 2), f32('weights', 2), i32('slots', 2)],
+    outputs: [f32('out', 2)],
+    attributes: {},
+    shapes: ([y, weights, slots]) => {
+      allSame([weights!, slots!], 'weights and slots');
+      return [[at(slots!, 0), at(y!, 1)]];
+    },
+  },
+  moeCombineGrad: {
+    doc: 'dy[slots[n, k]] = weights[n, k] dout[n] (zeros for rows no slot names); dweights[n, k] = y[slots[n, k]] . dout[n]',
+    inputs: [f32('y', 2), f32('weights', 2), i32('slots', 2), f32('dout', 2)],
+    outputs: [f32('dy', 2), f32('dweights', 2)],
+    attributes: {},
+    shapes: ([y, weights, slots, dout]) => {
+      allSame([weights!, slots!], 'weights and slots');
+      expect(at(dout!, 0) === at(slots!, 0) && at(dout!, 1) === at(y!, 1), 'dout [N, D]');
+      return [y!, weights!];
+    },
+  },
+} as const satisfies Record<string, OpRow>;
+
+export type OpName = keyof typeof opTable;
+
+type AttributeValue<A> = A extends 'int' | 'float' ? number : A extends readonly (infer S)[] ? S : never;
+
+/** An op's attributes by name, enumerations as their words. */
+export type Attributes<O extends OpName> = {
+  readonly [A in keyof (typeof opTable)[O]['attributes']]: AttributeValue<
+    (typeof opTable)[O]['attributes'][A]
+  >;
+};
+
+/** All op names in table order; the index is the op's code in encoded lists. */
+export const opNames = Object.keys(opTable) as readonly OpName[];
+
+/** The table row of an op, without its literal types. */
+export function opRow(op: OpName): OpRow {
+  return opTable[op];
+}
+
+/** Attributes in row order, enumerations as their index. */
+export function encodeAttributes<O extends OpName>(op: O, attributes: Attributes<O>): number[] {
+  const given = attributes as Readonly<Record<string, number | string>>;
+  return Object.entries(opRow(op).attributes).map(([name, kind]) => {
+    const value = given[name];
+    if (typeof kind === 'object') {
+      const index = kind.indexOf(value as string);
+      if (index < 0)
+        throw new MinkeError(
+          'invalid-argument',
+          `${op}: expected ${name} to be one of ${kind.join(', ')}, got ${String(value)}`,
+        );
+      return index;
+    }
+    const valid =
+      typeof value === 'number' && (kind === 'int' ? Number.isSafeInteger(value) : !Number.isNaN(value));
+    if (!valid)
+      throw new MinkeError(
+        'invalid-argument',
+        `${op}: expected ${name} to be ${kind === 'int' ? 'an integer' : 'a number'}, got ${String(value)}`,
+      );
+    return value as number;
+  });
+}
+
+/** Types and shapes of an op's outputs. Throws `invalid-argument` when the inputs do not fit its row. */
+export function inferOutputs<O extends OpName>(
+  op: O,
+  inputs: readonly { readonly dtype: DType; readonly shape: Shape }[],
+  attributes: Attributes<O>,
+): { dtype: DType; shape: Shape }[] {
+  const row = opRow(op);
+  const got = () => inputs.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(', ');
+  if (inputs.length !== row.inputs.length) {
+    throw new MinkeError(
+      'invalid-argument',
+      `${op}: expected ${row.inputs.map((s) => s.name).join(', ')}, got ${inputs.length} tensors`,
+    );
+  }
+  row.inputs.forEach((slot, i) => {
+    const tensor = inputs[i]!;
+    const rank = tensor.shape.length;
+    if ((slot.dtype !== 'any' && tensor.dtype !== slot.dtype) || rank < slot.rank[0] || rank > slot.rank[1]) {
+      const ranks =
+        slot.rank[0] === slot.rank[1] ? `rank ${slot.rank[0]}` : `rank ${slot.rank[0]} to ${slot.rank[1]}`;
+      throw new MinkeError(
+        'invalid-argument',
+        `${op}: expected ${slot.name} to be ${slot.dtype} of ${ranks}, got ${tensor.dtype}${formatShape(tensor.shape)}`,
+      );
+    }
+  });
+  const encoded = encodeAttributes(op, attributes);
+  const numbers: Record<string, number> = {};
+  Object.keys(row.attributes).forEach((name, i) => {
+    numbers[name] = encoded[i]!;
+  });
+  try {
+    const shapes = row.shapes(
+      inputs.map((t) => t.shape),
+      numbers,
+    );
+    return shapes.map((shape, i) => {
+      const slot = row.outputs[i]!;
+      return { dtype: slot.dtype === 'any' ? castTarget(numbers.to) : slot.dtype, shape };
+    });
+  } catch (problem) {
+    if (typeof problem === 'string')
+      throw new MinkeError('invalid-argument', `${op}: expected ${problem}, got ${got()}`);
+    throw problem;
+  }
+}
+
+const castTargets: readonly DType[] = opTable.cast.attributes.to;
+function castTarget(index: number | undefined): DType {
+  return castTargets[index ?? 0]!;
+}
+
+/** Checks a whole call: inputs against the row, outputs against the inferred shapes, every tensor inside its buffer. */
+export function checkCall<O extends OpName>(
+  op: O,
+  inputs: readonly TensorRef[],
+  outputs: readonly TensorRef[],
+  attributes: Attributes<O>,
+): void {
+  const expected = inferOutputs(op, inputs, attributes);
+  const fits =
+    outputs.length === expected.length &&
+    outputs.every((out, i) => out.dtype === expected[i]!.dtype && sameShape(out.shape, expected[i]!.shape));
+  if (!fits) {
+    const want = expected.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(', ');
+    const got = outputs.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(', ');
+    throw new MinkeError(
+      'invalid-argument',
+      `${op}: expected outputs ${want || 'none'}, got ${got || 'none'}`,
+    );
+  }
+  for (const tensor of [...inputs, ...outputs]) {
+    const end = tensor.offset + elementCount(tensor.shape);
+    const aligned = tensor.offset % dtypes[tensor.dtype].blockSize === 0;
+    if (tensor.offset < 0 || !aligned || end > tensor.buffer.length || tensor.buffer.dtype !== tensor.dtype) {
+      throw new MinkeError(
+        'invalid-argument',
+        `${op}: expected a view inside its buffer, got ${tensor.dtype}${formatShape(tensor.shape)} at ${tensor.offset} of ${tensor.buffer.length} ${tensor.buffer.dtype}`,
+      );
+    }
+  }
+}
