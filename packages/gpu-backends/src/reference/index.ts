@@ -1,0 +1,1 @@
+export { createReference, type ReferenceBackend, type ReferenceOptions } from './reference-backend.ts';
