@@ -1,0 +1,106 @@
+/**
+ * The routed experts: dispatch, grouped SwiGLU, combine; forward and backward.
+ *
+ * Token copies are sorted by expert (`expertPlan`), so that each expert multiplies one block of rows;
+ * capacity is N x K whatever the routing, nothing is dropped. `denseExperts` computes the same without
+ * grouped kernels, every expert on every token: the fallback for a backend that lacks them, and the
+ * equivalence test's other side.
+ */
+import { add, call, customOp, gradBuffer, matmul, mul, slice, swiglu, type Tensor } from '@minke/tensor';
+import type { Routing } from './gate.ts';
+
+/** Weights of all routed experts of one layer, packed. */
+export interface ExpertWeights {
+  /** [E, F, D] */
+  readonly gate: Tensor;
+  /** [E, F, D] */
+  readonly up: Tensor;
+  /** [E, D, F] */
+  readonly down: Tensor;
+}
+
+interface Plan {
+  readonly offsets: Tensor;
+  readonly rows: Tensor;
+  readonly slots: Tensor;
+}
+
+const first = (tensors: Tensor[]): Tensor => tensors[0] as Tensor;
+
+/** Copies each token to its K sorted rows: x [N, D] -> [N K, D]. */
+function dispatch(x: Tensor, plan: Plan): Tensor {
+  return first(
+    customOp({
+      inputs: [x],
+      forward: () => call('gatherRows', [x, plan.rows], {}),
+      backward: ([dy]) => {
+        const ones = x.arena.full(plan.slots.shape, 1);
+        return call('moeCombine', [dy as Tensor, ones, plan.slots], {});
+      },
+    }),
+  );
+}
+
+/** y = x w[e]^T for the rows of each expert: x [R, K], w [E, N, K] -> [R, N]. */
+export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
+  return first(
+    customOp({
+      inputs: [x, w],
+      forward: () => call('groupedMatmul', [x, w, offsets], { transW: 1 }),
+      backward: ([dy]) => {
+        const dx = x.requiresGrad
+          ? first(call('groupedMatmul', [dy as Tensor, w, offsets], { transW: 0 }))
+          : null;
+        if (w.requiresGrad) call('groupedMatmulGradWeight', [dy as Tensor, x, offsets, gradBuffer(w)], {});
+        return [dx, null];
+      },
+    }),
+  );
+}
+
+/** out[n] = sum over k of weights[n, k] y[slots[n, k]]: y [N K, D] -> [N, D]. */
+function combine(y: Tensor, weights: Tensor, plan: Plan): Tensor {
+  return first(
+    customOp({
+      inputs: [y, weights],
+      forward: () => call('moeCombine', [y, weights, plan.slots], {}),
+      backward: ([dout]) => call('moeCombineGrad', [y, weights, plan.slots, dout as Tensor], {}),
+    }),
+  );
+}
+
+/** Weighted sum of the chosen experts' SwiGLU: x [N, D] -> [N, D]. */
+export function groupedExperts(x: Tensor, routing: Routing, weights: ExpertWeights): Tensor {
+  const experts = weights.gate.shape[0] as number;
+  const [offsets, rows, slots] = call('expertPlan', [routing.indices], { experts }) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+  const plan = { offsets, rows, slots };
+  const xs = dispatch(x, plan);
+  const hidden = swiglu(groupedLinear(xs, weights.gate, offsets), groupedLinear(xs, weights.up, offsets));
+  return combine(groupedLinear(hidden, weights.down, offsets), routing.weights, plan);
+}
+
+/** The same sum with every expert applied to every token, E / K times the work of `groupedExperts`. */
+export function denseExperts(x: Tensor, routing: Routing, weights: ExpertWeights): Tensor {
+  const [experts, width, hiddenSize] = weights.gate.shape as readonly [number, number, number];
+  const share = first(
+    customOp({
+      inputs: [routing.weights],
+      forward: () => call('scatterLast', [routing.weights, routing.indices], { size: experts }),
+      backward: ([dy]) => call('gatherLast', [dy as Tensor, routing.indices], {}),
+    }),
+  );
+  let out: Tensor | undefined;
+  for (let e = 0; e < experts; e++) {
+    const gate = weights.gate.rows(e, e + 1).reshape([width, hiddenSize]);
+    const up = weights.up.rows(e, e + 1).reshape([width, hiddenSize]);
+    const down = weights.down.rows(e, e + 1).reshape([hiddenSize, width]);
+    const hidden = swiglu(matmul(x, gate, { transB: true }), matmul(x, up, { transB: true }));
+    const part = mul(matmul(hidden, down, { transB: true }), slice(share, 1, e, 1));
+    out = out === undefined ? part : add(out, part);
+  }
+  return out as Tensor;
+}

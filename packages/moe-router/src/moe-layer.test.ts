@@ -1,0 +1,91 @@
+import { type Backend, Random } from '@minke/core';
+import { createReference } from '@minke/gpu-backends/reference';
+import { Arena, mul, sum, type Tensor } from '@minke/tensor';
+import { describe, expect, it } from 'vitest';
+import { deepseekV2Gate, deepseekV2LiteGate, deepseekV3Gate, type MoeConfig } from './config.ts';
+import { MoeLayer } from './moe-layer.ts';
+
+const configs: Record<string, MoeConfig> = {
+  'V2-Lite': { ...deepseekV2LiteGate, hiddenSize: 12, expertSize: 10, experts: 6, topK: 2 },
+  V2: { ...deepseekV2Gate, groups: 4, topGroups: 2, hiddenSize: 12, expertSize: 10, experts: 8, topK: 3 },
+  V3: { ...deepseekV3Gate, groups: 2, topGroups: 1, hiddenSize: 12, expertSize: 10, experts: 8, topK: 2 },
+  'one group, no shared expert': {
+    ...deepseekV3Gate,
+    groups: 1,
+    topGroups: 1,
+    sharedExperts: 0,
+    hiddenSize: 7,
+    expertSize: 5,
+    experts: 5,
+    topK: 5,
+  },
+};
+
+function setUp(config: MoeConfig, bits: 32 | 64 = 64) {
+  const backend: Backend = createReference({ bits });
+  const weights = new Arena(backend, { persistent: true });
+  const random = new Random(3);
+  const layer = MoeLayer.init(config, { arena: weights, random, std: 0.5 });
+  const bias = layer.parameters().get('gate.e_score_correction_bias');
+  bias?.write(Float64Array.from({ length: config.experts }, () => random.normal() * 0.2));
+  const step = new Arena(backend, { grad: true });
+  const x = step.tensor(
+    Float64Array.from({ length: 9 * config.hiddenSize }, () => random.normal()),
+    [9, config.hiddenSize],
+  );
+  return { backend, weights, step, layer, x, random };
+}
+
+function gradients(layer: MoeLayer, x: Tensor, probe: Tensor, dense: boolean): Map<string, number[]> {
+  for (const p of layer.parameters().values()) p.grad?.write(new Float64Array(p.size));
+  const { output } = layer.forward(x, { dense });
+  sum(mul(output, probe)).backward();
+  const result = new Map<string, number[]>();
+  for (const [name, p] of layer.parameters()) if (p.grad) result.set(name, Array.from(p.grad.readSync()));
+  return result;
+}
+
+describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
+  it('computes the same output grouped and dense', () => {
+    const { layer, x } = setUp(config);
+    const a = layer.forward(x, { dense: false }).output.readSync();
+    const b = layer.forward(x, { dense: true }).output.readSync();
+    for (let i = 0; i < a.length; i++) expect(a[i]).toBeCloseTo(b[i] as number, 10);
+  });
+
+  it('computes the same gradients grouped and dense, for every parameter', () => {
+    const { layer, step, x, random } = setUp(config);
+    const probe = step.tensor(
+      Float64Array.from({ length: x.size }, () => random.normal()),
+      x.shape,
+    );
+    const a = gradients(layer, x, probe, false);
+    const b = gradients(layer, x, probe, true);
+    const trained = [...layer.parameters().keys()].filter((name) => name !== 'gate.e_score_correction_bias');
+    expect([...a.keys()].sort()).toEqual(trained.sort());
+    for (const [name, values] of a) {
+      const other = b.get(name) as number[];
+      values.forEach((value, i) => {
+        expect(value, `${name}[${i}]`).toBeCloseTo(other[i] as number, 9);
+      });
+      expect(Math.max(...values.map(Math.abs)), name).toBeGreaterThan(0);
+    }
+  });
+
+  it('routes one token alone as in a batch, bit for bit', () => {
+    const { layer, x } = setUp(config, 32);
+    const all = layer.forward(x).output.readSync();
+    for (const n of [0, 4, 8]) {
+      const alone = layer.forward(x.rows(n, n + 1)).output.readSync();
+      expect(Array.from(alone)).toEqual(
+        Array.from(all.slice(n * config.hiddenSize, (n + 1) * config.hiddenSize)),
+      );
+    }
+  });
+
+  it('counts K choices a token', () => {
+    const { layer, x } = setUp(config);
+    const load = Array.from(layer.forward(x).load.readSync());
+    expect(load.reduce((a, b) => a + b, 0)).toBe(9 * config.topK);
+  });
+});

@@ -1,0 +1,31 @@
+/**
+ * `metrics.jsonl`: one JSON object a line, appended as training goes. The byte length at a checkpoint is part
+ * of the checkpoint, so that a resumed run continues the file as if it had never stopped.
+ */
+import { closeSync, existsSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs';
+
+export class MetricsLog {
+  readonly #file: number;
+  #bytes: number;
+
+  /** Opens `path` for appending after its first `keepBytes` bytes; the rest belongs to lost steps and is cut. */
+  constructor(path: string, keepBytes: number) {
+    this.#bytes = existsSync(path) ? Math.min(keepBytes, statSync(path).size) : 0;
+    this.#file = openSync(path, existsSync(path) ? 'r+' : 'w');
+    ftruncateSync(this.#file, this.#bytes);
+  }
+
+  /** Bytes written so far: what a checkpoint stores. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  append(record: Readonly<Record<string, unknown>>): void {
+    const line = Buffer.from(`${JSON.stringify(record)}\n`);
+    this.#bytes += writeSync(this.#file, line, 0, line.length, this.#bytes);
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
