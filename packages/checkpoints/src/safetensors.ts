@@ -1,0 +1,74 @@
+/**
+ * Reading one safetensors file: the header at once, each tensor when it is asked for.
+ */
+import { type ByteSource, check, fileSource } from '@minke/core';
+import { asTyped, type TypedArray, toFloat32 } from './dtypes.ts';
+import { readHeader, type TensorInfo } from './header.ts';
+
+/** Tensors by name, read when asked for: one file, or several as if they were one. */
+export interface TensorReader<Info extends TensorInfo = TensorInfo> {
+  /** Every tensor's type, shape and place. */
+  readonly tensors: ReadonlyMap<string, Info>;
+  /** The `__metadata__` strings, `{ format: 'pt' }` for example. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The raw little-endian bytes of a tensor; the array belongs to the caller. */
+  read(name: string): Promise<Uint8Array>;
+  /** A F32, F16, BF16 or F64 tensor as float32. @throws MinkeError 'unsupported' for other types. */
+  readFloat32(name: string): Promise<Float32Array>;
+  /** A tensor in its own type: I64 as BigInt64Array, BF16 and F16 as Uint16Array bit patterns, BOOL as Uint8Array. */
+  readTyped(name: string): Promise<TypedArray>;
+  /** Closes the file or files. */
+  close(): Promise<void>;
+}
+
+/** An open safetensors file. */
+export type SafetensorsFile = TensorReader;
+
+/** The three ways to read a tensor, given where its bytes are. */
+export function tensorReads(
+  where: string,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  readBytes: (name: string, tensor: TensorInfo) => Promise<Uint8Array>,
+): Pick<TensorReader, 'read' | 'readFloat32' | 'readTyped'> {
+  const locate = (name: string): TensorInfo => {
+    const tensor = tensors.get(name);
+    check(tensor !== undefined, () => {
+      const known = [...tensors.keys()].slice(0, 3).map((known) => JSON.stringify(known));
+      return `${where}: no tensor ${JSON.stringify(name)} among ${tensors.size}, such as ${known.join(', ')}`;
+    });
+    return tensor;
+  };
+  const read = async (name: string) => readBytes(name, locate(name));
+  const label = (name: string) => `${where}, ${JSON.stringify(name)}`;
+  return {
+    read,
+    readFloat32: async (name) => toFloat32(locate(name).dtype, await read(name), label(name)),
+    readTyped: async (name) => asTyped(locate(name).dtype, await read(name), label(name)),
+  };
+}
+
+/**
+ * Opens a safetensors file and checks its whole header; tensors are read later, by positional reads.
+ *
+ * @param from a path (Node), or any source of bytes, which `close()` then closes.
+ * @throws MinkeError 'invalid-file' for anything but a well-formed file; the message says what is wrong.
+ * @example
+ * const file = await openSafetensors('model.safetensors');
+ * file.tensors.get('lm_head.weight'); // { dtype: 'BF16', shape: [512, 192], offset: ..., byteLength: 196608 }
+ * const weights = await file.readFloat32('lm_head.weight');
+ * await file.close();
+ */
+export async function openSafetensors(from: string | ByteSource): Promise<SafetensorsFile> {
+  const name = typeof from === 'string' ? from : 'bytes';
+  const source = typeof from === 'string' ? await fileSource(from) : from;
+  try {
+    const { tensors, metadata } = await readHeader(source, name);
+    const reads = tensorReads(`safetensors(${name})`, tensors, (_, tensor) =>
+      source.read(tensor.offset, tensor.byteLength),
+    );
+    return { tensors, metadata, ...reads, close: () => source.close() };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
