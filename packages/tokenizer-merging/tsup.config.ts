@@ -1,7 +1,11 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { 'index': 'src/index.ts', 'tokenizer/index': 'src/tokenizer/index.ts', 'chat/index': 'src/chat/index.ts' },
+  entry: {
+    index: 'src/index.ts',
+    'tokenizer/index': 'src/tokenizer/index.ts',
+    'chat/index': 'src/chat/index.ts',
+  },
   format: 'esm',
   target: 'node20',
   dts: true,

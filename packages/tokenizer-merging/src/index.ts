@@ -1,0 +1,2 @@
+export * from './chat/index.ts';
+export * from './tokenizer/index.ts';

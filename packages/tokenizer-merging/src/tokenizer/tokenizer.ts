@@ -1,0 +1,231 @@
+/**
+ * Byte-level BPE tokenizer over the Hugging Face `tokenizer.json` format: GPT-2, Llama 3, Qwen2 and
+ * DeepSeek-V2/V3/R1 vocabularies, with ids equal to those of `tokenizers`.
+ *
+ * Differences, on purpose: by default no text becomes a control token (there, special tokens in the text do);
+ * a merge that would spell a control token is ignored; a lone surrogate is encoded as U+FFFD; added tokens
+ * decode to their own text even where its characters belong to the byte alphabet.
+ */
+import { check, MinkeError } from '@minke/core';
+import { type AddedToken, AddedTokenMatcher, isControl, type PlainMask } from './added-tokens.ts';
+import { bytesOfToken, byteToChar, toByteAlphabet } from './byte-alphabet.ts';
+import { IdBuffer } from './id-buffer.ts';
+import { BpeMerger, PairTable } from './merge.ts';
+import { PieceCache } from './piece-cache.ts';
+import { StreamDecoder } from './stream-decoder.ts';
+import { controlIds, parseTokenizerJson, type TokenizerSpec } from './tokenizer-json.ts';
+import { type TokenizerJson, writeTokenizerJson } from './write-tokenizer-json.ts';
+
+/** How to read a text. */
+export interface EncodeOptions {
+  /**
+   * Which control tokens (added tokens such as `<｜User｜>`) the text may contain: none (default), all, or
+   * those whose text is in the set. Text of the others is encoded as ordinary characters.
+   */
+  readonly allowSpecial?: boolean | ReadonlySet<string>;
+  /** Stretches [start, end) in UTF-16 units that stay ordinary text even where control tokens are allowed. */
+  readonly plainRanges?: readonly (readonly [start: number, end: number])[];
+  /** Adds what the file's TemplateProcessing adds, usually a BOS; default false. */
+  readonly addSpecialTokens?: boolean;
+}
+
+/** How to write ids. */
+export interface DecodeOptions {
+  /** Leaves out tokens whose `special` flag is set; default false. */
+  readonly skipSpecial?: boolean;
+}
+
+const utf8 = new TextEncoder();
+const noBytes = new Uint8Array(0);
+
+/**
+ * A tokenizer made from a `tokenizer.json`, or by `trainBpe`.
+ *
+ * ```ts
+ * const tokenizer = Tokenizer.fromJson(JSON.parse(await readFile('tokenizer.json', 'utf8')));
+ * tokenizer.decode(tokenizer.encode('What is 348 + 977?')); // 'What is 348 + 977?'
+ * ```
+ */
+export class Tokenizer {
+  /** Rows an embedding needs: the largest id plus one. Ids without a token may lie below it. */
+  readonly vocabSize: number;
+  /** All added tokens in file order, each with its own `special` flag. */
+  readonly specialTokens: readonly AddedToken[];
+
+  private readonly spec: TokenizerSpec;
+  private readonly ids: Map<string, number>;
+  private readonly tokens: (string | undefined)[];
+  private readonly bytes: (Uint8Array | undefined)[];
+  private readonly specialIds: ReadonlySet<number>;
+  private readonly controls: ReadonlySet<number>;
+  private readonly merger: BpeMerger;
+  private readonly cache = new PieceCache();
+  private readonly allTokens: AddedTokenMatcher;
+  private readonly textTokens: AddedTokenMatcher;
+  private scratch = new Uint8Array(1024);
+
+  private constructor(spec: TokenizerSpec) {
+    this.spec = spec;
+    this.ids = new Map(spec.vocab);
+    this.specialTokens = spec.addedTokens;
+    for (const token of spec.addedTokens) this.ids.set(token.content, token.id);
+    let size = 0;
+    for (const id of this.ids.values()) size = Math.max(size, id + 1);
+    this.vocabSize = size;
+    this.tokens = new Array(size).fill(undefined);
+    this.bytes = new Array(size).fill(undefined);
+    for (const [token, id] of this.ids) this.tokens[id] = token;
+    for (const token of spec.addedTokens) this.bytes[token.id] = utf8.encode(token.content);
+    this.specialIds = new Set(spec.addedTokens.filter((token) => token.special).map((token) => token.id));
+    this.controls = controlIds(spec.addedTokens);
+    this.allTokens = new AddedTokenMatcher(spec.addedTokens);
+    this.textTokens = new AddedTokenMatcher(spec.addedTokens.filter((token) => !isControl(token)));
+    const table = new PairTable(spec.merges.length);
+    const results = new Int32Array(spec.merges.length);
+    spec.merges.forEach(([left, right, result], rank) => {
+      results[rank] = result;
+      if (!this.controls.has(result)) table.set(left, right, rank, result);
+    });
+    this.merger = new BpeMerger(
+      table,
+      Int32Array.from(byteToChar, (char) => spec.vocab.get(char)!),
+      results,
+    );
+  }
+
+  /**
+   * Reads the parsed content of a `tokenizer.json`. Throws `MinkeError('invalid-file')` for a malformed field
+   * and `MinkeError('unsupported')` for a kind of tokenizer that is not byte-level BPE.
+   */
+  static fromJson(json: unknown): Tokenizer {
+    return new Tokenizer(parseTokenizerJson(json));
+  }
+
+  /** Like {@link Tokenizer.fromJson} from the file's text; a text that is no JSON is an `invalid-file` too. */
+  static parse(text: string): Tokenizer {
+    let json: unknown;
+    try {
+      json = JSON.parse(text);
+    } catch (cause) {
+      const hint = text.startsWith('version https://git-lfs') ? 'a Git LFS pointer' : 'text that is not JSON';
+      throw new MinkeError(
+        'invalid-file',
+        `tokenizer.json: expected JSON, got ${hint}; fetch the file again`,
+        { cause },
+      );
+    }
+    return Tokenizer.fromJson(json);
+  }
+
+  /** The tokenizer as a `tokenizer.json` object, which `tokenizers` and transformers load. */
+  toJson(): TokenizerJson {
+    return writeTokenizerJson(this.spec);
+  }
+
+  /** Token ids of a text. O(n log n) in its length whatever it contains, with the published patterns. */
+  encode(text: string, options: EncodeOptions = {}): Int32Array {
+    check(typeof text === 'string', () => `Tokenizer.encode: expected a string, got ${typeof text}`);
+    const { allowSpecial = false, addSpecialTokens = false } = options;
+    const out = new IdBuffer();
+    if (addSpecialTokens) out.pushAll(this.spec.prefix);
+    const clean = text.replace(/\p{Surrogate}/gu, '\ufffd');
+    const plain = options.plainRanges && markPlain(clean.length, options.plainRanges);
+    for (const { id, start, end } of this.matcher(allowSpecial).split(clean, plain)) {
+      if (id >= 0) out.push(id);
+      else this.encodePlain(start === 0 && end === clean.length ? clean : clean.slice(start, end), out);
+    }
+    if (addSpecialTokens) out.pushAll(this.spec.suffix);
+    return out.toArray();
+  }
+
+  /**
+   * Text of ids. Bytes that are not UTF-8 become U+FFFD. An id without a token (embeddings are often padded
+   * beyond the vocabulary) adds nothing; a negative or fractional id throws `invalid-argument`.
+   */
+  decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+    const bytesOf = this.bytesFor(options);
+    const parts = Array.from(ids, bytesOf);
+    const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(all);
+  }
+
+  /** A decoder for one stream of ids that never splits a character. */
+  streamDecoder(options: DecodeOptions = {}): StreamDecoder {
+    return new StreamDecoder(this.bytesFor(options));
+  }
+
+  /** Bytes of one token (half a character is possible), as log-probability lists need; do not modify. */
+  tokenBytes(id: number): Uint8Array {
+    check(Number.isInteger(id) && id >= 0, () => `Tokenizer: expected a token id, got ${id}`);
+    const known = this.bytes[id];
+    if (known !== undefined) return known;
+    const token = this.tokens[id];
+    if (token === undefined) return noBytes;
+    const bytes = bytesOfToken(token);
+    this.bytes[id] = bytes;
+    return bytes;
+  }
+
+  /** Id of a token in its vocabulary spelling (`'Ġthe'`) or of an added token (`'<think>'`). */
+  tokenToId(token: string): number | undefined {
+    return this.ids.get(token);
+  }
+
+  /** Vocabulary spelling of an id, or undefined where it has none. */
+  idToToken(id: number): string | undefined {
+    return this.tokens[id];
+  }
+
+  private bytesFor({ skipSpecial = false }: DecodeOptions): (id: number) => Uint8Array {
+    return (id) => (skipSpecial && this.specialIds.has(id) ? noBytes : this.tokenBytes(id));
+  }
+
+  private matcher(allow: boolean | ReadonlySet<string>): AddedTokenMatcher {
+    if (allow === true) return this.allTokens;
+    if (allow === false) return this.textTokens;
+    return new AddedTokenMatcher(
+      this.specialTokens.filter((token) => !isControl(token) || allow.has(token.content)),
+    );
+  }
+
+  private encodePlain(text: string, out: IdBuffer): void {
+    this.spec.preTokenizer.split(this.spec.nfc ? text.normalize('NFC') : text, (piece) => {
+      let ids = this.cache.get(piece);
+      if (ids === undefined) {
+        ids = this.encodePiece(piece);
+        this.cache.set(piece, ids);
+      }
+      out.pushAll(ids);
+    });
+  }
+
+  private encodePiece(piece: string): Int32Array {
+    if (this.spec.ignoreMerges) {
+      const id = this.spec.vocab.get(toByteAlphabet(piece));
+      if (id !== undefined && !this.controls.has(id)) return Int32Array.of(id);
+    }
+    if (this.scratch.length < 3 * piece.length) this.scratch = new Uint8Array(3 * piece.length);
+    const { written } = utf8.encodeInto(piece, this.scratch);
+    const ids = this.merger.merge(this.scratch, written);
+    if (this.scratch.length > 65_536) this.scratch = new Uint8Array(1024);
+    return ids;
+  }
+}
+
+function markPlain(length: number, ranges: readonly (readonly [number, number])[]): PlainMask {
+  const plain = new Uint8Array(length);
+  for (const [start, end] of ranges) {
+    check(
+      Number.isInteger(start) && Number.isInteger(end) && start >= 0 && start <= end && end <= length,
+      () =>
+        `Tokenizer.encode: expected plainRanges inside the text of ${length} units, got [${start}, ${end})`,
+    );
+    plain.fill(1, start, end);
+  }
+  return plain;
+}
