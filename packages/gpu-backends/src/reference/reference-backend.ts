@@ -140,11 +140,12 @@ export function createReference(options: ReferenceOptions = {}): ReferenceBacken
   }
 
   function checkRange(where: string, buffer: BackendBuffer, offset: number, length: number): void {
-    const valid = Number.isInteger(offset) && Number.isInteger(length) && offset >= 0 && length >= 0;
+    const { blockSize } = dtypes[buffer.dtype];
+    const whole = (n: number) => Number.isInteger(n) && n >= 0 && n % blockSize === 0;
     check(
-      valid && offset + length <= buffer.length && offset % dtypes[buffer.dtype].blockSize === 0,
+      whole(offset) && whole(length) && offset + length <= buffer.length,
       () =>
-        `${where}: expected elements within ${buffer.length} of ${buffer.dtype}, got ${length} from ${offset}`,
+        `${where}: expected ${blockSize > 1 ? 'whole blocks' : 'elements'} within ${buffer.length} of ${buffer.dtype}, got ${length} from ${offset}`,
     );
   }
 
