@@ -1,0 +1,103 @@
+// `npm test`: does all set-up that is still missing, then checks format and lint, types, layers and README
+// examples, and runs every test. The last line is `N passed, M failed`: the tests plus these checks, each of
+// which counts as one. A skipped or unfinished test makes the run fail. Arguments go to vitest.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { childEnvironment, repositoryRoot } from './process.mjs';
+import { ensureInstalled, ensureNative, setUpOrExit } from './setup.mjs';
+import { countLine, passOrFail, secondsSince } from './steps.mjs';
+
+const start = performance.now();
+const steps = [];
+
+let nativeKernels;
+await setUpOrExit(async () => {
+  await ensureInstalled();
+  nativeKernels = await ensureNative({ retry: true });
+});
+if (nativeKernels !== 'absent') {
+  steps.push({
+    title: 'native kernels',
+    seconds: secondsSince(start),
+    ...passOrFail(nativeKernels !== 'failed'),
+  });
+}
+
+await check('lint', ['node_modules/@biomejs/biome/bin/biome', 'ci', '.']);
+await check('types', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit']);
+await check('layers', ['tools/checks/layers.mjs']);
+await check('README examples', ['tools/checks/readme-examples.mjs']);
+await runTests(process.argv.slice(2));
+
+console.log('');
+for (const { title, seconds, passed, failed, skipped } of steps) {
+  console.log(
+    `${title.padEnd(16)} ${seconds.toFixed(1).padStart(6)} s  ${countLine({ passed, failed, skipped })}`,
+  );
+}
+const sum = (key) => steps.reduce((total, step) => total + step[key], 0);
+const total = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skipped') };
+console.log(`${'all'.padEnd(16)} ${secondsSince(start).toFixed(1).padStart(6)} s`);
+console.log(countLine(total));
+process.exitCode = total.failed + total.skipped > 0 ? 1 : 0;
+
+async function check(title, args) {
+  const begin = performance.now();
+  const code = await node(args);
+  steps.push({ title, seconds: secondsSince(begin), ...passOrFail(code === 0) });
+}
+
+async function runTests(args) {
+  const begin = performance.now();
+  const folder = mkdtempSync(join(tmpdir(), 'minke-test-'));
+  const report = join(folder, 'report.json');
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const code = await node([
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--allowOnly=false',
+    ...reporters,
+    ...args,
+  ]);
+  steps.push({ title: 'tests', seconds: secondsSince(begin), ...testCounts(report, code) });
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Counts from vitest's report; a file that did not load, or an error outside any test, is one failure. */
+function testCounts(report, code) {
+  let results;
+  try {
+    results = JSON.parse(readFileSync(report, 'utf8')).testResults;
+  } catch {
+    return passOrFail(false); // vitest itself failed before it could write a report
+  }
+  const tests = results.flatMap((file) => file.assertionResults);
+  const passed = tests.filter(({ status }) => status === 'passed').length;
+  const failedTests = tests.filter(({ status }) => status === 'failed').length;
+  const failedFiles = results.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed'),
+  ).length;
+  const skipped = tests.length - passed - failedTests;
+  const elsewhere = code !== 0 && failedTests + failedFiles === 0 ? 1 : 0;
+  return { passed, failed: failedTests + failedFiles + elsewhere, skipped };
+}
+
+function node(args) {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, args, {
+      cwd: repositoryRoot,
+      env: childEnvironment(),
+      stdio: 'inherit',
+    });
+    const passOn = (signal) => child.kill(signal);
+    process.on('SIGINT', passOn).on('SIGTERM', passOn);
+    child.on('close', (code, signal) => {
+      process.off('SIGINT', passOn).off('SIGTERM', passOn);
+      if (signal === 'SIGINT' || signal === 'SIGTERM') process.exit(signal === 'SIGINT' ? 130 : 143);
+      done(code ?? 1);
+    });
+  });
+}
