@@ -1,0 +1,386 @@
+/**
+ * An arena: explicit owner of tensors and of one open command list.
+ *
+ * Operations append commands to the arena of their inputs; `submit` hands them to the backend in one call;
+ * `reset` ends a step: its tensors become invalid and their memory serves the next one, so memory is flat over
+ * steps. A persistent arena owns what outlives steps (parameters, optimiser state, caches); its memory is of
+ * exact size and goes back to the backend tensor by tensor. Arenas are never ambient: requests interleave.
+ */
+import {
+  type Attributes,
+  type Backend,
+  byteLength,
+  CommandList,
+  check,
+  type DType,
+  dtypes,
+  elementCount,
+  formatShape,
+  type HostArray,
+  inferOutputs,
+  MinkeError,
+  type OpName,
+  opNames,
+  opRow,
+  type Shape,
+  sameShape,
+} from '@minke/core';
+import type { GraphNode } from './autograd.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { trackLeaks, untrackLeaks } from './leaks.ts';
+import { Storage } from './storage.ts';
+import { isTensor, Tensor } from './tensor.ts';
+
+export interface ArenaOptions {
+  /** Record gradients of operations whose inputs need them. Default false: inference. */
+  readonly grad?: boolean;
+  /** Owner of parameters and other state rather than of a step. Default false. */
+  readonly persistent?: boolean;
+  /** Name in error messages and leak reports. */
+  readonly label?: string;
+}
+
+/** For each op, which inputs it writes. */
+const writes = new Map<OpName, readonly boolean[]>(
+  opNames.map((op) => [op, opRow(op).inputs.map((slot) => slot.inout === true)]),
+);
+
+/**
+ * @example
+ * using arena = new Arena(backend, { grad: true });
+ * const loss = mean(square(arena.adopt(weight)));
+ * loss.backward();
+ * arena.reset();
+ */
+export class Arena {
+  readonly backend: Backend;
+  readonly grad: boolean;
+  readonly persistent: boolean;
+  readonly label: string;
+  /** @internal Increases when the tensors of this arena become invalid. */ generation = 0;
+  /** @internal */ disposed = false;
+  /** @internal Operations that gradients flow through, in creation order. */ tape: GraphNode[] = [];
+  readonly #pool: BufferPool;
+  readonly #storages = new Set<Storage>();
+  /** Shared memory that the open list uses. */
+  readonly #shared = new Set<Storage>();
+  /** Tensors of this arena on the memory of others. */
+  #aliases: Tensor[] = [];
+  readonly #scopes: Tensor[][] = [];
+  #list = new CommandList();
+  #paused = 0;
+
+  constructor(backend: Backend, options: ArenaOptions = {}) {
+    this.backend = backend;
+    this.grad = options.grad ?? false;
+    this.persistent = options.persistent ?? false;
+    this.label = options.label ?? (this.persistent ? 'persistent' : 'step');
+    this.#pool = new BufferPool(backend);
+    trackLeaks(this, this.label);
+  }
+
+  /** Bytes this arena holds from its backend, free for reuse ones included. */
+  get bytes(): number {
+    let bytes = this.#pool.bytes;
+    if (this.persistent)
+      for (const { buffer } of this.#storages) bytes += byteLength(buffer.dtype, buffer.length);
+    return bytes;
+  }
+
+  /** Commands recorded and not yet submitted. */
+  get pending(): number {
+    return this.#list.records.length;
+  }
+
+  /** Uploads numbers. Throws `invalid-argument` unless `data` fills `shape`. */
+  tensor(data: ArrayLike<number>, shape: Shape, dtype: 'f32' | 'i32' = 'f32'): Tensor {
+    const tensor = this.#create('tensor', shape, dtype, true);
+    check(
+      data.length === tensor.size,
+      () => `tensor: expected ${tensor.size} numbers for ${formatShape(shape)}, got ${data.length}`,
+    );
+    this.backend.write(tensor.ref.buffer, this.hostArray(data, dtype), tensor.ref.offset);
+    return tensor;
+  }
+
+  /** A tensor whose numbers are unspecified until an operation writes them. */
+  empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.#create('empty', shape, dtype, false);
+  }
+
+  zeros(shape: Shape, dtype: 'f32' | 'i32' = 'f32'): Tensor {
+    return this.#filled(shape, 0, dtype);
+  }
+
+  full(shape: Shape, value: number): Tensor {
+    return this.#filled(shape, value, 'f32');
+  }
+
+  /** A leaf: gradients accumulate in its `grad`, in this arena, which should be persistent. */
+  parameter(data: ArrayLike<number>, shape: Shape): Tensor {
+    const tensor = this.tensor(data, shape);
+    tensor.leaf = { root: tensor, grad: null };
+    return tensor;
+  }
+
+  /**
+   * An alias of `t` whose results land in this arena: same memory, same leaf. For operations on persistent
+   * tensors only, and for tensors of another arena (these must not carry gradients: `detach` first).
+   */
+  adopt(t: Tensor): Tensor {
+    t.assertLive('adopt');
+    this.#assertOpen('adopt');
+    if (t.arena === this) return t;
+    check(
+      t.node === null,
+      () =>
+        `adopt: expected a leaf or a tensor without gradient, got a result of ${t.node?.op}; detach it first`,
+    );
+    check(
+      t.arena.backend === this.backend,
+      () => 'adopt: expected a tensor of this backend; read it and upload it here',
+    );
+    if (!t.arena.persistent) t.arena.submit();
+    const alias = this.#tensor(t.storage, t.shape, t.ref.offset);
+    alias.leaf = t.leaf;
+    return alias;
+  }
+
+  /** Hands the recorded commands to the backend, in one `backend.submit`. */
+  submit(): void {
+    const list = this.#list;
+    if (list.records.length === 0) return;
+    this.#list = new CommandList();
+    for (const storage of this.#shared) {
+      storage.users.delete(this);
+      if (storage.writer === this) storage.writer = null;
+    }
+    this.#shared.clear();
+    this.backend.submit(list.close());
+    this.#pool.submitted();
+  }
+
+  /** Submits, then ends the step: every tensor of this arena becomes invalid and its memory is kept for reuse. */
+  reset(): void {
+    this.#assertOpen('reset');
+    this.submit();
+    this.#invalidate();
+    this.#pool.submitted();
+  }
+
+  /** Submits and returns all memory to the backend. A second call does nothing. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.submit();
+    this.disposed = true;
+    this.#invalidate();
+    this.#pool.drain();
+    untrackLeaks(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /**
+   * Runs `f` and releases what it made in this arena, except the tensors it returns (alone, or in arrays and
+   * plain objects). While gradients are recorded everything is kept, as the backward pass needs it.
+   *
+   * @example
+   * for (const layer of layers) x = arena.scope(() => layer.forward(x)); // inference: flat in the depth
+   */
+  scope<T>(f: (made: readonly Tensor[]) => T): T {
+    if (this.recordsGradients) return f([]);
+    const made: Tensor[] = [];
+    this.#scopes.push(made);
+    let kept: Set<Tensor> = new Set();
+    try {
+      const result = f(made);
+      check(
+        !(result instanceof Promise),
+        () => 'scope: expected a synchronous function, got a promise; await outside of it',
+      );
+      kept = collectTensors(result, kept);
+      return result;
+    } finally {
+      this.#scopes.pop();
+      const outer = this.#scopes.at(-1);
+      for (const tensor of made) {
+        if (!kept.has(tensor)) tensor.dispose();
+        else outer?.push(tensor);
+      }
+    }
+  }
+
+  /** Runs `f` without recording gradients. */
+  withoutGrad<T>(f: () => T): T {
+    this.#paused++;
+    try {
+      return f();
+    } finally {
+      this.#paused--;
+    }
+  }
+
+  /** Whether operations are recorded for `backward` now. */
+  get recordsGradients(): boolean {
+    return this.grad && this.#paused === 0;
+  }
+
+  /** @internal Appends one call and returns its outputs, checked once by the command list. */
+  run<O extends OpName>(op: O, inputs: readonly Tensor[], attributes: Attributes<O>): Tensor[] {
+    this.#assertOpen(op);
+    for (const input of inputs) {
+      input.assertLive(op);
+      if (input.arena.backend !== this.backend)
+        throw new MinkeError(
+          'invalid-argument',
+          `${op}: expected tensors of one backend; read and upload to cross backends`,
+        );
+    }
+    const refs = inputs.map((input) => input.ref);
+    const outputs = inferOutputs(op, refs, attributes).map(({ dtype, shape }) =>
+      this.#create(op, shape, dtype, false),
+    );
+    const written = writes.get(op)!;
+    inputs.forEach((input, i) => {
+      if (input.storage.arena !== this || this.persistent) this.#share(input.storage, written[i]!);
+    });
+    if (this.persistent) for (const output of outputs) this.#share(output.storage, true);
+    this.#list.record(
+      op,
+      refs,
+      outputs.map((output) => output.ref),
+      attributes,
+    );
+    return outputs;
+  }
+
+  /** @internal A tensor on the memory of `t`, `offset` elements from its start. Persistent arenas do not count views. */
+  view(t: Tensor, shape: Shape, offset: number): Tensor {
+    const start = t.ref.offset + offset;
+    return this.persistent
+      ? new Tensor(this, t.storage, shape, start, false)
+      : this.#tensor(t.storage, shape, start);
+  }
+
+  /**
+   * @internal For a leaf whose parameter is in this arena: its gradient, made of zeros at first use, or the part
+   * of it that belongs to a view.
+   */
+  gradientOf(t: Tensor): Tensor {
+    const leaf = t.leaf!;
+    const { root } = leaf;
+    if (leaf.grad === null) {
+      const scopes = this.#scopes.splice(0); // it outlives them
+      leaf.grad = this.tensor(new Float32Array(root.size), root.shape);
+      this.#scopes.push(...scopes);
+    }
+    const { grad } = leaf;
+    if (t.ref.offset === root.ref.offset && sameShape(t.shape, root.shape)) return grad;
+    if (t.gradView === null || t.gradView.storage !== grad.storage)
+      t.gradView = new Tensor(
+        this,
+        grad.storage,
+        t.shape,
+        grad.ref.offset + t.ref.offset - root.ref.offset,
+        false,
+      );
+    return t.gradView;
+  }
+
+  /** @internal One handle fewer; the last one frees the memory for reuse. */
+  drop(storage: Storage): void {
+    if (--storage.handles === 0) this.#free(storage);
+  }
+
+  /** @internal Numbers in the form the backend stores. */
+  hostArray(data: ArrayLike<number>, dtype: DType): HostArray {
+    if (dtype === 'i32') return data instanceof Int32Array ? data : Int32Array.from(data);
+    if (dtype !== 'f32') return data instanceof Uint8Array ? data : Uint8Array.from(data);
+    if (this.backend.info.bits === 64) return data instanceof Float64Array ? data : Float64Array.from(data);
+    return data instanceof Float32Array ? data : Float32Array.from(data);
+  }
+
+  #assertOpen(where: string): void {
+    if (this.disposed)
+      throw new MinkeError(
+        'invalid-argument',
+        `${where}: expected an open arena, got "${this.label}", which was disposed; make a new one`,
+      );
+  }
+
+  #filled(shape: Shape, value: number, dtype: 'f32' | 'i32'): Tensor {
+    if (this.persistent) {
+      const length = elementCount(shape);
+      return this.tensor(
+        dtype === 'i32' ? new Int32Array(length).fill(value) : new Float64Array(length).fill(value),
+        shape,
+        dtype,
+      );
+    }
+    const tensor = this.#create('full', shape, dtype, false);
+    this.run('fill', [tensor], { value });
+    return tensor;
+  }
+
+  #create(where: string, shape: Shape, dtype: DType, upload: boolean): Tensor {
+    this.#assertOpen(where);
+    let length = 1;
+    for (const size of shape) {
+      check(
+        Number.isInteger(size) && size >= 0,
+        () => `${where}: expected whole sizes, got ${formatShape(shape)}`,
+      );
+      length *= size;
+    }
+    const buffer = this.persistent
+      ? this.backend.allocate(dtype, length || dtypes[dtype].blockSize)
+      : this.#pool.take(dtype, length, upload);
+    const storage = new Storage(buffer, this);
+    this.#storages.add(storage);
+    return this.#tensor(storage, shape, 0);
+  }
+
+  #tensor(storage: Storage, shape: Shape, offset: number): Tensor {
+    const tensor = new Tensor(this, storage, shape, offset, true);
+    if (storage.arena !== this) this.#aliases.push(tensor);
+    this.#scopes.at(-1)?.push(tensor);
+    return tensor;
+  }
+
+  /** Notes that the open list uses memory that other arenas may use too, after what they recorded before. */
+  #share(storage: Storage, written: boolean): void {
+    if (written) storage.settle(this);
+    else if (storage.writer !== null && storage.writer !== this) storage.writer.submit();
+    if (!storage.users.has(this)) {
+      storage.users.add(this);
+      this.#shared.add(storage);
+    }
+    if (written) storage.writer = this;
+  }
+
+  #free(storage: Storage): void {
+    this.#storages.delete(storage);
+    storage.settle(storage.arena.persistent ? null : this);
+    storage.live = false;
+    if (this.persistent) this.backend.release(storage.buffer);
+    else this.#pool.give(storage.buffer);
+  }
+
+  #invalidate(): void {
+    this.tape = [];
+    for (const alias of this.#aliases) alias.dispose();
+    this.#aliases = [];
+    this.generation++;
+    for (const storage of [...this.#storages]) this.#free(storage);
+  }
+}
+
+function collectTensors(value: unknown, into: Set<Tensor>): Set<Tensor> {
+  if (isTensor(value)) into.add(value);
+  else if (Array.isArray(value)) for (const item of value) collectTensors(item, into);
+  else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) collectTensors(item, into);
+  return into;
+}

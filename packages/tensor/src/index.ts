@@ -1,0 +1,44 @@
+export { AdamW, type AdamWOptions, type Moments } from './adamw.ts';
+export { Arena, type ArenaOptions } from './arena.ts';
+export { type Backward, customOp, gradBuffer } from './autograd.ts';
+export { call } from './call.ts';
+export {
+  abs,
+  add,
+  affine,
+  clamp,
+  div,
+  exp,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  reciprocal,
+  relu,
+  rsqrt,
+  sigmoid,
+  silu,
+  softplus,
+  sqrt,
+  square,
+  sub,
+  tanh,
+} from './elementwise.ts';
+export { crossEntropy, rmsNorm, swiglu } from './fused.ts';
+export { type GradcheckInput, type GradcheckOptions, type GradcheckReport, gradcheck } from './gradcheck.ts';
+export { reportLeaks } from './leaks.ts';
+export { linear, matmul } from './linear-algebra.ts';
+export {
+  addParameters,
+  constantInit,
+  Embedding,
+  Linear,
+  loadParameters,
+  type Module,
+  normalInit,
+  RmsNorm,
+} from './modules.ts';
+export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
+export { concat, gatherLast, gatherRows, permute, repeat, scatterRows, slice, topK } from './shaping.ts';
+export { isTensor, Tensor } from './tensor.ts';

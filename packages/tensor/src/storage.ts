@@ -1,0 +1,32 @@
+/**
+ * Memory behind tensors, and who has commands for it that are recorded but not submitted.
+ *
+ * Several arenas record commands independently, and shared memory (parameters, gradients, caches) is used by
+ * many of them. Commands must take effect in the order in which they were recorded, so an arena that reads
+ * memory another one is about to write, or writes memory another one is about to read, makes the other submit
+ * first.
+ */
+import type { BackendBuffer } from '@minke/core';
+import type { Arena } from './arena.ts';
+
+export class Storage {
+  readonly buffer: BackendBuffer;
+  readonly arena: Arena;
+  /** Tensors that hold this memory: views and aliases count. */
+  handles = 0;
+  live = true;
+  /** Arenas with open commands that use this memory; kept for shared memory only. */
+  readonly users = new Set<Arena>();
+  /** The arena with an open command that writes this memory. */
+  writer: Arena | null = null;
+
+  constructor(buffer: BackendBuffer, arena: Arena) {
+    this.buffer = buffer;
+    this.arena = arena;
+  }
+
+  /** Makes every arena but `except` submit its open commands on this memory. */
+  settle(except: Arena | null): void {
+    for (const user of [...this.users]) if (user !== except) user.submit();
+  }
+}
