@@ -1,0 +1,93 @@
+// All kernels of one instruction set: decodes a program and runs its calls in order.
+//
+// A program is an array of doubles, one record after another:
+//   op code, number of tensors, number of attributes, attributes...,
+//   then for each tensor: address, storage type, rank, d0, d1, d2, d3.
+// The encoder (src/cpu/encode.ts) has checked shapes against the op table; nothing is checked again here
+// except index data, which kernels never trust.
+#ifndef MINKE_NS
+#error "compile with -DMINKE_NS=<name> -DMINKE_RUN=<entry point>"
+#endif
+#include "attention.h"
+#include "elementwise.h"
+#include "experts.h"
+#include "gemm.h"
+#include "memory.h"
+#include "ops.gen.h"
+#include "rows.h"
+
+namespace MINKE_NS {
+
+static void runCall(int op, const Call& call) {
+  switch (op) {
+    case OP_FILL: return fill(call);
+    case OP_COPY_INTO: return copyInto(call);
+    case OP_CAST: return cast(call);
+    case OP_PERMUTE: return permute(call);
+    case OP_SLICE: return slice(call);
+    case OP_PLACE: return place(call);
+    case OP_CONCAT: return concat(call);
+    case OP_REPEAT: return repeat(call);
+    case OP_GATHER_ROWS: return gatherRows(call);
+    case OP_SCATTER_ADD_ROWS: return scatterRowsInto<true>(call);
+    case OP_SCATTER_ROWS: return scatterRowsInto<false>(call);
+    case OP_GATHER_LAST: return gatherLast(call);
+    case OP_SCATTER_LAST: return scatterLast(call);
+    case OP_UNARY: return unary(call);
+    case OP_UNARY_GRAD: return unaryGrad(call);
+    case OP_BINARY: return binary(call);
+    case OP_ACCUMULATE: return accumulate(call);
+    case OP_REDUCE: return reduce(call);
+    case OP_SUM_SQUARES: return sumSquares(call);
+    case OP_SOFTMAX: return softmax(call);
+    case OP_SOFTMAX_GRAD: return softmaxGrad(call);
+    case OP_TOP_K: return topK(call);
+    case OP_MATMUL: return matmul(call, false);
+    case OP_MATMUL_INTO: return matmul(call, true);
+    case OP_RMS_NORM: return rmsNorm(call);
+    case OP_RMS_NORM_GRAD: return rmsNormGrad(call);
+    case OP_ROPE: return rope(call);
+    case OP_SWIGLU: return swiglu(call);
+    case OP_SWIGLU_GRAD: return swigluGrad(call);
+    case OP_CROSS_ENTROPY: return crossEntropy(call);
+    case OP_CROSS_ENTROPY_GRAD: return crossEntropyGrad(call);
+    case OP_ADAM_W: return adamW(call);
+    case OP_RANGE_MASK: return rangeMask(call);
+    case OP_ATTENTION: return attention(call);
+    case OP_ATTENTION_GRAD: return attentionGrad(call);
+    case OP_LATENT_ATTENTION: return latentAttention(call);
+    case OP_ROUTE_SELECT: return routeSelect(call);
+    case OP_EXPERT_PLAN: return expertPlan(call);
+    case OP_HISTOGRAM: return histogram(call);
+    case OP_GROUPED_MATMUL: return groupedMatmul(call);
+    case OP_GROUPED_MATMUL_GRAD_WEIGHT: return groupedMatmulGradWeight(call);
+    case OP_MOE_COMBINE: return moeCombine(call);
+    case OP_MOE_COMBINE_GRAD: return moeCombineGrad(call);
+  }
+}
+
+}  // namespace MINKE_NS
+
+/** Runs a program of `words` doubles. 0, or 1 when scratch memory ran out. */
+extern "C" int MINKE_RUN(const double* program, size_t words, MinkeHost* host) {
+  using namespace MINKE_NS;
+  host->outOfMemory = 0;
+  for (const double* word = program; word < program + words && !host->outOfMemory;) {
+    const int op = (int)word[0], tensors = (int)word[1], attributes = (int)word[2];
+    Tensor t[16];
+    const double* w = word + 3 + attributes;
+    for (int i = 0; i < tensors; i++, w += 7) {
+      t[i].p = (char*)(uintptr_t)w[0];
+      t[i].dtype = (int)w[1];
+      t[i].rank = (int)w[2];
+      t[i].count = 1;
+      for (int j = 0; j < 4; j++) {
+        t[i].d[j] = (idx)w[3 + j];
+        if (j < t[i].rank) t[i].count *= t[i].d[j];
+      }
+    }
+    runCall(op, Call{host, word + 3, t});
+    word = w;
+  }
+  return host->outOfMemory;
+}

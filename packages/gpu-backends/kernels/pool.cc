@@ -1,0 +1,121 @@
+#include "pool.h"
+
+#include <cstdlib>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace {
+constexpr uint64_t open = 1ull << 31, inside = open - 1;
+constexpr int spins = 4000;
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+}  // namespace
+
+unsigned useIeeeArithmetic() {
+#if defined(__x86_64__)
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(0x1f80);
+  return before;
+#else
+  return 0;
+#endif
+}
+void restoreArithmetic(unsigned before) {
+#if defined(__x86_64__)
+  _mm_setcsr(before);
+#endif
+  (void)before;
+}
+
+Pool::Pool(int threads) : slots_((size_t)threads + 1) {
+  for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
+}
+
+Pool::~Pool() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (auto& worker : workers_) worker.join();
+  for (auto& slot : slots_) std::free(slot.memory);
+}
+
+void* Pool::scratch(int slot, size_t bytes) {
+  Slot& s = slots_[(size_t)slot];
+  if (s.bytes < bytes) {
+    std::free(s.memory);
+    s.bytes = (bytes + bytes / 4 + 4095) / 4096 * 4096;
+    if (posix_memalign(&s.memory, 64, s.bytes) != 0) {
+      s.memory = nullptr;
+      s.bytes = 0;
+    }
+  }
+  return s.memory;
+}
+
+void Pool::take(int thread) {
+  for (;;) {
+    const ptrdiff_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
+    if (begin >= tasks_) return;
+    const ptrdiff_t end = begin + chunk_ < tasks_ ? begin + chunk_ : tasks_;
+    for (ptrdiff_t i = begin; i < end; i++) task_(context_, i, thread);
+  }
+}
+
+void Pool::run(ptrdiff_t tasks, Task task, void* context) {
+  if (workers_.empty() || tasks <= 1) {
+    for (ptrdiff_t i = 0; i < tasks; i++) task(context, i, 0);
+    return;
+  }
+  tasks_ = tasks;
+  task_ = task;
+  context_ = context;
+  chunk_ = tasks / (threads() * 16);
+  if (chunk_ < 1) chunk_ = 1;
+  next_.store(0, std::memory_order_relaxed);
+  const uint64_t round = (state_.load() >> 32) + 1;
+  state_.store(round << 32 | open);
+  if (sleepers_.load() > 0) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    wake_.notify_all();
+  }
+  take(0);
+  state_.fetch_and(~open);
+  for (int i = 0; state_.load() & inside; i++) {
+    if (i < spins) pause();
+    else std::this_thread::yield();
+  }
+}
+
+void Pool::work(int thread) {
+  useIeeeArithmetic();
+  uint64_t seen = 0;
+  auto ready = [&](uint64_t state) { return (state & open) && (state >> 32) != seen; };
+  while (!stop_.load(std::memory_order_relaxed)) {
+    uint64_t state = state_.load();
+    if (!ready(state)) {
+      int i = 0;
+      for (; i < spins && !ready(state = state_.load()) && !stop_.load(std::memory_order_relaxed); i++) pause();
+      if (i == spins) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        sleepers_++;
+        wake_.wait(lock, [&] { return stop_.load() || ready(state_.load()); });
+        sleepers_--;
+      }
+      continue;
+    }
+    if (!state_.compare_exchange_weak(state, state + 1)) continue;
+    seen = state >> 32;
+    take(thread);
+    state_.fetch_sub(1);
+  }
+}

@@ -1,0 +1,193 @@
+// The vector type of one instruction set, and the few operations compilers do not express portably.
+//
+// Everything here lives in namespace MINKE_NS, one per instruction set, so that several builds of the same
+// source can share a binary. W is the number of f32 lanes. `fma` is one rounding where the machine has it
+// (AVX2, AVX-512, NEON) and two in WebAssembly, which has no fused multiply-add in its SIMD128 baseline.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define MINKE_UNROLL _Pragma("GCC unroll 32")
+#define MINKE_INLINE inline __attribute__((always_inline))
+
+namespace MINKE_NS {
+
+typedef ptrdiff_t idx;
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(4 * W)));
+typedef int32_t vi __attribute__((vector_size(4 * W)));
+typedef uint32_t vu __attribute__((vector_size(4 * W)));
+typedef double vd __attribute__((vector_size(8 * W)));
+typedef float vf_unaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+
+MINKE_INLINE vf load(const float* p) { return *(const vf_unaligned*)p; }
+MINKE_INLINE void store(float* p, vf v) { *(vf_unaligned*)p = v; }
+MINKE_INLINE vf splat(float x) { return x - vf{}; }
+MINKE_INLINE vi splati(int32_t x) { return x - vi{}; }
+
+#if defined(__AVX512F__)
+MINKE_INLINE vf fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+MINKE_INLINE vf vsqrt(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+MINKE_INLINE vf loadPart(const float* p, idx n) { return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+MINKE_INLINE void storePart(float* p, vf v, idx n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
+/** Lanes of `c` stay where `mask` (0 or -1 per lane) is zero. */
+MINKE_INLINE vf fmaWhere(vi mask, vf a, vf b, vf c) {
+  return (vf)_mm512_mask3_fmadd_ps((__m512)a, (__m512)b, (__m512)c, _mm512_movepi32_mask((__m512i)mask));
+}
+#else
+#if defined(__AVX2__)
+MINKE_INLINE vf fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+MINKE_INLINE vf vsqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+#elif defined(__ARM_NEON)
+MINKE_INLINE vf fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+MINKE_INLINE vf vsqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
+#else
+MINKE_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+MINKE_INLINE vf vsqrt(vf a) {
+  for (int i = 0; i < W; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+}
+#endif
+MINKE_INLINE vf loadPart(const float* p, idx n) {
+  vf v = {};
+  for (idx i = 0; i < n; i++) v[i] = p[i];
+  return v;
+}
+MINKE_INLINE void storePart(float* p, vf v, idx n) {
+  for (idx i = 0; i < n; i++) p[i] = v[i];
+}
+MINKE_INLINE vf fmaWhere(vi mask, vf a, vf b, vf c) { return mask ? fma(a, b, c) : c; }
+#endif
+
+MINKE_INLINE float fma1(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_NEON)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+MINKE_INLINE vf vmax(vf a, vf b) { return a > b ? a : b; }
+MINKE_INLINE vf vmin(vf a, vf b) { return a < b ? a : b; }
+MINKE_INLINE vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+MINKE_INLINE float sqrt1(float x) { return __builtin_sqrtf(x); }
+
+/** Sum of the lanes by halves: (0 + W/2, 1 + W/2 + 1, ...), then again. */
+MINKE_INLINE float sumLanes(vf v) {
+  float t[W];
+  store(t, v);
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) t[i] += t[i + half];
+  return t[0];
+}
+MINKE_INLINE double sumLanes(vd v) {
+  double t[W];
+  __builtin_memcpy(t, &v, sizeof t);
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) t[i] += t[i + half];
+  return t[0];
+}
+MINKE_INLINE float maxLanes(vf v) {
+  float m = v[0];
+  for (int i = 1; i < W; i++) m = v[i] > m ? v[i] : m;
+  return m;
+}
+
+/** Whole vectors, and the last `n` lanes of a row: the two ways a loop body touches memory. */
+struct Whole {
+  MINKE_INLINE vf load(const float* p) const { return MINKE_NS::load(p); }
+  MINKE_INLINE void store(float* p, vf v) const { MINKE_NS::store(p, v); }
+  MINKE_INLINE vf keep(vf v, float) const { return v; }
+};
+struct Part {
+  idx n;
+  MINKE_INLINE vf load(const float* p) const { return loadPart(p, n); }
+  MINKE_INLINE void store(float* p, vf v) const { storePart(p, v, n); }
+  /** Lanes beyond the row replaced by `other`, before a reduction. */
+  MINKE_INLINE vf keep(vf v, float other) const {
+    for (idx i = n; i < W; i++) v[i] = other;
+    return v;
+  }
+};
+
+/** Calls `body(io, i)` for each vector of [begin, end), the last one partial. */
+template <class F>
+MINKE_INLINE void vectors(idx begin, idx end, F body) {
+  idx i = begin;
+  for (; i + W <= end; i += W) body(Whole{}, i);
+  if (i < end) body(Part{end - i}, i);
+}
+
+/** Transposes a W x W block held in registers. */
+MINKE_INLINE void transposeRegisters(vf r[W]) {
+  constexpr int stages = W == 16 ? 4 : W == 8 ? 3 : 2;
+  MINKE_UNROLL
+  for (int s = 0; s < stages; s++) {
+    vf t[W];
+    MINKE_UNROLL
+    for (int i = 0; i < W / 2; i++) {
+      vf a = r[i], b = r[i + W / 2];
+#if defined(__AVX512F__)
+      t[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      t[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif defined(__AVX2__)
+      t[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+      t[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+      t[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+      t[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+    }
+    MINKE_UNROLL
+    for (int i = 0; i < W; i++) r[i] = t[i];
+  }
+}
+
+/**
+ * to[c * toStride + r] = from[r * fromStride + c] for r < rows, c < columns.
+ * With `wide`, each row of `to` is written in whole vectors: up to W - 1 floats after `rows` become zeros.
+ */
+static void transpose(const float* from, idx fromStride, idx rows, idx columns, float* to, idx toStride, bool wide) {
+  for (idx r0 = 0; r0 < rows; r0 += W) {
+    const idx nr = rows - r0 < W ? rows - r0 : W;
+    for (idx c0 = 0; c0 < columns; c0 += W) {
+      const idx nc = columns - c0 < W ? columns - c0 : W;
+      const float* src = from + r0 * fromStride + c0;
+      float* dst = to + c0 * toStride + r0;
+      vf r[W];
+      if (nc == W && nr == W) {
+        MINKE_UNROLL
+        for (int i = 0; i < W; i++) r[i] = load(src + i * fromStride);
+      } else if (nc == W) {
+        for (int i = 0; i < W; i++) r[i] = i < nr ? load(src + i * fromStride) : vf{};
+      } else {
+        for (int i = 0; i < W; i++) r[i] = i < nr ? loadPart(src + i * fromStride, nc) : vf{};
+      }
+      transposeRegisters(r);
+      if (nc == W && (wide || nr == W)) {
+        MINKE_UNROLL
+        for (int i = 0; i < W; i++) store(dst + i * toStride, r[i]);
+      } else if (wide || nr == W) {
+        for (idx i = 0; i < nc; i++) store(dst + i * toStride, r[i]);
+      } else {
+        for (idx i = 0; i < nc; i++) storePart(dst + i * toStride, r[i], nr);
+      }
+    }
+  }
+}
+
+}  // namespace MINKE_NS

@@ -1,0 +1,1 @@
+export { createNative, type NativeAvailability, type NativeOptions, nativeAvailable } from './native.ts';

@@ -1,0 +1,146 @@
+// Compiles the Node add-on with the machine's own C++ compiler into packages/gpu-backends/build/minke.node.
+//
+// Does nothing when the sources, the compiler and this script are those of the last build. Without a
+// compiler it says so in one line and exits with 0: everything works without the add-on, only slower.
+// Usage: node tools/kernels/build-native.mjs [--quiet]
+
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const packageDir = join(root, 'packages/gpu-backends');
+const sourceDir = join(packageDir, 'kernels');
+const buildDir = join(packageDir, 'build');
+const target = join(buildDir, 'minke.node');
+const stamp = join(buildDir, 'minke.stamp');
+const say = (text) => process.argv.includes('--quiet') || console.log(`kernels: ${text}`);
+
+const compilerFlags = [
+  '-std=c++17',
+  '-O3',
+  '-fPIC',
+  '-fvisibility=hidden',
+  '-ffp-contract=off',
+  '-fno-math-errno',
+  '-DNDEBUG',
+  '-Wall',
+  '-Wextra',
+  '-Wno-psabi',
+  '-Wno-maybe-uninitialized',
+  '-Wno-uninitialized',
+];
+
+/** One build of kernels.cc per instruction set: the first supported one is chosen at run time. */
+const instructionSets =
+  process.arch === 'x64'
+    ? [
+        {
+          name: 'Avx512',
+          flags: [
+            '-mavx512f',
+            '-mavx512bw',
+            '-mavx512dq',
+            '-mavx512vl',
+            '-mavx2',
+            '-mfma',
+            '-mbmi2',
+            '-mf16c',
+            '-mprefer-vector-width=512',
+          ],
+        },
+        { name: 'Avx2', flags: ['-mavx2', '-mfma', '-mbmi2', '-mf16c'] },
+        { name: 'Baseline', flags: [] },
+      ]
+    : [{ name: 'Baseline', flags: [] }];
+
+function sourceHash(compiler) {
+  const hash = createHash('sha256');
+  hash.update(readFileSync(fileURLToPath(import.meta.url)));
+  for (const name of readdirSync(sourceDir).sort())
+    hash.update(name).update(readFileSync(join(sourceDir, name)));
+  return hash.update(`${compiler} ${process.platform} ${process.arch}`).digest('hex');
+}
+
+/** Names to try, before any is run: cheap, so that an up-to-date build is recognised at once. */
+const candidates = [process.env.CXX, 'g++', 'clang++', 'c++'].filter(Boolean);
+
+function findCompiler() {
+  return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+}
+
+function runCompiler(compiler, args) {
+  return new Promise((done, fail) => {
+    const child = spawn(compiler, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let log = '';
+    child.stdout.on('data', (text) => (log += text));
+    child.stderr.on('data', (text) => (log += text));
+    child.on('error', fail);
+    child.on('close', (code) =>
+      code === 0 ? done(log) : fail(new Error(`${compiler} ${args.join(' ')}\n${log}`)),
+    );
+  });
+}
+
+async function build() {
+  const hash = sourceHash(process.env.CXX ?? '');
+  if (existsSync(target) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash)
+    return 'native add-on is up to date';
+  if (process.platform === 'win32') return 'no native build on Windows; the WebAssembly build will be used';
+  const compiler = findCompiler();
+  if (!compiler) return 'no C++ compiler found; the WebAssembly build will be used (slower)';
+  const { include_dir: headers } = createRequire(join(packageDir, 'package.json'))('node-api-headers');
+  const started = Date.now();
+  const work = join(buildDir, `work-${process.pid}`);
+  mkdirSync(work, { recursive: true });
+  try {
+    const units = [
+      ...instructionSets.map(({ name, flags }) => ({
+        source: 'kernels.cc',
+        object: join(work, `kernels-${name}.o`),
+        flags: [
+          ...flags,
+          '-fno-exceptions',
+          '-fno-rtti',
+          `-DMINKE_NS=minke${name}`,
+          `-DMINKE_RUN=minkeRun${name}`,
+        ],
+      })),
+      ...['pool.cc', 'native.cc'].map((source) => ({
+        source,
+        object: join(work, source.replace('.cc', '.o')),
+        flags: [`-I${headers}`, '-DNAPI_VERSION=8'],
+      })),
+    ];
+    const logs = await Promise.all(
+      units.map(({ source, object, flags }) =>
+        runCompiler(compiler, [...compilerFlags, ...flags, '-c', join(sourceDir, source), '-o', object]),
+      ),
+    );
+    const output = join(work, 'minke.node');
+    const linkFlags =
+      process.platform === 'darwin'
+        ? ['-bundle', '-undefined', 'dynamic_lookup']
+        : ['-shared', '-pthread', '-Wl,-s'];
+    await runCompiler(compiler, [...linkFlags, ...units.map((unit) => unit.object), '-o', output]);
+    // A new file in place of the old one: a process that has the old add-on loaded keeps it.
+    renameSync(output, target);
+    writeFileSync(stamp, hash);
+    const warnings = logs.join('').trim();
+    return `${warnings ? `${warnings}\n` : ''}native add-on built with ${compiler} in ${((Date.now() - started) / 1000).toFixed(1)} s`;
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+try {
+  say(await build());
+} catch (error) {
+  console.error(
+    `kernels: the native add-on did not compile; the WebAssembly build will be used\n${error.message}`,
+  );
+  process.exitCode = process.argv.includes('--strict') ? 1 : 0;
+}
