@@ -1,0 +1,151 @@
+/**
+ * Which tokens a forward pass sees, at which positions, and which rows each may attend to.
+ *
+ * Tokens of all sequences are flattened into N rows; nothing is padded. Everything the host knows about a batch
+ * (lengths, roles, regions of a cache) stays on the host; kernels see i32 tensors only.
+ */
+import { check } from '@minke/core';
+import type { Arena, Tensor } from '@minke/tensor';
+
+/**
+ * How attention is computed: `expanded` builds keys and values of every head (as in training), `absorbed` folds the
+ * up-projections into queries and outputs and attends to the latents themselves.
+ */
+export type AttentionForm = 'expanded' | 'absorbed';
+
+/** Where a token came from. Unless a form is pinned, prompts are computed expanded, generated tokens absorbed. */
+export type TokenRole = 'prompt' | 'generated';
+
+/** Consecutive rows of a batch that belong to one sequence. */
+export interface Segment {
+  /** Index of the sequence, in its cache if there is one. */
+  readonly sequence: number;
+  /** First row in the batch. */
+  readonly start: number;
+  /** Rows in the batch, at least 1. */
+  readonly count: number;
+  /** Tokens of the sequence that came before. */
+  readonly context: number;
+  readonly role: TokenRole;
+}
+
+/** Segments that attention handles in one call: neighbours of one role that are all new, or one with context. */
+export interface Run {
+  readonly start: number;
+  readonly count: number;
+  readonly role: TokenRole;
+  /** No segment has context: keys are rows of this very run. */
+  readonly fresh: boolean;
+  /** First cache row of the sequence, when not fresh. */
+  readonly region: number;
+  /** Rows of the sequence in the cache after this batch, when not fresh. */
+  readonly regionLength: number;
+}
+
+/** Rows in a cache, beside the batch they belong to. */
+export interface CachedRows {
+  /** Where each token's row is stored, i32 [N]. */
+  readonly rows: Tensor;
+  /** Cache rows each token attends to, i32 [N, 2]. */
+  readonly ranges: Tensor;
+  readonly runs: readonly Run[];
+}
+
+/** The tokens of one forward pass. */
+export interface AttentionBatch {
+  /** Position of each token in its sequence, i32 [N]. */
+  readonly positions: Tensor;
+  /**
+   * Rows each token attends to, i32 [N, 2]. Without a cache: rows of this batch. With one: rows of the token's run
+   * when the run is fresh, else rows of its sequence (`cached.ranges` has the same as cache rows).
+   */
+  readonly ranges: Tensor;
+  /** In row order. Absent where the caller made positions and ranges itself. */
+  readonly segments?: readonly Segment[];
+  /** Present when the batch was made by a cache's `append`. */
+  readonly cached?: CachedRows;
+}
+
+/**
+ * A batch of whole sequences, packed one after another, each token attending to its own sequence up to itself.
+ * @param lengths tokens of each sequence; empty sequences are left out
+ *
+ * @example
+ * const batch = packSequences(arena, [3, 2]); // positions 0 1 2 0 1, ranges [0,1) [0,2) [0,3) [3,4) [3,5)
+ */
+export function packSequences(arena: Arena, lengths: readonly number[]): AttentionBatch {
+  check(
+    lengths.every((length) => Number.isSafeInteger(length) && length >= 0),
+    () => `packSequences: expected lengths of 0 or more, got ${lengths.join(', ')}`,
+  );
+  const segments: Segment[] = [];
+  const positions: number[] = [];
+  const ranges: number[] = [];
+  let start = 0;
+  lengths.forEach((count, sequence) => {
+    if (count > 0) segments.push({ sequence, start, count, context: 0, role: 'prompt' });
+    for (let i = 0; i < count; i++) {
+      positions.push(i);
+      ranges.push(start, start + i + 1);
+    }
+    start += count;
+  });
+  return {
+    positions: arena.tensor(positions, [start], 'i32'),
+    ranges: arena.tensor(ranges, [start, 2], 'i32'),
+    segments,
+  };
+}
+
+/** A cached batch from its segments and the first cache row of each one's sequence. */
+export function cachedBatch(
+  arena: Arena,
+  segments: readonly Segment[],
+  regions: readonly number[],
+): AttentionBatch {
+  const runs = splitIntoRuns(segments, regions);
+  const total = segments.reduce((sum, { count }) => sum + count, 0);
+  const positions: number[] = [];
+  const rows: number[] = [];
+  const cacheRanges: number[] = [];
+  segments.forEach(({ count, context }, s) => {
+    const region = regions[s] as number;
+    for (let i = 0; i < count; i++) {
+      positions.push(context + i);
+      rows.push(region + context + i);
+      cacheRanges.push(region, region + context + i + 1);
+    }
+  });
+  const localRanges: number[] = [];
+  for (const run of runs) {
+    for (const { start, count, context } of segments) {
+      if (start < run.start || start >= run.start + run.count) continue;
+      const first = run.fresh ? start - run.start : 0;
+      for (let i = 0; i < count; i++) localRanges.push(first, first + context + i + 1);
+    }
+  }
+  return {
+    positions: arena.tensor(positions, [total], 'i32'),
+    ranges: arena.tensor(localRanges, [total, 2], 'i32'),
+    segments,
+    cached: {
+      rows: arena.tensor(rows, [total], 'i32'),
+      ranges: arena.tensor(cacheRanges, [total, 2], 'i32'),
+      runs,
+    },
+  };
+}
+
+function splitIntoRuns(segments: readonly Segment[], regions: readonly number[]): Run[] {
+  const runs: Run[] = [];
+  segments.forEach(({ start, count, context, role }, s) => {
+    const fresh = context === 0;
+    const previous = runs.at(-1);
+    if (fresh && previous?.fresh && previous.role === role) {
+      runs[runs.length - 1] = { ...previous, count: previous.count + count };
+    } else {
+      runs.push({ start, count, role, fresh, region: regions[s] as number, regionLength: context + count });
+    }
+  });
+  return runs;
+}

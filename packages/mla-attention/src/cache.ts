@@ -1,0 +1,218 @@
+/**
+ * What attention keeps of past tokens: latents (R + P numbers a token and layer) or, for the pinned expanded form,
+ * every head's keys and values.
+ *
+ * Source of the latent cache: DeepSeek-V2, arXiv 2405.04434, section 2.1.2. Each sequence owns a contiguous region
+ * of `maxTokens` rows; memory for all of them is taken when the cache is made. What is stored are functions of the
+ * weights: after an optimiser step, `clear()` first. No gradient passes through a cache.
+ */
+import { type Backend, check, MinkeError } from '@minke/core';
+import { Arena, scatterRows, type Tensor } from '@minke/tensor';
+import { type AttentionBatch, cachedBatch, type Segment, type TokenRole } from './batch.ts';
+
+export interface CacheSize {
+  /** Layers that share the sequence layout. Default 1. */
+  readonly layers?: number;
+  /** Sequences held at a time. Default 1. */
+  readonly sequences?: number;
+  /** Tokens each sequence may reach. */
+  readonly maxTokens: number;
+}
+
+/** New tokens of one sequence. */
+export interface AppendRequest {
+  /** Index below `cache.sequences`. */
+  readonly sequence: number;
+  /** New tokens, at least 1. */
+  readonly count: number;
+  readonly role: TokenRole;
+}
+
+/** Sequence bookkeeping and storage that both caches share. */
+abstract class SequenceCache {
+  readonly layers: number;
+  readonly sequences: number;
+  /** Tokens each sequence may reach. */
+  readonly maxTokens: number;
+  readonly #arena: Arena;
+  readonly #tables: Tensor[][];
+  readonly #lengths: number[];
+
+  /** @param widths numbers a token takes in each table of a layer */
+  protected constructor(backend: Backend, size: CacheSize, widths: readonly number[]) {
+    const { layers = 1, sequences = 1, maxTokens } = size;
+    for (const [name, value] of Object.entries({ layers, sequences, maxTokens })) {
+      check(
+        Number.isSafeInteger(value) && value >= 1,
+        () => `createCache: expected ${name} of 1 or more, got ${value}`,
+      );
+    }
+    this.layers = layers;
+    this.sequences = sequences;
+    this.maxTokens = maxTokens;
+    this.#lengths = new Array<number>(sequences).fill(0);
+    this.#arena = new Arena(backend, { persistent: true, label: 'attention cache' });
+    this.#tables = Array.from({ length: layers }, () =>
+      widths.map((width) => this.#arena.zeros([sequences * maxTokens, width])),
+    );
+    this.#arena.submit();
+  }
+
+  /** Bytes of device memory held. */
+  get bytes(): number {
+    return this.#tables.flat().reduce((sum, table) => sum + table.size * 4, 0);
+  }
+
+  /** Tokens a sequence holds. */
+  length(sequence: number): number {
+    this.#checkSequence(sequence, 'length');
+    return this.#lengths[sequence] as number;
+  }
+
+  /**
+   * Reserves rows for new tokens and returns the batch that describes them; the next forward pass over that batch
+   * fills them. Requests keep their order: their tokens are the rows of the batch, one request after another.
+   * Throws `context-overflow` when a sequence would exceed `maxTokens`; then nothing is reserved.
+   * @param arena the transient arena of the forward pass
+   */
+  append(arena: Arena, requests: readonly AppendRequest[]): AttentionBatch {
+    const segments: Segment[] = [];
+    const seen = new Set<number>();
+    let start = 0;
+    for (const { sequence, count, role } of requests) {
+      this.#checkSequence(sequence, 'append');
+      check(!seen.has(sequence), () => `append: expected each sequence once, got ${sequence} twice`);
+      check(
+        Number.isSafeInteger(count) && count >= 1,
+        () => `append: expected a count of 1 or more, got ${count}`,
+      );
+      seen.add(sequence);
+      const context = this.#lengths[sequence] as number;
+      if (context + count > this.maxTokens) {
+        throw new MinkeError(
+          'context-overflow',
+          `append: expected at most ${this.maxTokens} tokens a sequence, got ${context} + ${count}; make a larger cache or truncate`,
+          { details: { sequence, context, count, maxTokens: this.maxTokens } },
+        );
+      }
+      segments.push({ sequence, start, count, context, role });
+      start += count;
+    }
+    const batch = cachedBatch(
+      arena,
+      segments,
+      segments.map(({ sequence }) => sequence * this.maxTokens),
+    );
+    for (const { sequence, count, context } of segments) this.#lengths[sequence] = context + count;
+    return batch;
+  }
+
+  /** Forgets the tokens of a sequence from `length` on. */
+  truncate(sequence: number, length: number): void {
+    const held = this.length(sequence);
+    check(
+      Number.isSafeInteger(length) && length >= 0 && length <= held,
+      () => `truncate: expected a length from 0 to ${held}, got ${length}`,
+    );
+    this.#lengths[sequence] = length;
+  }
+
+  /** Forgets every sequence; the memory is kept. */
+  clear(): void {
+    this.#lengths.fill(0);
+  }
+
+  /** Gives the memory back; the cache is unusable afterwards. */
+  dispose(): void {
+    this.#arena.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  protected table(layer: number, index: number): Tensor {
+    const table = this.#tables[layer]?.[index];
+    check(table !== undefined, () => `cache: expected a layer below ${this.layers}, got ${layer}`);
+    return table;
+  }
+
+  #checkSequence(sequence: number, where: string): void {
+    check(
+      Number.isSafeInteger(sequence) && sequence >= 0 && sequence < this.sequences,
+      () => `${where}: expected a sequence below ${this.sequences}, got ${sequence}`,
+    );
+  }
+}
+
+/**
+ * Rows of [normalised latent (R), rotated shared key (P)] for each token and layer.
+ *
+ * @example
+ * using cache = new LatentCache(backend, { layers: 27, maxTokens: 4096, width: 576 });
+ */
+export class LatentCache extends SequenceCache {
+  readonly kind = 'latent';
+  /** R + P. */
+  readonly width: number;
+
+  constructor(backend: Backend, size: CacheSize & { readonly width: number }) {
+    super(backend, size, [size.width]);
+    this.width = size.width;
+  }
+
+  /** All rows of a layer, [sequences x maxTokens, width], persistent. */
+  latents(layer: number): Tensor {
+    return this.table(layer, 0);
+  }
+
+  /** Stores x [N, width] at rows i32 [N]. */
+  write(layer: number, x: Tensor, rows: Tensor): void {
+    scatterRows(x, rows, this.table(layer, 0));
+  }
+}
+
+/**
+ * Keys and values of every key head: what grouped-query attention needs, and what keeps the expanded form of MLA
+ * bit for bit what it is without a cache.
+ */
+export class ExpandedCache extends SequenceCache {
+  readonly kind = 'expanded';
+  readonly #views: readonly (readonly [keys: Tensor, values: Tensor])[];
+
+  constructor(
+    backend: Backend,
+    size: CacheSize & { readonly heads: number; readonly keyWidth: number; readonly valueWidth: number },
+  ) {
+    const { heads, keyWidth, valueWidth } = size;
+    super(backend, size, [heads * keyWidth, heads * valueWidth]);
+    const rows = this.sequences * this.maxTokens;
+    this.#views = Array.from({ length: this.layers }, (_, layer) => [
+      this.table(layer, 0).reshape([rows, heads, keyWidth]),
+      this.table(layer, 1).reshape([rows, heads, valueWidth]),
+    ]);
+  }
+
+  /** Keys of a layer, [sequences x maxTokens, heads, keyWidth], persistent. */
+  keys(layer: number): Tensor {
+    this.table(layer, 0);
+    return this.#views[layer]![0];
+  }
+
+  /** Values of a layer, [sequences x maxTokens, heads, valueWidth], persistent. */
+  values(layer: number): Tensor {
+    this.table(layer, 1);
+    return this.#views[layer]![1];
+  }
+
+  /** Stores k [N, heads, keyWidth] and v [N, heads, valueWidth] at rows i32 [N]. */
+  write(layer: number, k: Tensor, v: Tensor, rows: Tensor): void {
+    [k, v].forEach((x, index) => {
+      const table = this.table(layer, index);
+      scatterRows(x.reshape([x.shape[0] as number, table.shape[1] as number]), rows, table);
+    });
+  }
+}
+
+/** Either cache; `kind` tells which. */
+export type AttentionCache = LatentCache | ExpandedCache;

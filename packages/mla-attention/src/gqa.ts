@@ -1,0 +1,160 @@
+/**
+ * Grouped-query attention: several query heads share a key and value head.
+ *
+ * Source: Ainslie et al., arXiv 2305.13245; conventions of Llama and Qwen2 checkpoints: rotary embedding over the
+ * whole head in the half-split layout, optional bias on q, k and v (Qwen2), none on the output. Equal head counts
+ * give plain multi-head attention. Does not do: QK norms, sliding windows.
+ */
+import { check, MinkeError } from '@minke/core';
+import { type Arena, linear, type Module, type Tensor } from '@minke/tensor';
+import { attention } from './attention.ts';
+import { type CacheSize, ExpandedCache } from './cache.ts';
+import {
+  type AttentionOptions,
+  checkBatch,
+  checkParameters,
+  defaultBatch,
+  type InitOptions,
+  initArena,
+  initParameters,
+} from './layer.ts';
+import { type RopeLayout, RopeTable } from './rope.ts';
+
+export interface GqaConfig {
+  /** Model width D. */
+  readonly hiddenSize: number;
+  /** Query heads H. */
+  readonly numHeads: number;
+  /** Key and value heads, dividing H. */
+  readonly numKeyValueHeads: number;
+  /** Entries of a head, even. */
+  readonly headDim: number;
+  /** Bias on the q, k and v projections. Default false. */
+  readonly qkvBias?: boolean;
+  /** Base of the rotary frequencies. Default 10000. */
+  readonly ropeTheta?: number;
+  /** Pairing of the rotary entries. Default `half`. */
+  readonly ropeLayout?: RopeLayout;
+  /** Positions to make rotary tables for. Default 4096. */
+  readonly maxPositions?: number;
+}
+
+/** Names and shapes of the parameters, as in Hugging Face checkpoints below `self_attn.`. */
+export function gqaParameterShapes(config: GqaConfig): Map<string, readonly number[]> {
+  const { hiddenSize: D, numHeads, numKeyValueHeads, headDim, qkvBias } = config;
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, heads] of [
+    ['q_proj', numHeads],
+    ['k_proj', numKeyValueHeads],
+    ['v_proj', numKeyValueHeads],
+  ] as const) {
+    shapes.set(`${name}.weight`, [heads * headDim, D]);
+    if (qkvBias) shapes.set(`${name}.bias`, [heads * headDim]);
+  }
+  return shapes.set('o_proj.weight', [D, numHeads * headDim]);
+}
+
+/**
+ * @example
+ * const gqa = GroupedQueryAttention.init({ hiddenSize: 64, numHeads: 4, numKeyValueHeads: 2, headDim: 16 }, { backend });
+ * const y = gqa.forward(x); // x [B, T, 64]
+ */
+export class GroupedQueryAttention implements Module {
+  readonly config: GqaConfig;
+  readonly #parameters: Map<string, Tensor>;
+  readonly #rope: RopeTable;
+
+  /** Takes over parameters named as `parameters()` returns them, and rotary tables of the head's width. */
+  constructor(config: GqaConfig, parameters: ReadonlyMap<string, Tensor>, rope: RopeTable) {
+    this.config = validate(config);
+    checkParameters('groupedQueryAttention', gqaParameterShapes(config), parameters);
+    this.#parameters = new Map(parameters);
+    this.#rope = rope;
+  }
+
+  /** A fresh layer. Throws `invalid-config`. */
+  static init(config: GqaConfig, options: InitOptions): GroupedQueryAttention {
+    validate(config);
+    const arena = initArena(options);
+    const parameters = initParameters(arena, gqaParameterShapes(config), options);
+    return new GroupedQueryAttention(config, parameters, gqaRope(config, arena));
+  }
+
+  /** Hugging Face's names below `self_attn.`. */
+  parameters(): Map<string, Tensor> {
+    return new Map(this.#parameters);
+  }
+
+  /** A cache of keys and values for this layer alone. */
+  createCache(size: CacheSize): ExpandedCache {
+    const { numKeyValueHeads: heads, headDim } = this.config;
+    const backend = (this.#parameters.get('o_proj.weight') as Tensor).arena.backend;
+    return new ExpandedCache(backend, { ...size, heads, keyWidth: headDim, valueWidth: headDim });
+  }
+
+  /**
+   * Attention over a batch. Differentiable without a cache.
+   * @param x [N, D] or [B, T, D] in a transient arena
+   * @returns the shape of x
+   */
+  forward(x: Tensor, options: Omit<AttentionOptions, 'form'> = {}): Tensor {
+    const { hiddenSize: D, numHeads, numKeyValueHeads, headDim } = this.config;
+    check(
+      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
+      () => `groupedQueryAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
+    );
+    const { cache, layer = 0 } = options;
+    check(
+      cache?.kind !== 'latent',
+      () => 'groupedQueryAttention: expected a cache of keys and values, got a latent cache',
+    );
+    const rows = x.reshape([-1, D]);
+    const batch = options.batch ?? defaultBatch(x, cache);
+    checkBatch(batch, cache, rows);
+    const project = (name: string, heads: number) =>
+      linear(rows, this.#get(`${name}.weight`), this.#parameters.get(`${name}.bias`)).reshape([
+        -1,
+        heads,
+        headDim,
+      ]);
+    const q = this.#rope.apply(project('q_proj', numHeads), batch.positions);
+    let k = this.#rope.apply(project('k_proj', numKeyValueHeads), batch.positions);
+    let v = project('v_proj', numKeyValueHeads);
+    let { ranges } = batch;
+    if (cache?.kind === 'expanded') {
+      const cached = batch.cached!;
+      cache.write(layer, k, v, cached.rows);
+      [k, v, ranges] = [cache.keys(layer), cache.values(layer), cached.ranges];
+    }
+    const o = attention(q, k, v, ranges, { scale: headDim ** -0.5 });
+    return linear(o.reshape([-1, numHeads * headDim]), this.#get('o_proj.weight')).reshape(x.shape);
+  }
+
+  #get(name: string): Tensor {
+    return this.#parameters.get(name) as Tensor;
+  }
+}
+
+/** The rotary tables a GQA config asks for, in a persistent arena; layers of a model share them. */
+export function gqaRope(config: GqaConfig, arena: Arena): RopeTable {
+  const { headDim: width, ropeTheta: theta = 10000, ropeLayout: layout = 'half' } = config;
+  return RopeTable.create(arena, { width, theta, layout }, config.maxPositions ?? 4096);
+}
+
+function validate(config: GqaConfig): GqaConfig {
+  const problems: string[] = [];
+  for (const name of ['hiddenSize', 'numHeads', 'numKeyValueHeads', 'headDim'] as const) {
+    if (!Number.isSafeInteger(config[name]) || config[name] < 1) {
+      problems.push(`${name} a positive integer, got ${config[name]}`);
+    }
+  }
+  const { numHeads, numKeyValueHeads, headDim } = config;
+  if (headDim % 2 !== 0) problems.push(`headDim even, got ${headDim}`);
+  if (numHeads % numKeyValueHeads !== 0) {
+    problems.push(`numKeyValueHeads dividing ${numHeads}, got ${numKeyValueHeads}`);
+  }
+  if (problems.length > 0) {
+    throw new MinkeError('invalid-config', `groupedQueryAttention: expected ${problems.join('; ')}`);
+  }
+  return config;
+}

@@ -1,0 +1,29 @@
+export { attention, latentAttention } from './attention.ts';
+export {
+  type AttentionBatch,
+  type AttentionForm,
+  type CachedRows,
+  packSequences,
+  type Run,
+  type Segment,
+  type TokenRole,
+} from './batch.ts';
+export {
+  type AppendRequest,
+  type AttentionCache,
+  type CacheSize,
+  ExpandedCache,
+  LatentCache,
+} from './cache.ts';
+export { type CacheElements, type CacheShape, cacheElements, publishedCacheShapes } from './cache-share.ts';
+export { type GqaConfig, GroupedQueryAttention, gqaParameterShapes, gqaRope } from './gqa.ts';
+export type { AttentionOptions, InitOptions } from './layer.ts';
+export {
+  createMlaCache,
+  type MlaConfig,
+  MultiHeadLatentAttention,
+  mlaParameterShapes,
+  mlaRope,
+} from './mla.ts';
+export { type RopeConfig, type RopeLayout, RopeTable, ropeFrequencies, ropeTables } from './rope.ts';
+export { attentionScale, type YarnConfig, yarnFrequencies, yarnMagnitude, yarnRotaryFactor } from './yarn.ts';

@@ -1,0 +1,344 @@
+/**
+ * Multi-head latent attention.
+ *
+ * Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C; the released weights' conventions: each head is
+ * [no-position entries, rotary entries], the latent is normalised and the shared rotary key is not, `kv_b_proj` holds
+ * per head its key rows, then its value rows. The latent norms have epsilon 1e-6 whatever the model's is.
+ * In the absorbed form `kv_b_proj` is used whole, its other half multiplied by zeros or dropped: no second copy of
+ * the weights that an optimiser step would leave behind. Does not do: sparse attention, quantised weights.
+ */
+import { type Backend, check, MinkeError } from '@minke/core';
+import {
+  type Arena,
+  concat,
+  linear,
+  type Module,
+  matmul,
+  permute,
+  repeat,
+  rmsNorm,
+  slice,
+  type Tensor,
+} from '@minke/tensor';
+import { attention, latentAttention } from './attention.ts';
+import type { AttentionBatch, AttentionForm } from './batch.ts';
+import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
+import {
+  type AttentionOptions,
+  checkBatch,
+  checkParameters,
+  defaultBatch,
+  type InitOptions,
+  initArena,
+  initParameters,
+} from './layer.ts';
+import { type RopeLayout, RopeTable } from './rope.ts';
+import { attentionScale, type YarnConfig } from './yarn.ts';
+
+export interface MlaConfig {
+  /** Model width D. */
+  readonly hiddenSize: number;
+  /** Heads H. */
+  readonly numHeads: number;
+  /** Width of the query latent, or null for a single query projection. */
+  readonly qLoraRank: number | null;
+  /** Width R of the key-value latent. */
+  readonly kvLoraRank: number;
+  /** Entries of a query or key head without position. */
+  readonly qkNopeHeadDim: number;
+  /** Rotary entries P of a query head, and width of the one rotary key all heads share. Even. */
+  readonly qkRopeHeadDim: number;
+  /** Entries of a value head. */
+  readonly vHeadDim: number;
+  /** Base of the rotary frequencies. Default 10000. */
+  readonly ropeTheta?: number;
+  /** Pairing of the rotary entries. Default `interleaved`, as DeepSeek checkpoints are. */
+  readonly ropeLayout?: RopeLayout;
+  /** Long-context frequencies and scale. Default none. */
+  readonly yarn?: YarnConfig | null;
+  /** Positions to make rotary tables for. Default 4096. */
+  readonly maxPositions?: number;
+  /** Bias on q_a_proj, kv_a_proj_with_mqa and o_proj. Default false. */
+  readonly attentionBias?: boolean;
+  /** Replaces the softmax scale (qkNopeHeadDim + qkRopeHeadDim)^-0.5 times YaRN's factor. */
+  readonly softmaxScale?: number;
+  /** Epsilon of the two latent norms. Default 1e-6, which no published config changes. */
+  readonly latentNormEps?: number;
+}
+
+/** Names and shapes of the parameters, as in Hugging Face checkpoints below `self_attn.`. */
+export function mlaParameterShapes(config: MlaConfig): Map<string, readonly number[]> {
+  const { hiddenSize: D, numHeads: H, qLoraRank, kvLoraRank: R, qkRopeHeadDim: P } = config;
+  const queryWidth = H * (config.qkNopeHeadDim + P);
+  const shapes = new Map<string, readonly number[]>();
+  const bias = (name: string, size: number) => config.attentionBias && shapes.set(`${name}.bias`, [size]);
+  if (qLoraRank === null) shapes.set('q_proj.weight', [queryWidth, D]);
+  else {
+    shapes.set('q_a_proj.weight', [qLoraRank, D]);
+    bias('q_a_proj', qLoraRank);
+    shapes.set('q_a_layernorm.weight', [qLoraRank]);
+    shapes.set('q_b_proj.weight', [queryWidth, qLoraRank]);
+  }
+  shapes.set('kv_a_proj_with_mqa.weight', [R + P, D]);
+  bias('kv_a_proj_with_mqa', R + P);
+  shapes.set('kv_a_layernorm.weight', [R]);
+  shapes.set('kv_b_proj.weight', [H * (config.qkNopeHeadDim + config.vHeadDim), R]);
+  shapes.set('o_proj.weight', [D, H * config.vHeadDim]);
+  bias('o_proj', D);
+  return shapes;
+}
+
+/**
+ * @example
+ * const mla = MultiHeadLatentAttention.init({ hiddenSize: 64, numHeads: 4, qLoraRank: null, kvLoraRank: 32,
+ *   qkNopeHeadDim: 16, qkRopeHeadDim: 8, vHeadDim: 16 }, { backend, seed: 0 });
+ * const y = mla.forward(x);                      // x [B, T, 64], expanded form
+ * const cache = mla.createCache({ maxTokens: 4096 });
+ * const z = mla.forward(xNext, { cache });       // absorbed form
+ */
+export class MultiHeadLatentAttention implements Module {
+  readonly config: MlaConfig;
+  /** What scores are multiplied by before the softmax. */
+  readonly scale: number;
+  readonly #parameters: Map<string, Tensor>;
+  readonly #rope: RopeTable;
+
+  /** Takes over parameters named as `parameters()` returns them, and rotary tables of matching width. */
+  constructor(config: MlaConfig, parameters: ReadonlyMap<string, Tensor>, rope: RopeTable) {
+    this.config = validate(config);
+    checkParameters('mlaAttention', mlaParameterShapes(config), parameters);
+    check(
+      rope.config.width === config.qkRopeHeadDim,
+      () => `mlaAttention: expected rotary tables of width ${config.qkRopeHeadDim}, got ${rope.config.width}`,
+    );
+    this.#parameters = new Map(parameters);
+    this.#rope = rope;
+    this.scale =
+      config.softmaxScale ?? attentionScale(config.qkNopeHeadDim + config.qkRopeHeadDim, config.yarn ?? null);
+  }
+
+  /** A fresh layer: normal weights, norms of one, zero biases. Throws `invalid-config`. */
+  static init(config: MlaConfig, options: InitOptions): MultiHeadLatentAttention {
+    validate(config);
+    const arena = initArena(options);
+    const parameters = initParameters(arena, mlaParameterShapes(config), options);
+    return new MultiHeadLatentAttention(config, parameters, mlaRope(config, arena));
+  }
+
+  /** Hugging Face's names below `self_attn.`. */
+  parameters(): Map<string, Tensor> {
+    return new Map(this.#parameters);
+  }
+
+  /**
+   * A cache for this layer alone; a model makes one for all its layers.
+   * @param size.form what to keep: `absorbed` (default) the latents, `expanded` every head's keys and values
+   */
+  createCache(size: CacheSize & { form?: AttentionForm }): AttentionCache {
+    return createMlaCache((this.#parameters.get('o_proj.weight') as Tensor).arena.backend, this.config, size);
+  }
+
+  /**
+   * Attention over a batch. Differentiable without a cache.
+   * @param x [N, D] or [B, T, D] in a transient arena
+   * @returns the shape of x
+   */
+  forward(x: Tensor, options: AttentionOptions = {}): Tensor {
+    const { hiddenSize: D, numHeads: H, vHeadDim } = this.config;
+    check(
+      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
+      () => `mlaAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
+    );
+    const { cache, layer = 0, form } = options;
+    const rows = x.reshape([-1, D]);
+    const batch = options.batch ?? defaultBatch(x, cache);
+    checkBatch(batch, cache, rows);
+    const q = this.#queries(rows, batch.positions);
+    const { latent, ropeKey } = this.#latents(rows, batch.positions);
+    let o: Tensor;
+    if (cache === undefined) o = this.#uncached(q, latent, ropeKey, batch, form ?? 'expanded');
+    else if (cache.kind === 'expanded') {
+      check(
+        form !== 'absorbed',
+        () => 'mlaAttention: expected form expanded with an expanded cache, got absorbed',
+      );
+      o = this.#fromExpandedCache(q, latent, ropeKey, batch, cache, layer);
+    } else o = this.#fromLatentCache(q, latent, ropeKey, batch, cache, layer, form);
+    const out = linear(
+      o.reshape([-1, H * vHeadDim]),
+      this.#get('o_proj.weight'),
+      this.#parameters.get('o_proj.bias'),
+    );
+    return out.reshape(x.shape);
+  }
+
+  /** Rotated queries [N, H, dn + P]. */
+  #queries(x: Tensor, positions: Tensor): Tensor {
+    const { numHeads: H, qkNopeHeadDim, qkRopeHeadDim, qLoraRank } = this.config;
+    let q: Tensor;
+    if (qLoraRank === null) q = linear(x, this.#get('q_proj.weight'));
+    else {
+      const compressed = linear(x, this.#get('q_a_proj.weight'), this.#parameters.get('q_a_proj.bias'));
+      q = linear(this.#norm(compressed, 'q_a_layernorm.weight'), this.#get('q_b_proj.weight'));
+    }
+    return this.#rope.apply(q.reshape([-1, H, qkNopeHeadDim + qkRopeHeadDim]), positions, qkNopeHeadDim);
+  }
+
+  /** The normalised latent [N, R] and the rotated shared key [N, P]. */
+  #latents(x: Tensor, positions: Tensor): { latent: Tensor; ropeKey: Tensor } {
+    const { kvLoraRank: R, qkRopeHeadDim: P } = this.config;
+    const both = linear(
+      x,
+      this.#get('kv_a_proj_with_mqa.weight'),
+      this.#parameters.get('kv_a_proj_with_mqa.bias'),
+    );
+    const ropeKey = this.#rope.apply(slice(both, 1, R, P).reshape([-1, 1, P]), positions);
+    return {
+      latent: this.#norm(slice(both, 1, 0, R), 'kv_a_layernorm.weight'),
+      ropeKey: ropeKey.reshape([-1, P]),
+    };
+  }
+
+  #norm(x: Tensor, weight: string): Tensor {
+    return rmsNorm(x, this.#get(weight), this.config.latentNormEps ?? 1e-6);
+  }
+
+  /** Keys [M, H, dn + P] and values [M, H, dv] of latents [M, R] and rotated keys [M, P]. */
+  #expand(latent: Tensor, ropeKey: Tensor): { k: Tensor; v: Tensor } {
+    const { numHeads: H, qkNopeHeadDim: dn, qkRopeHeadDim: P, vHeadDim: dv } = this.config;
+    const up = linear(latent, this.#get('kv_b_proj.weight')).reshape([-1, H, dn + dv]);
+    const shared = repeat(ropeKey.reshape([-1, 1, P]), 1, H);
+    return { k: concat([slice(up, 2, 0, dn), shared], 2), v: slice(up, 2, dn, dv) };
+  }
+
+  #uncached(q: Tensor, latent: Tensor, ropeKey: Tensor, batch: AttentionBatch, form: AttentionForm): Tensor {
+    if (form === 'absorbed') return this.#absorbed(q, concat([latent, ropeKey], 1), batch.ranges);
+    const { k, v } = this.#expand(latent, ropeKey);
+    return attention(q, k, v, batch.ranges, { scale: this.scale });
+  }
+
+  #fromExpandedCache(
+    q: Tensor,
+    latent: Tensor,
+    ropeKey: Tensor,
+    batch: AttentionBatch,
+    cache: ExpandedCache,
+    layer: number,
+  ): Tensor {
+    const { rows, ranges } = batch.cached!;
+    const { k, v } = this.#expand(latent, ropeKey);
+    cache.write(layer, k, v, rows);
+    return attention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
+  }
+
+  #fromLatentCache(
+    q: Tensor,
+    latent: Tensor,
+    ropeKey: Tensor,
+    batch: AttentionBatch,
+    cache: LatentCache,
+    layer: number,
+    pinned: AttentionForm | undefined,
+  ): Tensor {
+    const { kvLoraRank: R, qkRopeHeadDim: P } = this.config;
+    const { rows, ranges, runs } = batch.cached!;
+    cache.write(layer, concat([latent, ropeKey], 1), rows);
+    const outputs: Tensor[] = [];
+    for (let i = 0; i < runs.length; i++) {
+      const run = runs[i]!;
+      let end = run.start + run.count;
+      if (formOf(run, pinned) === 'absorbed') {
+        // Absorbed queries read the cache only, so neighbours join whatever their context.
+        while (i + 1 < runs.length && formOf(runs[i + 1]!, pinned) === 'absorbed') end += runs[++i]!.count;
+        outputs.push(
+          this.#absorbed(q.rows(run.start, end), cache.latents(layer), ranges.rows(run.start, end)),
+        );
+        continue;
+      }
+      let [keyLatent, key] = [latent.rows(run.start, end), ropeKey.rows(run.start, end)];
+      if (!run.fresh) {
+        const region = q.arena.adopt(cache.latents(layer)).rows(run.region, run.region + run.regionLength);
+        [keyLatent, key] = [slice(region, 1, 0, R), slice(region, 1, R, P)];
+      }
+      const { k, v } = this.#expand(keyLatent, key);
+      outputs.push(
+        attention(q.rows(run.start, end), k, v, batch.ranges.rows(run.start, end), { scale: this.scale }),
+      );
+    }
+    return outputs.length === 1 ? (outputs[0] as Tensor) : concat(outputs, 0);
+  }
+
+  /** Attention of rotated queries to rows [M, R + P] of latents and keys, in the absorbed form: [N, H, dv]. */
+  #absorbed(q: Tensor, keys: Tensor, ranges: Tensor): Tensor {
+    const { numHeads: H, qkNopeHeadDim: dn, qkRopeHeadDim: P, vHeadDim: dv, kvLoraRank: R } = this.config;
+    const N = q.shape[0] as number;
+    const up = q.arena.adopt(this.#get('kv_b_proj.weight')).reshape([H, dn + dv, R]);
+    const padded = concat([swapHeads(slice(q, 2, 0, dn)), q.arena.zeros([H, N, dv])], 2);
+    const query = concat([swapHeads(matmul(padded, up)), slice(q, 2, dn, P)], 2);
+    const z = latentAttention(query, keys, ranges, { scale: this.scale, valueWidth: R });
+    return swapHeads(slice(matmul(swapHeads(z), up, { transB: true }), 2, dn, dv));
+  }
+
+  #get(name: string): Tensor {
+    return this.#parameters.get(name) as Tensor;
+  }
+}
+
+/** The rotary tables an MLA config asks for, in a persistent arena; layers of a model share them. */
+export function mlaRope(config: MlaConfig, arena: Arena): RopeTable {
+  const {
+    qkRopeHeadDim: width,
+    ropeTheta: theta = 10000,
+    ropeLayout: layout = 'interleaved',
+    yarn = null,
+  } = config;
+  return RopeTable.create(arena, { width, theta, layout, yarn }, config.maxPositions ?? 4096);
+}
+
+/** A cache for layers of this shape: latents for `absorbed` (default), keys and values for `expanded`. */
+export function createMlaCache(
+  backend: Backend,
+  config: MlaConfig,
+  size: CacheSize & { readonly form?: AttentionForm },
+): AttentionCache {
+  const { kvLoraRank, qkNopeHeadDim, qkRopeHeadDim, vHeadDim, numHeads } = config;
+  if (size.form !== 'expanded')
+    return new LatentCache(backend, { ...size, width: kvLoraRank + qkRopeHeadDim });
+  const keyWidth = qkNopeHeadDim + qkRopeHeadDim;
+  return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth, valueWidth: vHeadDim });
+}
+
+/** [A, B, C] -> [B, A, C]; no copy when either is 1, as in the decoding of one token. */
+function swapHeads(x: Tensor): Tensor {
+  const [a, b, c] = x.shape as readonly [number, number, number];
+  return a === 1 || b === 1 ? x.reshape([b, a, c]) : permute(x, [1, 0, 2]);
+}
+
+function formOf(run: { role: 'prompt' | 'generated' }, pinned: AttentionForm | undefined): AttentionForm {
+  return pinned ?? (run.role === 'prompt' ? 'expanded' : 'absorbed');
+}
+
+function validate(config: MlaConfig): MlaConfig {
+  const problems: string[] = [];
+  const sizes = [
+    'hiddenSize',
+    'numHeads',
+    'kvLoraRank',
+    'qkNopeHeadDim',
+    'qkRopeHeadDim',
+    'vHeadDim',
+  ] as const;
+  for (const name of sizes) {
+    if (!Number.isSafeInteger(config[name]) || config[name] < 1) {
+      problems.push(`${name} a positive integer, got ${config[name]}`);
+    }
+  }
+  const { qLoraRank, qkRopeHeadDim } = config;
+  if (qLoraRank !== null && (!Number.isSafeInteger(qLoraRank) || qLoraRank < 1)) {
+    problems.push(`qLoraRank a positive integer or null, got ${qLoraRank}`);
+  }
+  if (qkRopeHeadDim % 2 !== 0) problems.push(`qkRopeHeadDim even, got ${qkRopeHeadDim}`);
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `mlaAttention: expected ${problems.join('; ')}`);
+  return config;
+}
