@@ -1,0 +1,369 @@
+/**
+ * DeepSeek-V2, V3 and R1 in one file: embedding, blocks of latent attention and (mixture-of-experts) SwiGLU, head,
+ * and V3's multi-token-prediction modules.
+ *
+ * Sources: DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3, arXiv 2412.19437, sections 2.1, 2.2 and 4.2 (initialisation).
+ * The MTP projection takes [embedding ; hidden], the order of the released weights, not the paper's. Tokens of all
+ * sequences are rows of one batch; nothing is padded. Does not do: sparse attention (V3.2), quantised weights.
+ */
+import { type Backend, check, MinkeError, Random } from '@minke/core';
+import {
+  type AttentionBatch,
+  type AttentionCache,
+  type AttentionForm,
+  type CacheSize,
+  createMlaCache,
+  MultiHeadLatentAttention,
+  mlaRope,
+  packSequences,
+  type RopeTable,
+} from '@minke/mla-attention';
+import { MoeLayer, type Routing } from '@minke/moe-router';
+import {
+  type Arena,
+  add,
+  affine,
+  concat,
+  crossEntropy,
+  gatherRows,
+  linear,
+  type Module,
+  normalInit,
+  rmsNorm,
+  sum,
+  swiglu,
+  type Tensor,
+} from '@minke/tensor';
+import { attentionConfig, type DeepSeekConfig, isMoeLayer, validateConfig } from './config.ts';
+import { parameterShapes } from './names.ts';
+
+/** Tokens of one forward pass: `packSequences` or a cache's `append`, with their ids. */
+export interface ModelBatch extends AttentionBatch {
+  /** Token ids, i32 [N]. */
+  readonly ids: Tensor;
+}
+
+export interface ForwardOptions {
+  /** Past tokens, from `createCache`; the batch must come from its `append`. */
+  readonly cache?: AttentionCache;
+  /** Pins the form of attention. Default: by token role beside a latent cache, else expanded. */
+  readonly form?: AttentionForm;
+  /** Rows to compute logits for: every one (default), the last of each segment, or these (i32 [M]). */
+  readonly outputs?: 'all' | 'last' | Tensor;
+}
+
+export interface ForwardResult {
+  /** [M, V], M as `outputs` says. */
+  readonly logits: Tensor;
+  /** After the final norm, every row, [N, D]. */
+  readonly hidden: Tensor;
+  /** Choices per expert, f32 [E], one for each mixture-of-experts layer in order. */
+  readonly loads: readonly Tensor[];
+  /** Scores, choices and weights of each mixture-of-experts layer: what balance losses are computed from. */
+  readonly routings: readonly Routing[];
+}
+
+/** Where a new model's weights come from. */
+export interface ModelInit {
+  /** Persistent arena that will own the weights. */
+  readonly arena: Arena;
+  /** Random stream, or a seed for one. */
+  readonly random?: Random;
+  readonly seed?: number;
+}
+
+/**
+ * @example
+ * const model = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
+ * const step = new Arena(backend, { grad: true });
+ * const batch = model.batch(step, [[1, 2, 3], [4, 5]]);
+ * const { logits } = model.forward(batch); // [5, V]
+ */
+export class DeepSeekModel implements Module {
+  readonly config: DeepSeekConfig;
+  /** Blocks in order; MTP modules follow in `mtp`. */
+  readonly layers: readonly Block[];
+  readonly mtp: readonly MtpModule[];
+  readonly #parameters: ReadonlyMap<string, Tensor>;
+
+  /** Takes over parameters named and shaped as `parameterShapes` says. Throws `invalid-argument` on a difference. */
+  constructor(config: DeepSeekConfig, parameters: ReadonlyMap<string, Tensor>) {
+    this.config = validateConfig(config);
+    if (config.indexer !== undefined) {
+      throw new MinkeError(
+        'unsupported',
+        'DeepSeekModel: expected no indexer, got one; sparse attention is not implemented',
+      );
+    }
+    const shapes = parameterShapes(config);
+    for (const [name, shape] of shapes) {
+      const found = parameters.get(name)?.shape;
+      check(
+        found?.join() === shape.join(),
+        () =>
+          `DeepSeekModel: expected ${name} [${shape.join(', ')}], got ${found ? `[${found.join(', ')}]` : 'none'}`,
+      );
+    }
+    this.#parameters = new Map([...shapes.keys()].map((name) => [name, parameters.get(name) as Tensor]));
+    const rope = mlaRope(attentionConfig(config), this.#weight('model.embed_tokens.weight').arena);
+    const count = config.numLayers + config.mtpLayers;
+    const blocks = Array.from(
+      { length: count },
+      (_, i) => new Block(config, i, this.#under(`model.layers.${i}.`), rope),
+    );
+    this.layers = blocks.slice(0, config.numLayers);
+    this.mtp = blocks
+      .slice(config.numLayers)
+      .map((block, k) => new MtpModule(config, this.#under(`model.layers.${config.numLayers + k}.`), block));
+  }
+
+  /** A model with published initialisation: normal weights of `config.initStd`, norms of one, zero biases. */
+  static init(
+    config: DeepSeekConfig,
+    { arena, seed = 0, random = new Random(seed) }: ModelInit,
+  ): DeepSeekModel {
+    validateConfig(config);
+    const parameters = new Map<string, Tensor>();
+    for (const [name, shape] of parameterShapes(config)) {
+      const size = shape.reduce((product, n) => product * n, 1);
+      if (name.endsWith('e_score_correction_bias')) parameters.set(name, arena.zeros(shape));
+      else if (name.includes('norm'))
+        parameters.set(name, arena.parameter(new Float32Array(size).fill(1), shape));
+      else if (name.endsWith('.bias')) parameters.set(name, arena.parameter(new Float32Array(size), shape));
+      else parameters.set(name, normalInit(arena, random, shape, config.initStd));
+    }
+    return new DeepSeekModel(config, parameters);
+  }
+
+  get backend(): Backend {
+    return this.#weight('model.embed_tokens.weight').arena.backend;
+  }
+
+  /** Every parameter by name, in forward order; routed experts packed. The correction bias is one, without gradient. */
+  parameters(): Map<string, Tensor> {
+    return new Map(this.#parameters);
+  }
+
+  /** Whole sequences packed into one batch. */
+  batch(arena: Arena, sequences: readonly (readonly number[])[]): ModelBatch {
+    const ids = arena.tensor(sequences.flat(), [sequences.reduce((n, s) => n + s.length, 0)], 'i32');
+    const lengths = sequences.map((sequence) => sequence.length);
+    return { ids, ...packSequences(arena, lengths) };
+  }
+
+  /**
+   * A cache for all layers: latents, or with `form: 'expanded'` every head's keys and values.
+   *
+   * @example
+   * const cache = model.createCache({ maxTokens: 512, sequences: 8 });
+   * const batch = cache.append(arena, [{ sequence: 0, count: prompt.length, role: 'prompt' }]);
+   * model.forward({ ids: arena.tensor(prompt, [prompt.length], 'i32'), ...batch }, { cache, outputs: 'last' });
+   */
+  createCache(size: Omit<CacheSize, 'layers'> & { form?: AttentionForm }): AttentionCache {
+    const { maxPositions, numLayers } = this.config;
+    check(
+      size.maxTokens <= maxPositions,
+      () =>
+        `createCache: expected at most ${maxPositions} tokens (the model's context), got ${size.maxTokens}`,
+    );
+    return createMlaCache(this.backend, attentionConfig(this.config), { ...size, layers: numLayers });
+  }
+
+  /** Logits and hidden states of a batch. Differentiable in an arena with gradients, without a cache. */
+  forward(batch: ModelBatch, options: ForwardOptions = {}): ForwardResult {
+    const { arena } = batch.ids;
+    const { outputs = 'all', ...attention } = options;
+    const loads: Tensor[] = [];
+    const routings: Routing[] = [];
+    let x = gatherRows(arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
+    this.layers.forEach((block, layer) => {
+      const result = arena.scope(() => block.forward(x, { ...attention, batch, layer }));
+      if (!arena.recordsGradients) x.dispose();
+      x = result.x;
+      if (result.load) loads.push(result.load);
+      if (result.routing) routings.push(result.routing);
+    });
+    const hidden = this.#norm(x, 'model.norm.weight');
+    const rows = selectRows(hidden, batch, outputs);
+    return { logits: this.#head(rows), hidden, loads, routings };
+  }
+
+  /**
+   * What MTP module `depth` predicts: for row i, from the previous depth's hidden state and the token
+   * `depth + 1` places after it, the token `depth + 2` places after it.
+   * @param hidden `forward`'s (depth 0) or the previous depth's, [N, D]
+   * @param batch the same rows; `ids` are the following tokens, -1 where a sequence has none
+   * @returns `hidden` for the next depth, and logits [N, V]
+   */
+  predictAhead(
+    depth: number,
+    hidden: Tensor,
+    batch: ModelBatch,
+  ): { logits: Tensor; hidden: Tensor; load: Tensor | null } {
+    const module = this.mtp[depth];
+    check(
+      module !== undefined,
+      () => `predictAhead: expected a depth below ${this.mtp.length}, got ${depth}`,
+    );
+    const embedded = gatherRows(hidden.arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
+    const result = module.forward(hidden, embedded, batch);
+    return { logits: this.#head(result.hidden), ...result };
+  }
+
+  /**
+   * The MTP loss, V3 section 2.2: weight / D times the sum over depths of the mean cross-entropy of the tokens two
+   * and more places ahead. One element, to be added to the main loss.
+   * @param sequences the batch's token ids, as they were given to `batch`
+   */
+  mtpLoss(
+    hidden: Tensor,
+    batch: ModelBatch,
+    sequences: readonly (readonly number[])[],
+    { weight }: { weight: number },
+  ): Tensor {
+    check(this.mtp.length > 0, () => 'mtpLoss: expected a model with MTP modules, got none');
+    const { arena } = hidden;
+    const ahead = (n: number) => sequences.flatMap((s) => s.map((_, i) => s[i + n] ?? -1));
+    const upload = (ids: number[]) => arena.tensor(ids, [ids.length], 'i32');
+    let loss: Tensor | null = null;
+    for (let depth = 0; depth < this.mtp.length; depth++) {
+      const predicted = this.predictAhead(depth, hidden, { ...batch, ids: upload(ahead(depth + 1)) });
+      const targets = ahead(depth + 2);
+      const count = targets.filter((id) => id >= 0).length;
+      const scale = weight / (this.mtp.length * Math.max(count, 1));
+      const term = affine(sum(crossEntropy(predicted.logits, upload(targets))), scale, 0);
+      loss = loss ? add(loss, term) : term;
+      hidden = predicted.hidden;
+    }
+    return loss as Tensor;
+  }
+
+  #head(x: Tensor): Tensor {
+    return linear(
+      x,
+      this.#weight(this.config.tieEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'),
+    );
+  }
+
+  #norm(x: Tensor, name: string): Tensor {
+    return rmsNorm(x, this.#weight(name), this.config.normEps);
+  }
+
+  #weight(name: string): Tensor {
+    return this.#parameters.get(name) as Tensor;
+  }
+
+  #under(prefix: string): Map<string, Tensor> {
+    return under(this.#parameters, prefix);
+  }
+}
+
+/** What a block needs to know about the pass: as for attention, with the batch given. */
+interface BlockOptions {
+  readonly batch: AttentionBatch;
+  readonly cache?: AttentionCache;
+  readonly form?: AttentionForm;
+  readonly layer?: number;
+}
+
+interface BlockResult {
+  readonly x: Tensor;
+  readonly load: Tensor | null;
+  readonly routing: Routing | null;
+}
+
+/** One layer: x + attention(norm(x)), then x + feed-forward(norm(x)). */
+export class Block {
+  readonly attention: MultiHeadLatentAttention;
+  /** Replaceable, like `attention`: anything with the same `forward`. */
+  readonly mlp: MoeLayer | DenseMlp;
+  readonly #attentionNorm: Tensor;
+  readonly #mlpNorm: Tensor;
+  readonly #eps: number;
+
+  constructor(
+    config: DeepSeekConfig,
+    layer: number,
+    parameters: ReadonlyMap<string, Tensor>,
+    rope: RopeTable,
+  ) {
+    this.attention = new MultiHeadLatentAttention(
+      attentionConfig(config),
+      under(parameters, 'self_attn.'),
+      rope,
+    );
+    const mlp = under(parameters, 'mlp.');
+    const moe = isMoeLayer(config, layer) ? config.moe : null;
+    this.mlp = moe ? new MoeLayer({ ...moe, hiddenSize: config.hiddenSize }, mlp) : new DenseMlp(mlp);
+    this.#attentionNorm = parameters.get('input_layernorm.weight') as Tensor;
+    this.#mlpNorm = parameters.get('post_attention_layernorm.weight') as Tensor;
+    this.#eps = config.normEps;
+  }
+
+  forward(x: Tensor, options: BlockOptions): BlockResult {
+    const h = add(x, this.attention.forward(rmsNorm(x, this.#attentionNorm, this.#eps), options));
+    const { output, load = null, routing = null } = this.mlp.forward(rmsNorm(h, this.#mlpNorm, this.#eps));
+    return { x: add(h, output), load, routing };
+  }
+}
+
+/** A dense SwiGLU: down(silu(gate x) up x). */
+export class DenseMlp implements Module {
+  readonly #parameters: ReadonlyMap<string, Tensor>;
+
+  constructor(parameters: ReadonlyMap<string, Tensor>) {
+    this.#parameters = parameters;
+  }
+
+  parameters(): Map<string, Tensor> {
+    return new Map(this.#parameters);
+  }
+
+  forward(x: Tensor): { output: Tensor; load?: Tensor; routing?: Routing } {
+    const project = (input: Tensor, name: string) =>
+      linear(input, this.#parameters.get(`${name}_proj.weight`) as Tensor);
+    return { output: project(swiglu(project(x, 'gate'), project(x, 'up')), 'down') };
+  }
+}
+
+/** A multi-token-prediction module: a block over [norm(embedding) ; norm(hidden)] projected to the model's width. */
+export class MtpModule {
+  readonly block: Block;
+  readonly #parameters: ReadonlyMap<string, Tensor>;
+  readonly #eps: number;
+
+  constructor(config: DeepSeekConfig, parameters: ReadonlyMap<string, Tensor>, block: Block) {
+    this.block = block;
+    this.#parameters = parameters;
+    this.#eps = config.normEps;
+  }
+
+  /** @returns the hidden states after the module's own norm, for the shared head and the next module. */
+  forward(hidden: Tensor, embedded: Tensor, batch: AttentionBatch): { hidden: Tensor; load: Tensor | null } {
+    const norm = (x: Tensor, name: string) => rmsNorm(x, this.#get(`${name}.weight`), this.#eps);
+    const joined = concat([norm(embedded, 'enorm'), norm(hidden, 'hnorm')], 1);
+    const { x, load } = this.block.forward(linear(joined, this.#get('eh_proj.weight')), { batch });
+    return { hidden: norm(x, 'shared_head.norm'), load };
+  }
+
+  #get(name: string): Tensor {
+    return this.#parameters.get(name) as Tensor;
+  }
+}
+
+function under(parameters: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> {
+  const found = new Map<string, Tensor>();
+  for (const [name, tensor] of parameters)
+    if (name.startsWith(prefix)) found.set(name.slice(prefix.length), tensor);
+  return found;
+}
+
+function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {
+  if (outputs === 'all') return hidden;
+  if (outputs !== 'last') return gatherRows(hidden, outputs);
+  const { segments } = batch;
+  check(segments !== undefined, () => "forward: expected a batch with segments for outputs 'last', got none");
+  const last = segments.map(({ start, count }) => start + count - 1);
+  if (last.length === hidden.shape[0]) return hidden;
+  return gatherRows(hidden, hidden.arena.tensor(last, [last.length], 'i32'));
+}

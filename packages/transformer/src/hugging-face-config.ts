@@ -1,0 +1,255 @@
+/**
+ * Hugging Face's config.json, both ways.
+ *
+ * Field meanings follow the published configs of DeepSeek-V2 and V3 and transformers' DeepseekV2Config and
+ * DeepseekV3Config. `rope_scaling` (published) and `rope_parameters` (transformers 5) are both read, `type` and
+ * `rope_type` alike. Fields without effect on the model are ignored; what would change it and is not implemented
+ * is refused. All problems of a file are reported together.
+ */
+import { MinkeError } from '@minke/core';
+import type { YarnConfig } from '@minke/mla-attention';
+import { configProblems, type DeepSeekConfig, type MoeShape, show } from './config.ts';
+
+/**
+ * Our configuration from a parsed config.json. Throws `invalid-config` with every problem found: missing fields,
+ * wrong types, values out of bounds, and settings this implementation does not have.
+ *
+ * @example
+ * const config = parseConfig(JSON.parse(readFileSync('config.json', 'utf8')));
+ */
+export function parseConfig(json: unknown): DeepSeekConfig {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new MinkeError('invalid-config', `config: expected a JSON object, got ${show(json)}`);
+  }
+  const fields = new Fields(json as Record<string, unknown>, '');
+  const type = fields.text('model_type', '');
+  const v2 = type === 'deepseek_v2';
+  if (!v2 && type !== 'deepseek_v3' && type !== 'kimi_k2') {
+    throw new MinkeError(
+      'invalid-config',
+      `config: expected model_type deepseek_v2, deepseek_v3 or kimi_k2, got ${show(fields.raw('model_type'))}`,
+    );
+  }
+  const maxPositions = fields.number('max_position_embeddings', v2 ? 2048 : 4096);
+  const rope = ropeOf(fields, maxPositions);
+  const eos = fields.raw('eos_token_id') ?? null;
+  const config: DeepSeekConfig = {
+    modelType: v2 ? 'deepseek_v2' : 'deepseek_v3',
+    vocabSize: fields.number('vocab_size'),
+    hiddenSize: fields.number('hidden_size'),
+    intermediateSize: fields.number('intermediate_size'),
+    numLayers: fields.number('num_hidden_layers'),
+    numHeads: fields.number('num_attention_heads'),
+    qLoraRank: fields.nullable('q_lora_rank') || null, // 0 and null both mean none
+    kvLoraRank: fields.number('kv_lora_rank'),
+    qkNopeHeadDim: fields.number('qk_nope_head_dim'),
+    qkRopeHeadDim: fields.number('qk_rope_head_dim'),
+    vHeadDim: fields.number('v_head_dim'),
+    attentionBias: fields.flag('attention_bias', false),
+    moe: moeOf(fields, v2),
+    firstDenseLayers: fields.number('first_k_dense_replace', v2 ? 0 : 3),
+    moeLayerFreq: fields.number('moe_layer_freq', 1),
+    mtpLayers: fields.number('num_nextn_predict_layers', 0),
+    normEps: fields.number('rms_norm_eps', 1e-6),
+    ...rope,
+    ropeLayout: fields.flag('rope_interleave', true) ? 'interleaved' : 'half',
+    maxPositions,
+    initStd: fields.number('initializer_range', 0.02),
+    tieEmbeddings: fields.flag('tie_word_embeddings', false),
+    bosTokenId: fields.nullable('bos_token_id', null),
+    eosTokenIds: (eos === null ? [] : [eos].flat()) as number[],
+    padTokenId: fields.nullable('pad_token_id', null),
+  };
+  fields.only('hidden_act', 'silu');
+  fields.only('mlp_bias', false);
+  if (fields.raw('index_topk') != null)
+    fields.problems.push('no index_topk (sparse attention is not implemented)');
+  const problems = [...fields.problems];
+  if (problems.length === 0) problems.push(...configProblems(config));
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `config: expected ${problems.join('; ')}`, {
+      details: { problems },
+    });
+  return config;
+}
+
+function moeOf(fields: Fields, v2: boolean): MoeShape | null {
+  if (!fields.nullable('n_routed_experts', null)) return null;
+  const scoring = fields.text('scoring_func', v2 ? 'softmax' : 'sigmoid');
+  const method = fields.text('topk_method', v2 ? 'greedy' : 'noaux_tc');
+  const normTopK = fields.flag('norm_topk_prob', !v2);
+  const expected = v2 ? 'softmax' : 'sigmoid';
+  if (scoring !== expected)
+    fields.problems.push(`scoring_func ${expected} for this model_type, got ${show(scoring)}`);
+  const methods = v2 ? ['greedy', 'group_limited_greedy'] : ['noaux_tc'];
+  if (!methods.includes(method))
+    fields.problems.push(`topk_method ${methods.join(' or ')}, got ${show(method)}`);
+  if (v2 && normTopK) {
+    fields.problems.push(
+      'norm_topk_prob false (implementations of V2 disagree on what true means), got true',
+    );
+  }
+  const grouped = method !== 'greedy';
+  return {
+    expertSize: fields.number('moe_intermediate_size'),
+    experts: fields.number('n_routed_experts'),
+    topK: fields.number('num_experts_per_tok'),
+    sharedExperts: fields.nullable('n_shared_experts', 0) ?? 0,
+    groups: grouped ? (fields.nullable('n_group') ?? 1) : 1,
+    topGroups: grouped ? (fields.nullable('topk_group') ?? 1) : 1,
+    scoring: expected,
+    method: method as MoeShape['method'],
+    normTopK,
+    scalingFactor: fields.number('routed_scaling_factor'),
+  };
+}
+
+function ropeOf(fields: Fields, maxPositions: number): Pick<DeepSeekConfig, 'ropeTheta' | 'yarn'> {
+  const source = fields.raw('rope_parameters') != null ? 'rope_parameters' : 'rope_scaling';
+  const inner = fields.raw(source) ?? {};
+  if (typeof inner !== 'object' || Array.isArray(inner)) {
+    fields.problems.push(`${source} an object, got ${show(inner)}`);
+    return { ropeTheta: 10000, yarn: null };
+  }
+  const rope = new Fields(inner as Record<string, unknown>, `${source}.`, fields.problems);
+  const ropeTheta = rope.number('rope_theta', fields.number('rope_theta', 10000));
+  const type = rope.text('rope_type', rope.text('type', 'default'));
+  if (type === 'default') return { ropeTheta, yarn: null };
+  if (type !== 'yarn') {
+    fields.problems.push(`${source}.rope_type default or yarn, got ${show(type)}`);
+    return { ropeTheta, yarn: null };
+  }
+  const originalMaxPositions = rope.number('original_max_position_embeddings');
+  const optional = (name: string) => rope.nullable(name, null) ?? undefined;
+  const yarn = {
+    factor: rope.nullable('factor', null) ?? maxPositions / originalMaxPositions,
+    originalMaxPositions,
+    betaFast: rope.nullable('beta_fast', null) ?? 32,
+    betaSlow: rope.nullable('beta_slow', null) ?? 1,
+    mscale: optional('mscale'),
+    mscaleAllDim: optional('mscale_all_dim'),
+    attentionFactor: optional('attention_factor'),
+  };
+  const given = Object.fromEntries(Object.entries(yarn).filter(([, value]) => value !== undefined));
+  return { ropeTheta, yarn: given as unknown as YarnConfig };
+}
+
+/** config.json for transformers' DeepseekV2ForCausalLM or DeepseekV3ForCausalLM (4.51 and later). */
+export function toHuggingFaceConfig(
+  config: DeepSeekConfig,
+  dtype: 'float32' | 'bfloat16' = 'bfloat16',
+): Record<string, unknown> {
+  const { moe, yarn } = config;
+  const v2 = config.modelType === 'deepseek_v2';
+  const eos = config.eosTokenIds;
+  return {
+    architectures: [v2 ? 'DeepseekV2ForCausalLM' : 'DeepseekV3ForCausalLM'],
+    model_type: config.modelType,
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.numLayers,
+    num_attention_heads: config.numHeads,
+    num_key_value_heads: config.numHeads,
+    q_lora_rank: config.qLoraRank,
+    kv_lora_rank: config.kvLoraRank,
+    qk_nope_head_dim: config.qkNopeHeadDim,
+    qk_rope_head_dim: config.qkRopeHeadDim,
+    v_head_dim: config.vHeadDim,
+    attention_bias: config.attentionBias,
+    attention_dropout: 0,
+    hidden_act: 'silu',
+    first_k_dense_replace: moe === null ? config.numLayers : config.firstDenseLayers,
+    moe_layer_freq: config.moeLayerFreq,
+    ...(moe && {
+      n_routed_experts: moe.experts,
+      n_shared_experts: moe.sharedExperts,
+      num_experts_per_tok: moe.topK,
+      moe_intermediate_size: moe.expertSize,
+      n_group: moe.groups,
+      topk_group: moe.topGroups,
+      topk_method: moe.method,
+      scoring_func: moe.scoring,
+      norm_topk_prob: moe.normTopK,
+      routed_scaling_factor: moe.scalingFactor,
+    }),
+    num_nextn_predict_layers: config.mtpLayers,
+    rms_norm_eps: config.normEps,
+    rope_theta: config.ropeTheta,
+    rope_scaling: yarn && {
+      type: 'yarn',
+      factor: yarn.factor,
+      original_max_position_embeddings: yarn.originalMaxPositions,
+      beta_fast: yarn.betaFast,
+      beta_slow: yarn.betaSlow,
+      ...(yarn.mscale !== undefined && { mscale: yarn.mscale }),
+      ...(yarn.mscaleAllDim !== undefined && { mscale_all_dim: yarn.mscaleAllDim }),
+      ...(yarn.attentionFactor !== undefined && { attention_factor: yarn.attentionFactor }),
+    },
+    ...(!v2 && { rope_interleave: config.ropeLayout === 'interleaved' }),
+    max_position_embeddings: config.maxPositions,
+    initializer_range: config.initStd,
+    tie_word_embeddings: config.tieEmbeddings,
+    bos_token_id: config.bosTokenId,
+    eos_token_id: eos.length > 1 ? eos : (eos[0] ?? null),
+    pad_token_id: config.padTokenId,
+    use_cache: true,
+    torch_dtype: dtype,
+  };
+}
+
+/** Typed access to a JSON object that collects problems instead of throwing. */
+class Fields {
+  readonly #json: Record<string, unknown>;
+  readonly #prefix: string;
+  readonly problems: string[];
+
+  constructor(json: Record<string, unknown>, prefix: string, problems: string[] = []) {
+    this.#json = json;
+    this.#prefix = prefix;
+    this.problems = problems;
+  }
+
+  raw(name: string): unknown {
+    return Object.hasOwn(this.#json, name) ? this.#json[name] : undefined;
+  }
+
+  number(name: string, fallback?: number): number {
+    return this.#typed(name, 'number', fallback, Number.NaN);
+  }
+
+  /** A number or null; missing counts as `fallback`, and as a problem without one. */
+  nullable(name: string, fallback?: number | null): number | null {
+    if (this.raw(name) === null) return null;
+    if (this.raw(name) === undefined && fallback !== undefined) return fallback;
+    return this.number(name);
+  }
+
+  flag(name: string, fallback: boolean): boolean {
+    return this.#typed(name, 'boolean', fallback, fallback);
+  }
+
+  text(name: string, fallback: string): string {
+    return this.#typed(name, 'string', fallback, fallback);
+  }
+
+  /** Reports any value but this one, or none. */
+  only(name: string, expected: unknown): void {
+    const value = this.raw(name) ?? expected;
+    if (value !== expected) this.#problem(name, show(expected), value);
+  }
+
+  #typed<T>(name: string, type: string, fallback: T | undefined, bad: T): T {
+    const value = this.raw(name);
+    // Published files write null for a default.
+    if ((value === undefined || value === null) && fallback !== undefined) return fallback;
+    const found: string = typeof value;
+    if (found === type) return value as T;
+    this.#problem(name, `a ${type}`, value);
+    return bad;
+  }
+
+  #problem(name: string, expected: string, value: unknown): void {
+    this.problems.push(`${this.#prefix}${name} ${expected}, got ${show(value)}`);
+  }
+}

@@ -1,0 +1,30 @@
+export { attentionConfig, type DeepSeekConfig, isMoeLayer, type MoeShape, validateConfig } from './config.ts';
+export {
+  Block,
+  DeepSeekModel,
+  DenseMlp,
+  type ForwardOptions,
+  type ForwardResult,
+  type ModelBatch,
+  type ModelInit,
+  MtpModule,
+} from './deepseek.ts';
+export { parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
+export {
+  type LoadOptions,
+  loadModel,
+  type OpenModel,
+  publishedWeights,
+  readConfig,
+  type SaveOptions,
+  saveModel,
+} from './load.ts';
+export {
+  mtpCopies,
+  type PublishedTensor,
+  packedSource,
+  parameterShapes,
+  publishedTensors,
+  type Target,
+} from './names.ts';
+export { presets } from './presets.ts';

@@ -1,0 +1,234 @@
+/**
+ * Models from and to checkpoint folders in the Hugging Face layout: config.json and safetensors.
+ *
+ * Read: F32, F16, BF16 and F64 weights, routed experts one by one or packed. Every tensor's name and shape is checked
+ * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
+ * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused. `loadModel` from a folder
+ * and `saveModel` need Node.
+ */
+
+import {
+  type Checkpoint,
+  fromFloat32,
+  openCheckpoint,
+  type TensorData,
+  type TensorReader,
+  writeCheckpoint,
+} from '@minke/checkpoints';
+import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
+import { Arena, type Tensor } from '@minke/tensor';
+import { type DeepSeekConfig, validateConfig } from './config.ts';
+import { DeepSeekModel } from './deepseek.ts';
+import { parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
+import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
+
+export interface LoadOptions {
+  readonly backend: Backend;
+  /** Arena that will own the weights. Default: a new persistent one. */
+  readonly arena?: Arena;
+  /** Called after each parameter, counted in numbers of the model. */
+  readonly onProgress?: (progress: { loaded: number; total: number; name: string }) => void;
+}
+
+/** An open checkpoint and its configuration: what `loadModel` takes besides a folder. */
+export interface OpenModel {
+  /** Parsed config.json, or our own configuration. */
+  readonly config: DeepSeekConfig;
+  readonly weights: TensorReader;
+}
+
+/**
+ * A model from a folder with config.json and safetensors files, or from an open checkpoint (which stays open).
+ * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
+ *
+ * @example
+ * const model = await loadModel('DeepSeek-V2-Lite', { backend, onProgress: ({ loaded, total }) => show(loaded / total) });
+ */
+export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
+  if (typeof from !== 'string') return load(from.weights, from.config, options);
+  const config = await readConfig(from);
+  const checkpoint: Checkpoint = await openCheckpoint(from);
+  try {
+    return await load(checkpoint, config, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. */
+export async function readConfig(folder: string): Promise<DeepSeekConfig> {
+  const { readFile } = await import('node:fs/promises');
+  const { join } = await import('node:path');
+  const path = join(folder, 'config.json');
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw new MinkeError('invalid-file', `loadModel: cannot read ${path}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  return parseConfig(json);
+}
+
+/** One read of a file that fills a parameter from `offset` on. */
+interface Read {
+  readonly source: string;
+  readonly offset: number;
+  /** Takes this parameter's numbers out of what the file holds; absent when that is all of them. */
+  readonly pick?: (data: Float32Array) => Float32Array;
+}
+
+async function load(
+  weights: TensorReader,
+  announced: DeepSeekConfig,
+  options: LoadOptions,
+): Promise<DeepSeekModel> {
+  const config = withPresentMtp(validateConfig(announced), weights);
+  const plan = planReads(config, weights);
+  const arena = options.arena ?? new Arena(options.backend, { persistent: true, label: 'model' });
+  check(arena.persistent, () => 'loadModel: expected a persistent arena, got one of a step');
+  const shapes = parameterShapes(config);
+  const parameters = new Map<string, Tensor>();
+  let total = 0;
+  for (const shape of shapes.values()) total += count(shape);
+  let loaded = 0;
+  for (const [name, shape] of shapes) {
+    let data: Float32Array | undefined;
+    for (const { source, offset, pick } of plan.get(name)!) {
+      const values = await weights.readFloat32(source);
+      const part = pick ? pick(values) : values;
+      // A parameter in one piece needs no second copy.
+      if (part.length === count(shape)) data = part;
+      else (data ??= new Float32Array(count(shape))).set(part, offset);
+    }
+    const untrained = name.endsWith('e_score_correction_bias');
+    parameters.set(name, untrained ? arena.tensor(data!, shape) : arena.parameter(data!, shape));
+    loaded += count(shape);
+    options.onProgress?.({ loaded, total, name });
+  }
+  return new DeepSeekModel(config, parameters);
+}
+
+/** The config without MTP modules of which the checkpoint has nothing. */
+function withPresentMtp(config: DeepSeekConfig, weights: TensorReader): DeepSeekConfig {
+  const present = weights.tensors.has(`model.layers.${config.numLayers}.eh_proj.weight`);
+  return present ? config : { ...config, mtpLayers: 0 };
+}
+
+/** Which reads fill each parameter; throws naming everything that is missing or of the wrong shape. */
+function planReads(config: DeepSeekConfig, weights: TensorReader): Map<string, Read[]> {
+  const problems: string[] = [];
+  const fits = (name: string, shape: Shape): boolean => {
+    const found = weights.tensors.get(name);
+    if (found === undefined) problems.push(`${name} is missing`);
+    else if (found.dtype.startsWith('F8'))
+      problems.push(`${name} is ${found.dtype}, which is not supported yet`);
+    else if (!sameShape(found.shape, shape)) {
+      problems.push(`${name} is [${found.shape.join(', ')}] instead of [${shape.join(', ')}]`);
+    } else return true;
+    return false;
+  };
+  const plan = new Map<string, Read[]>([...parameterShapes(config).keys()].map((name) => [name, []]));
+  const packed = new Set<string>();
+  for (const [name, shape] of parameterShapes(config)) {
+    const source = packedSource(name);
+    if (source === null || !weights.tensors.has(source.name)) continue;
+    packed.add(name);
+    const [experts, rows, columns] = shape as readonly [number, number, number];
+    const { half } = source;
+    if (!fits(source.name, half === null ? shape : [experts, 2 * rows, columns])) continue;
+    plan.get(name)!.push({
+      source: source.name,
+      offset: 0,
+      ...(half !== null && { pick: (data: Float32Array) => halves(data, experts, rows * columns, half) }),
+    });
+  }
+  for (const { name, shape, target } of publishedTensors(config)) {
+    if (packed.has(target.name) || !fits(name, shape)) continue;
+    plan.get(target.name)!.push({ source: name, offset: (target.expert ?? 0) * count(shape) });
+  }
+  if (problems.length > 0) {
+    const shown = problems.slice(0, 8).join('; ');
+    const rest = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
+    throw new MinkeError(
+      'invalid-file',
+      `loadModel: expected the tensors of config.json, but ${shown}${rest}`,
+      {
+        details: { problems },
+      },
+    );
+  }
+  return plan;
+}
+
+/** One half of every expert's rows in a packed gate_up_proj [E, 2F, D]. */
+function halves(data: Float32Array, experts: number, size: number, half: 0 | 1): Float32Array {
+  const out = new Float32Array(experts * size);
+  for (let e = 0; e < experts; e++) {
+    const start = (2 * e + half) * size;
+    out.set(data.subarray(start, start + size), e * size);
+  }
+  return out;
+}
+
+export interface SaveOptions {
+  /** Storage type of the weights; the correction bias is always f32. Default `bf16`. */
+  readonly dtype?: 'f32' | 'bf16';
+  /** As of `writeCheckpoint`. Default 5e9. */
+  readonly maxShardBytes?: number;
+}
+
+/**
+ * Writes config.json and safetensors that transformers loads as DeepseekV2ForCausalLM or DeepseekV3ForCausalLM.
+ * The folder is made if need be. bf16 rounds to nearest even; f32 loses nothing.
+ *
+ * @example
+ * await saveModel(model, 'my-reasoner', { dtype: 'bf16' });
+ */
+export async function saveModel(
+  model: DeepSeekModel,
+  folder: string,
+  options: SaveOptions = {},
+): Promise<void> {
+  const { mkdir, writeFile } = await import('node:fs/promises');
+  const { join } = await import('node:path');
+  const { dtype = 'bf16', maxShardBytes } = options;
+  await mkdir(folder, { recursive: true });
+  await writeCheckpoint(
+    folder,
+    publishedWeights(model, dtype),
+    maxShardBytes === undefined ? {} : { maxShardBytes },
+  );
+  const config = toHuggingFaceConfig(model.config, dtype === 'bf16' ? 'bfloat16' : 'float32');
+  await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/**
+ * A model's weights under published names, for writers other than `saveModel`. Each tensor is read from the backend
+ * when its `data` is called.
+ */
+export function publishedWeights(
+  model: DeepSeekModel,
+  dtype: 'f32' | 'bf16' = 'f32',
+): Map<string, TensorData> {
+  const parameters = model.parameters();
+  const tensors = new Map<string, TensorData>();
+  const put = (name: string, shape: Shape, source: Tensor) => {
+    const type = dtype === 'f32' || name.endsWith('e_score_correction_bias') ? 'F32' : 'BF16';
+    const data = async () => fromFloat32(type, Float32Array.from(await source.read()));
+    tensors.set(name, { dtype: type, shape, data });
+  };
+  for (const { name, shape, target } of publishedTensors(model.config)) {
+    const parameter = parameters.get(target.name)!;
+    const { expert } = target;
+    put(name, shape, expert === undefined ? parameter : parameter.rows(expert, expert + 1));
+  }
+  for (const [name, source] of mtpCopies(model.config))
+    put(name, parameters.get(source)!.shape, parameters.get(source)!);
+  return tensors;
+}
+
+function count(shape: Shape): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
