@@ -1,6 +1,6 @@
 """Parity fixtures for packages/tokenizer-merging, written by Hugging Face tokenizers.
 
-    pip install tokenizers==0.23.3
+    pip install tokenizers==0.23.3 transformers==5.23.0 jinja2
     python tools/parity/tokenizer.py                 # writes packages/tokenizer-merging/fixtures/
     python tools/parity/tokenizer.py --check FILE    # loads {"tokenizer": ..., "texts": ..., "ids": ...}
                                                      # written by this project and compares the ids
@@ -201,6 +201,38 @@ def main():
         text = json.dumps(one, ensure_ascii=False, separators=(",", ":"))
         (OUT / f"{one['name']}.json").write_text(text + "\n")
         print(f"{one['name']}: {len(text)} bytes, {sum(map(len, one['allowed']))} ids")
+    chat()
+
+
+def chat():
+    """Our DeepSeek-R1 template, taken from its source file, rendered by transformers."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    code = (OUT.parent / "src/chat/deepseek-r1.ts").read_text()
+    source = code.split("const source = `")[1].split("`;")[0].replace("\\\\", "\\")
+    user, answer = dict(role="user", content="What is 1 + 1?"), dict(role="assistant", content="2")
+    system = dict(role="system", content="Be brief.")
+    odd = dict(role="user", content="  {{ x }} {% y %} <b>\n</b>\t鲸 🐋 'quoted' \"double\" \\n  ")
+    conversations = [
+        ([user], {}, True),
+        ([user], {}, False),
+        ([system, user], {}, True),
+        ([system, user, answer, user], {}, True),
+        ([user, answer], {}, False),
+        ([system, system, user], {}, True),
+        ([user, system, user], {}, True),
+        ([odd, answer, odd], {}, True),
+        ([user], dict(thinking=False), True),
+        ([user], dict(thinking=True), True),
+    ]
+    cases = []
+    for messages, variables, prompt in conversations:
+        tokens = dict(bos_token=SPECIALS[0], eos_token=SPECIALS[1])
+        rendered, _ = render_jinja_template(
+            [messages], chat_template=source, add_generation_prompt=prompt, **tokens, **variables
+        )
+        cases.append(dict(messages=messages, variables=variables, add_generation_prompt=prompt, text=rendered[0]))
+    (OUT / "chat.json").write_text(json.dumps(dict(source=source, cases=cases), ensure_ascii=False, indent=1) + "\n")
 
 
 def check(path):

@@ -36,8 +36,8 @@ export const defaultTemplateLimits: TemplateLimits = {
 
 type Evaluate = Interpreter['evaluate'];
 
-/** How often the clock is read, in steps. */
-const clockInterval = 256;
+/** How often the clock is read, in steps; setting up a loop of `listLength` items is one step. */
+const clockInterval = 4;
 
 class BoundedInterpreter extends Interpreter {
   private steps = 0;

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type DigitSplit, Tokenizer, trainBpe } from './index.ts';
 
-const fixture = (name: string) => JSON.parse(readFileSync(new URL(`../../fixtures/${name}.json`, import.meta.url), 'utf8'));
+const fixture = (name: string) =>
+  JSON.parse(readFileSync(new URL(`../../fixtures/${name}.json`, import.meta.url), 'utf8'));
 const texts: string[] = fixture('texts');
 const corpus: string[] = fixture('corpus');
 
@@ -64,7 +65,10 @@ describe.each(names)('the %s fixture', (name) => {
 
   it('writes the file the reference wrote, and reads merges as strings too', () => {
     expect(tokenizer.toJson()).toEqual(data.tokenizer);
-    const model = { ...data.tokenizer.model, merges: data.tokenizer.model.merges.map((pair) => pair.join(' ')) };
+    const model = {
+      ...data.tokenizer.model,
+      merges: data.tokenizer.model.merges.map((pair) => pair.join(' ')),
+    };
     expect(Tokenizer.fromJson({ ...data.tokenizer, model }).toJson()).toEqual(data.tokenizer);
   });
 
@@ -72,7 +76,12 @@ describe.each(names)('the %s fixture', (name) => {
   if (digits !== null)
     it('is what trainBpe learns from the same corpus: vocabulary, merges, whole file', () => {
       const specialTokens = tokenizer.specialTokens.map((token) => token.content);
-      const ours = trainBpe(corpus, { vocabSize: tokenizer.vocabSize, specialTokens, digits, minFrequency: 2 });
+      const ours = trainBpe(corpus, {
+        vocabSize: tokenizer.vocabSize,
+        specialTokens,
+        digits,
+        minFrequency: 2,
+      });
       expect(ours.toJson()).toEqual(data.tokenizer);
     });
 });

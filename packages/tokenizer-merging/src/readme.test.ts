@@ -1,0 +1,19 @@
+import { readFileSync } from 'node:fs';
+import { expect, it, vi } from 'vitest';
+
+const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
+
+it('has a README whose example is the one that runs', () => {
+  expect(read('../README.md')).toContain(read('../examples/readme.ts').trimEnd());
+});
+
+it('has an example that does what it says', async () => {
+  const lines: unknown[][] = [];
+  const log = vi.spyOn(console, 'log').mockImplementation((...line) => void lines.push(line));
+  await import('../examples/readme.ts');
+  log.mockRestore();
+  expect(lines[0]![0]).toBe('<｜begin▁of▁sentence｜><｜User｜>What is <think>?<｜Assistant｜><think>\n');
+  const deltas = lines[1]![0] as { thought?: string; text?: string }[];
+  expect(deltas.map((delta) => delta.thought ?? '').join('')).toBe('Hm, 🐋.');
+  expect(deltas.map((delta) => delta.text ?? '').join('')).toBe('The answer is 42.');
+});
