@@ -1,0 +1,136 @@
+/**
+ * An endless seeded mixture of problems for a trainer, with random access and resume by position.
+ *
+ * The problem at a position depends on seed, split, weights and position only: each position has its own
+ * counter-based random stream, so a run resumed from `state()` sees exactly the problems it would have seen.
+ */
+import { check, Random } from '@minke/core';
+import { checkDifficulty, family, familyNames, pose } from './families.ts';
+import type { Difficulty, FamilyName, Problem, Split } from './problem.ts';
+import { split } from './split.ts';
+
+/** What a stream is made of; everything but the seed has a default. Plain JSON. */
+export interface MixtureOptions {
+  /** Integer in [0, 2^53). */
+  readonly seed: number;
+  /** Default `train`. */
+  readonly split?: Split;
+  /** Relative frequency of each family; one left out has frequency 0. Default `defaultWeights`. */
+  readonly weights?: Readonly<Partial<Record<FamilyName, number>>>;
+  /** Relative frequency of levels 1, 2 and 3 within a family. Default `defaultLevels`. */
+  readonly levels?: readonly [number, number, number];
+}
+
+/** Where a stream stands. Plain JSON; unchanged by a round trip through `JSON`. */
+export interface TaskStreamState extends Required<MixtureOptions> {
+  /** Problems taken so far. */
+  readonly position: number;
+}
+
+/** The default family mixture: the two families with two operations or long thoughts come more often. */
+export const defaultWeights: Readonly<Record<FamilyName, number>> = {
+  chain_sum: 0.27,
+  products: 0.23,
+  number_sorting: 0.24,
+  letter_counting: 0.2,
+  number_comparison: 0.06,
+};
+
+/** The default level mixture: mostly the level that is measured, the rest for breadth. */
+export const defaultLevels: readonly [number, number, number] = [0.1, 0.2, 0.7];
+
+function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly number[]): T {
+  let left = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0);
+  for (let i = 0; i < items.length; i++) {
+    left -= weights[i] as number;
+    if (left < 0) return items[i] as T;
+  }
+  return items[weights.findLastIndex((weight) => weight > 0)] as T; // rounding left the sum a hair short
+}
+
+const levels: readonly Difficulty[] = [1, 2, 3];
+
+/**
+ * An endless stream of problems of one split.
+ *
+ * @example
+ * const stream = new TaskStream({ seed: 7 });
+ * const first = stream.next();
+ * const resumed = TaskStream.fromState(JSON.parse(JSON.stringify(stream.state())));
+ */
+export class TaskStream implements Iterable<Problem> {
+  readonly options: Required<MixtureOptions>;
+  #position = 0;
+
+  constructor(options: MixtureOptions) {
+    const {
+      seed,
+      split: part = 'train',
+      weights = defaultWeights,
+      levels: levelWeights = defaultLevels,
+    } = options;
+    for (const name of Object.keys(weights)) family(name as FamilyName);
+    for (const [what, values] of [
+      ['family', Object.values(weights)],
+      ['level', levelWeights],
+    ] as const)
+      check(
+        values.every((weight) => weight >= 0 && Number.isFinite(weight)) &&
+          values.some((weight) => weight > 0),
+        () =>
+          `TaskStream: expected ${what} weights >= 0, one of them > 0, got ${values.join(', ')}; fix them`,
+      );
+    this.options = { seed, split: part, weights, levels: levelWeights };
+  }
+
+  /** A stream that continues where `state` was taken. */
+  static fromState(state: TaskStreamState): TaskStream {
+    const { position, ...options } = state;
+    check(
+      Number.isSafeInteger(position) && position >= 0,
+      () => `TaskStream: expected a position >= 0, got ${position}; pass what state() returned`,
+    );
+    const stream = new TaskStream(options);
+    stream.#position = position;
+    return stream;
+  }
+
+  /** The position to resume from, with the mixture. */
+  state(): TaskStreamState {
+    return { ...this.options, position: this.#position };
+  }
+
+  /** The next problem. */
+  next(): Problem {
+    return this.at(this.#position++);
+  }
+
+  /** The problem at a position in [0, 2^32), independent of what was taken. */
+  at(position: number): Problem {
+    const random = new Random(this.options.seed, position);
+    const names = familyNames;
+    const name = pickWeighted(
+      random,
+      names,
+      names.map((key) => this.options.weights[key] ?? 0),
+    );
+    const difficulty = pickWeighted(random, levels, this.options.levels);
+    checkDifficulty('TaskStream', difficulty);
+    const { draw, canonical } = family(name);
+    for (;;) {
+      const facts = draw(random, difficulty);
+      if (split({ canonical: canonical(facts) }) === this.options.split)
+        return pose(name, facts, difficulty, random);
+    }
+  }
+
+  /** Endless; each step takes the next problem. */
+  *[Symbol.iterator](): Generator<Problem> {
+    for (;;) yield this.next();
+  }
+}
+
+/** `new TaskStream(...)` in one line: an endless mixture of a split. */
+export function mixture(seed: number, part: Split, weights = defaultWeights): TaskStream {
+  return new TaskStream({ seed, split: part, weights });
+}
