@@ -141,6 +141,7 @@ export class Arena {
       () => 'adopt: expected a tensor of this backend; read it and upload it here',
     );
     if (!t.arena.persistent) t.arena.submit();
+    t.storage.shared = true;
     const alias = this.#tensor(t.storage, t.shape, t.ref.offset);
     alias.leaf = t.leaf;
     return alias;
@@ -244,7 +245,7 @@ export class Arena {
     );
     const written = writes.get(op)!;
     inputs.forEach((input, i) => {
-      if (input.storage.arena !== this || this.persistent) this.#share(input.storage, written[i]!);
+      if (input.storage.shared) this.#share(input.storage, written[i]!);
     });
     if (this.persistent) for (const output of outputs) this.#share(output.storage, true);
     this.#list.record(

@@ -15,7 +15,9 @@ export class Storage {
   /** Tensors that hold this memory: views and aliases count. */
   handles = 0;
   live = true;
-  /** Arenas with open commands that use this memory; kept for shared memory only. */
+  /** Whether several arenas may use this memory: that of persistent arenas, and what was adopted. */
+  shared: boolean;
+  /** Arenas with open commands that use this memory, when it is shared. */
   readonly users = new Set<Arena>();
   /** The arena with an open command that writes this memory. */
   writer: Arena | null = null;
@@ -23,6 +25,7 @@ export class Storage {
   constructor(buffer: BackendBuffer, arena: Arena) {
     this.buffer = buffer;
     this.arena = arena;
+    this.shared = arena.persistent;
   }
 
   /** Makes every arena but `except` submit its open commands on this memory. */
