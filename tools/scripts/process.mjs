@@ -68,30 +68,39 @@ function npmTool(tool, args, options) {
 /**
  * Runs a command to its end. Standard output and error are collected; with `show` they are also passed on.
  *
- * @returns {Promise<string>} what the command printed
- * @throws {SetupError} with the log, when the command fails or cannot be started
+ * @returns {Promise<string>} what the command wrote to standard output
+ * @throws {SetupError} with everything it wrote, when the command fails, takes longer than `timeoutMs` or cannot
+ *   be started; `stdout` holds its standard output
  */
-export function run(
-  command,
-  args,
-  { cwd = repositoryRoot, env = childEnvironment(), shell = false, show = false } = {},
-) {
+export function run(command, args, { cwd = repositoryRoot, env = childEnvironment(), ...options } = {}) {
+  const { shell = false, show = false, timeoutMs } = options;
   return new Promise((done, failed) => {
     const child = startChild(command, args, { cwd, env, shell, stdio: ['ignore', 'pipe', 'pipe'] });
-    const chunks = [];
-    child.stdout.on('data', (chunk) => {
-      chunks.push(chunk);
-      if (show) process.stdout.write(chunk);
-    });
-    child.stderr.on('data', (chunk) => {
-      chunks.push(chunk);
-      if (show) process.stderr.write(chunk);
-    });
-    const log = () => Buffer.concat(chunks).toString('utf8');
+    const outputs = [];
+    const all = [];
+    const collect = (stream, chunk) => {
+      all.push(chunk);
+      if (stream === 'stdout') outputs.push(chunk);
+      if (show) process[stream].write(chunk);
+    };
+    child.stdout.on('data', (chunk) => collect('stdout', chunk));
+    child.stderr.on('data', (chunk) => collect('stderr', chunk));
+    let timedOut = false;
+    const expire = () => {
+      timedOut = true;
+      endChild(child, 'SIGKILL');
+    };
+    const timer = timeoutMs && setTimeout(expire, timeoutMs);
     child.on('error', (error) => failed(new SetupError(`could not start ${command}: ${error.message}`)));
     child.on('close', (code, signal) => {
-      if (code === 0) done(log());
-      else failed(new SetupError(`${command} ended with ${signal ?? `exit code ${code}`}`, log()));
+      clearTimeout(timer);
+      const stdout = Buffer.concat(outputs).toString('utf8');
+      if (code === 0) return done(stdout);
+      const end = timedOut
+        ? `was ended after ${timeoutMs / 1000} s`
+        : `ended with ${signal ?? `exit code ${code}`}`;
+      const error = new SetupError(`${command} ${args[0] ?? ''} ${end}`, Buffer.concat(all).toString('utf8'));
+      failed(Object.assign(error, { stdout }));
     });
   });
 }
@@ -122,13 +131,16 @@ function interrupted(signal) {
 }
 
 function endChildren() {
-  for (const { pid } of children) {
-    if (pid === undefined) continue;
-    try {
-      process.kill(process.platform === 'win32' ? pid : -pid, 'SIGTERM');
-    } catch (error) {
-      if (error.code !== 'ESRCH') throw error; // gone already
-    }
+  for (const child of children) endChild(child, 'SIGTERM');
+}
+
+/** Ends a child and all that it started. */
+function endChild({ pid }, signal) {
+  if (pid === undefined) return;
+  try {
+    process.kill(process.platform === 'win32' ? pid : -pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error; // gone already
   }
 }
 

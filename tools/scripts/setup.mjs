@@ -71,12 +71,10 @@ export async function setUpOrExit(setUp) {
 async function buildNative(retry) {
   if (!existsSync(nativeScript) || nativeUpToDate(retry)) return;
   const key = nativeKey();
-  const hasCompiler = compilersOnPath().length > 0;
+  if (compilersOnPath().length === 0) rmSync(nativeOutput, { force: true }); // it may be of other sources
   try {
-    await phase(
-      hasCompiler ? 'compiled native kernels' : 'no C++ compiler: WebAssembly kernels are used',
-      () => run(process.execPath, [nativeScript]),
-    );
+    const said = await run(process.execPath, [nativeScript, '--strict']);
+    note(said.trim().split('\n').at(-1));
     writeStamps({
       ...readStamps(),
       native: { key, status: existsSync(nativeOutput) ? 'built' : 'no-compiler' },
@@ -84,6 +82,7 @@ async function buildNative(retry) {
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     if (retry) process.stderr.write(error.log);
+    rmSync(nativeOutput, { force: true });
     writeStamps({ ...readStamps(), native: { key, status: 'failed' } });
   }
 }
