@@ -1,0 +1,105 @@
+import { createReference } from '@minke/gpu-backends/reference';
+import { Arena } from '@minke/tensor';
+import { describe, expect, it } from 'vitest';
+import { packSequences } from './batch.ts';
+import { ExpandedCache, LatentCache } from './cache.ts';
+
+const backend = createReference();
+const numbers = (tensor: { readSync(): ArrayLike<number> }) => Array.from(tensor.readSync());
+
+describe('packed sequences', () => {
+  it('number positions from 0 and let each token see its own sequence up to itself', () => {
+    const batch = packSequences(new Arena(backend), [3, 0, 2]);
+    expect(numbers(batch.positions)).toEqual([0, 1, 2, 0, 1]);
+    expect(numbers(batch.ranges)).toEqual([0, 1, 0, 2, 0, 3, 3, 4, 3, 5]);
+    expect(batch.segments?.map(({ sequence, start, count }) => [sequence, start, count])).toEqual([
+      [0, 0, 3],
+      [2, 3, 2],
+    ]);
+  });
+
+  it('may be empty', () => {
+    expect(packSequences(new Arena(backend), []).positions.shape).toEqual([0]);
+  });
+});
+
+describe('a cache', () => {
+  it('gives each sequence its own region, and new tokens the rows after those it holds', () => {
+    using cache = new LatentCache(backend, { layers: 2, sequences: 3, maxTokens: 10, width: 4 });
+    using arena = new Arena(backend);
+    cache.append(arena, [{ sequence: 2, count: 2, role: 'prompt' }]);
+    const batch = cache.append(arena, [
+      { sequence: 0, count: 2, role: 'prompt' },
+      { sequence: 1, count: 1, role: 'prompt' },
+      { sequence: 2, count: 2, role: 'generated' },
+    ]);
+    expect(numbers(batch.positions)).toEqual([0, 1, 0, 2, 3]);
+    expect(numbers(batch.cached!.rows)).toEqual([0, 1, 10, 22, 23]);
+    expect(numbers(batch.cached!.ranges)).toEqual([0, 1, 0, 2, 10, 11, 20, 23, 20, 24]);
+    expect(numbers(batch.ranges)).toEqual([0, 1, 0, 2, 2, 3, 0, 3, 0, 4]);
+    expect(batch.cached!.runs.map(({ start, count, fresh }) => [start, count, fresh])).toEqual([
+      [0, 3, true],
+      [3, 2, false],
+    ]);
+    expect([0, 1, 2].map((sequence) => cache.length(sequence))).toEqual([2, 1, 4]);
+  });
+
+  it('refuses more tokens than it has room for, reserving none', () => {
+    using cache = new ExpandedCache(backend, {
+      sequences: 2,
+      maxTokens: 4,
+      heads: 1,
+      keyWidth: 2,
+      valueWidth: 2,
+    });
+    using arena = new Arena(backend);
+    const requests = [
+      { sequence: 0, count: 2, role: 'prompt' },
+      { sequence: 1, count: 5, role: 'prompt' },
+    ] as const;
+    expect(() => cache.append(arena, requests)).toThrowError(
+      expect.objectContaining({ code: 'context-overflow', message: expect.stringContaining('got 0 + 5') }),
+    );
+    expect(cache.length(0)).toBe(0);
+  });
+
+  it('truncates and clears', () => {
+    using cache = new LatentCache(backend, { maxTokens: 4, width: 2 });
+    using arena = new Arena(backend);
+    cache.append(arena, [{ sequence: 0, count: 4, role: 'prompt' }]);
+    cache.truncate(0, 1);
+    expect(numbers(cache.append(arena, [{ sequence: 0, count: 1, role: 'generated' }]).positions)).toEqual([
+      1,
+    ]);
+    expect(() => cache.truncate(0, 3)).toThrow(/from 0 to 2, got 3/);
+    cache.clear();
+    expect(cache.length(0)).toBe(0);
+  });
+
+  it('refuses wrong sequences, counts, layers and sizes', () => {
+    using cache = new LatentCache(backend, { maxTokens: 4, width: 2 });
+    using arena = new Arena(backend);
+    const append = (sequence: number, count: number) => () =>
+      cache.append(arena, [{ sequence, count, role: 'prompt' }]);
+    expect(append(1, 1)).toThrow(/sequence below 1, got 1/);
+    expect(append(0, 0)).toThrow(/count of 1 or more, got 0/);
+    expect(() =>
+      cache.append(arena, [
+        { sequence: 0, count: 1, role: 'prompt' },
+        { sequence: 0, count: 1, role: 'prompt' },
+      ]),
+    ).toThrow(/each sequence once/);
+    expect(() => cache.latents(1)).toThrow(/layer below 1, got 1/);
+    expect(() => new LatentCache(backend, { maxTokens: 0, width: 2 })).toThrow(/maxTokens of 1 or more/);
+  });
+
+  it('gives its memory back', () => {
+    const own = createReference();
+    const before = own.memoryUse().bytes;
+    const cache = new LatentCache(own, { layers: 3, sequences: 2, maxTokens: 8, width: 5 });
+    expect(cache.bytes).toBe(3 * 2 * 8 * 5 * 4);
+    expect(own.memoryUse().bytes).toBeGreaterThanOrEqual(cache.bytes);
+    cache.dispose();
+    expect(own.memoryUse().bytes).toBe(before);
+  });
+});
