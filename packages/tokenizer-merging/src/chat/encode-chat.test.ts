@@ -86,9 +86,14 @@ describe('encodeChat', () => {
       '{% for m in messages %}<｜User｜>{{ m.content | trim }}{% if m.content | length > 3 %}{{ m.content[:7] }}{% endif %}{{ variable }}{% endfor %}{{ tools | tojson }}',
     );
     const { ids, text } = encodeChat(tokenizer, template, [{ role: 'user', content: ' <think> ' }], {
-      variables: { variable: '<｜User｜>', tools: [{ description: '</think>' }] },
+      variables: {
+        variable: '<｜User｜>',
+        tools: [{ description: '</think>', role: '<think>', '<｜User｜>': 1 }],
+      },
     });
-    expect(text).toBe('<｜User｜><think> <think<｜User｜>[{"description": "</think>"}]');
+    expect(text).toBe(
+      '<｜User｜><think> <think<｜User｜>[{"description": "</think>", "role": "<think>", "<｜User｜>": 1}]',
+    );
     expect(controlsOf(ids)).toEqual([id('user')]);
   });
 

@@ -24,7 +24,7 @@ export interface ChatTemplateOptions {
 export interface RenderOptions {
   /** Ends with the opening of an assistant's turn; default true. */
   readonly addGenerationPrompt?: boolean;
-  /** Further variables, such as `{ thinking: false }` or `{ tools: [...] }`. */
+  /** Further variables (JSON values), such as `{ thinking: false }` or `{ tools: [...] }`. */
   readonly variables?: Readonly<Record<string, unknown>>;
 }
 
@@ -69,11 +69,12 @@ export class ChatTemplate {
     mask: (text: string) => string,
   ): string {
     checkMessages(messages);
-    const shown = messages.map((message) => maskStrings(toTemplateMessage(message), mask));
     return this.template.run(
       {
-        ...(maskStrings(variables, mask) as Record<string, unknown>),
-        messages: shown,
+        ...Object.fromEntries(
+          Object.entries(variables).map(([name, value]) => [name, maskStrings(value, mask)]),
+        ),
+        messages: messages.map((message) => toTemplateMessage(message, mask)),
         add_generation_prompt: addGenerationPrompt,
         bos_token: this.bosToken,
         eos_token: this.eosToken,
@@ -83,19 +84,22 @@ export class ChatTemplate {
   }
 }
 
-function toTemplateMessage({ role, content, reasoning }: ChatMessage): object {
-  if (role !== 'assistant') return { role, content };
+function toTemplateMessage(
+  { role, content, reasoning }: ChatMessage,
+  mask: (text: string) => string,
+): object {
+  if (role !== 'assistant') return { role, content: mask(content) };
   const { thought, answer } = splitThought(content);
   const kept = reasoning ?? thought;
-  return kept === undefined ? { role, content: answer } : { role, content: answer, reasoning_content: kept };
+  return { role, content: mask(answer), ...(kept === undefined ? {} : { reasoning_content: mask(kept) }) };
 }
 
-/** Applies `mask` to every string inside a JSON value, except the roles of messages. */
-function maskStrings(value: unknown, mask: (text: string) => string, key = ''): unknown {
-  if (typeof value === 'string') return key === 'role' ? value : mask(value);
+/** Applies `mask` to every string inside a JSON value, names of object members included. */
+function maskStrings(value: unknown, mask: (text: string) => string): unknown {
+  if (typeof value === 'string') return mask(value);
   if (Array.isArray(value)) return value.map((item) => maskStrings(item, mask));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, item]) => [name, maskStrings(item, mask, name)]),
+    Object.entries(value).map(([name, item]) => [mask(name), maskStrings(item, mask)]),
   );
 }

@@ -16,6 +16,7 @@ import {
   wrongField,
 } from './json-fields.ts';
 import { compilePattern } from './pattern.ts';
+import { withFrozenUnicode } from './unicode-version.ts';
 
 /** Cuts text into the pieces inside which merges may happen. */
 export interface PreTokenizer {
@@ -38,7 +39,10 @@ export function parsePreTokenizer(json: unknown): PreTokenizer {
   parseInto(json, 'pre_tokenizer', steps, state, 0);
   if (!state.byteLevel)
     throw unsupportedField('pre_tokenizer', 'byte-level files, which end in ByteLevel', json);
-  return { split: (text, emit) => runSteps(steps, 0, text, emit) };
+  const split: PreTokenizer['split'] = (text, emit) => runSteps(steps, 0, text, emit);
+  // Characters are put back by counting, which needs every piece to arrive; removing patterns go without.
+  const whole = steps.every((step) => step.kind === 'prefix-space' || step.keep === 'both');
+  return whole ? { split: (text, emit) => withFrozenUnicode(text, split, emit) } : { split };
 }
 
 function parseInto(
