@@ -8,8 +8,8 @@ describe('packExamples', () => {
   ]);
 
   it('supervises completions only, each token from the row before it', () => {
-    expect(Array.from(batch.targets)).toEqual([-1, 7, 8, -1, 4, -1]);
-    expect(batch.supervised).toBe(3);
+    expect(Array.from(batch.supervisedRows)).toEqual([1, 2, 4]);
+    expect(Array.from(batch.targets)).toEqual([7, 8, 4]);
   });
 
   it('keeps examples apart', () => {

@@ -23,12 +23,12 @@ export interface PackedBatch {
   readonly positions: Int32Array;
   /** [N, 2], key rows [start, end) of each row. */
   readonly ranges: Int32Array;
-  /** [N], the next token where it is supervised, else -1. */
+  /** [M], rows whose next token is supervised, ascending. */
+  readonly supervisedRows: Int32Array;
+  /** [M], the next token of each of these rows. */
   readonly targets: Int32Array;
   /** B + 1 row offsets. */
   readonly starts: Int32Array;
-  /** Supervised tokens. */
-  readonly supervised: number;
 }
 
 /** Packs whole examples, in order. Each needs at least two tokens and a non-empty prompt. */
@@ -37,10 +37,10 @@ export function packExamples(examples: readonly Example[]): PackedBatch {
   const ids = new Int32Array(rows);
   const positions = new Int32Array(rows);
   const ranges = new Int32Array(rows * 2);
-  const targets = new Int32Array(rows).fill(-1);
   const starts = new Int32Array(examples.length + 1);
+  const supervisedRows: number[] = [];
+  const targets: number[] = [];
   let row = 0;
-  let supervised = 0;
   examples.forEach((example, b) => {
     const { length } = example.ids;
     check(
@@ -56,13 +56,20 @@ export function packExamples(examples: readonly Example[]): PackedBatch {
       ranges[2 * row] = start;
       ranges[2 * row + 1] = row + 1;
       if (t + 1 < length && t + 1 >= example.completionStart) {
-        targets[row] = example.ids[t + 1] as number;
-        supervised++;
+        supervisedRows.push(row);
+        targets.push(example.ids[t + 1] as number);
       }
     }
   });
   starts[examples.length] = row;
-  return { ids, positions, ranges, targets, starts, supervised };
+  return {
+    ids,
+    positions,
+    ranges,
+    supervisedRows: Int32Array.from(supervisedRows),
+    targets: Int32Array.from(targets),
+    starts,
+  };
 }
 
 /** [B, N] with 1 / T_b at the rows of example b: averages over each sequence, for the balance loss. */

@@ -1,0 +1,175 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { auto } from '@minke/gpu-backends';
+import { TaskStream } from '@minke/reasoning-tasks';
+import { Arena } from '@minke/tensor';
+import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
+import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
+import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Example, packExamples } from './batch.ts';
+import { ShuffledSource } from './example-source.ts';
+import { defaultSft, type SftConfig, type SftMetrics, trainSft } from './sft.ts';
+import { TaskSource } from './task-source.ts';
+
+const modelConfig = parseConfig({
+  model_type: 'deepseek_v3',
+  vocab_size: 160,
+  hidden_size: 32,
+  num_hidden_layers: 3,
+  first_k_dense_replace: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 2,
+  q_lora_rank: 16,
+  kv_lora_rank: 16,
+  qk_nope_head_dim: 8,
+  qk_rope_head_dim: 8,
+  v_head_dim: 8,
+  intermediate_size: 64,
+  moe_intermediate_size: 16,
+  n_routed_experts: 8,
+  num_experts_per_tok: 2,
+  n_shared_experts: 1,
+  n_group: 1,
+  topk_group: 1,
+  routed_scaling_factor: 2.5,
+  norm_topk_prob: true,
+  initializer_range: 0.1,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  max_position_embeddings: 256,
+  tie_word_embeddings: false,
+});
+
+const tokenizer = trainBpe(['What is the sum of 0 and 0? The answer is 0. c1;=+-*>'], {
+  vocabSize: 150 + 130,
+  specialTokens: deepseekSpecialTokens,
+  digits: 'individual',
+});
+const vocabulary = tokenizer.vocabSize;
+const config = (changes: Partial<SftConfig>): SftConfig => ({
+  ...defaultSft,
+  steps: 8,
+  tokensPerStep: 400,
+  checkpointEvery: 3,
+  schedule: { ...defaultSft.schedule, warmupSteps: 2 },
+  ...changes,
+});
+
+let root: string;
+let backend: Awaited<ReturnType<typeof auto>>;
+let next = 0;
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'minke-sft-'));
+  backend = await auto();
+});
+afterAll(() => {
+  backend.dispose();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const newFolder = (): string => join(root, String(next++));
+const newModel = (): DeepSeekModel =>
+  DeepSeekModel.init({ ...modelConfig, vocabSize: vocabulary }, { arena: new Arena(backend, { persistent: true }), seed: 1 });
+const newSource = (): TaskSource =>
+  new TaskSource(new TaskStream({ seed: 5, weights: { chain_sum: 1 } }), tokenizer, deepseekR1Template);
+const weights = (model: DeepSeekModel): string =>
+  [...model.parameters().values()].map((p) => Buffer.from(p.readSync?.().buffer as ArrayBuffer).toString('base64')).join();
+
+describe('trainSft', () => {
+  it('learns an example by heart', async () => {
+    const ids = (text: string): Int32Array => Int32Array.from(tokenizer.encode(text));
+    const example: Example = { ids: ids('What is 0 + 0? The answer is 0.'), completionStart: 6 };
+    const last = await trainSft(newModel(), {
+      source: new ShuffledSource([example], 0),
+      config: config({ steps: 120, tokensPerStep: 64, learningRate: 5e-3, weightDecay: 0, checkpointEvery: 1000 }),
+      folder: newFolder(),
+    });
+    expect(last.loss).toBeLessThan(0.05);
+    expect(last.mean_token_accuracy).toBe(1);
+  });
+
+  it('continues a run that died between checkpoints to the same bytes', async () => {
+    const whole = newModel();
+    const wholeFolder = newFolder();
+    await trainSft(whole, { source: newSource(), config: config({}), folder: wholeFolder });
+
+    const folder = newFolder();
+    const die = (metrics: SftMetrics): void => {
+      if (metrics.global_step === 5) throw new Error('killed');
+    };
+    const options = { config: config({}), folder };
+    await expect(trainSft(newModel(), { ...options, source: newSource(), onStep: die })).rejects.toThrow('killed');
+    const resumed = newModel();
+    const steps: number[] = [];
+    await trainSft(resumed, { ...options, source: newSource(), onStep: (m) => steps.push(m.global_step) });
+    expect(steps).toEqual([4, 5, 6, 7, 8]);
+    expect(weights(resumed)).toBe(weights(whole));
+    const metrics = (at: string): string => readFileSync(join(at, 'metrics.jsonl'), 'utf8');
+    expect(metrics(folder)).toBe(metrics(wholeFolder));
+  });
+
+  it('refuses to continue a run with another configuration', async () => {
+    const folder = newFolder();
+    await trainSft(newModel(), { source: newSource(), config: config({ steps: 1 }), folder });
+    const changed = config({ steps: 2 });
+    await expect(trainSft(newModel(), { source: newSource(), config: changed, folder })).rejects.toThrow(
+      'another configuration',
+    );
+  });
+
+  it('stops after the current step when told to, with a checkpoint', async () => {
+    const folder = newFolder();
+    const stop = new AbortController();
+    const onStep = (m: SftMetrics): void => {
+      if (m.global_step === 2) stop.abort();
+    };
+    const options = { source: newSource(), config: config({}), folder };
+    await expect(trainSft(newModel(), { ...options, onStep, signal: stop.signal })).rejects.toThrow('stopped after step 2');
+    const steps: number[] = [];
+    await trainSft(newModel(), { ...options, source: newSource(), onStep: (m) => steps.push(m.global_step) });
+    expect(steps[0]).toBe(3);
+  });
+
+  it('names every absurd setting', async () => {
+    const bad = config({ steps: 0, learningRate: Number.NaN, tokensPerStep: 1.5 });
+    const run = trainSft(newModel(), { source: newSource(), config: bad, folder: newFolder() });
+    await expect(run).rejects.toThrow(/steps.*tokensPerStep.*learningRate/);
+  });
+
+  it('keeps experts more even with the bias update than without', async () => {
+    const final = async (gamma: number): Promise<number> => {
+      const vios: number[] = [];
+      await trainSft(newModel(), {
+        source: newSource(),
+        config: config({ steps: 60, learningRate: 3e-3, biasUpdateGamma: gamma, balanceAlpha: 0, checkpointEvery: 1000 }),
+        folder: newFolder(),
+        onStep: (m) => vios.push(m.max_vio),
+      });
+      return vios.slice(-20).reduce((a, b) => a + b, 0) / 20;
+    };
+    const [without, withUpdate] = [await final(0), await final(1e-2)];
+    expect(withUpdate).toBeLessThan(without * 0.7);
+  });
+});
+
+describe('a packed batch', () => {
+  it('has the loss of its examples one by one', async () => {
+    const model = newModel();
+    const source = newSource();
+    const examples = [source.next(), source.next(), source.next()];
+    const lossOf = async (batch: readonly Example[]): Promise<{ sum: number; count: number }> => {
+      const config1 = config({ steps: 1, tokensPerStep: 4000, learningRate: 0, weightDecay: 0, biasUpdateGamma: 0, balanceAlpha: 0 });
+      const packed = packExamples(batch);
+      const finite = new ShuffledSource(batch, 0);
+      const tokens = packed.ids.length;
+      const m = await trainSft(model, { source: finite, config: { ...config1, tokensPerStep: tokens }, folder: newFolder() });
+      return { sum: m.loss * packed.targets.length, count: packed.targets.length };
+    };
+    const together = await lossOf(examples);
+    let sum = 0;
+    for (const example of examples) sum += (await lossOf([example])).sum;
+    expect(together.sum).toBeCloseTo(sum, 3);
+  });
+});
