@@ -23,9 +23,9 @@ function checkTape(line: string): void {
 }
 
 function checkComparison(line: string): '<' | '>' | '=' {
-  const match = /^(\d)([<=>])(\d)$/.exec(line);
+  const match = /^(\d)-(\d)([<=>])0$/.exec(line);
   expect(match, line).not.toBeNull();
-  const [, left, sign, right] = match as unknown as [string, string, '<' | '>' | '=', string];
+  const [, left, right, sign] = match as unknown as [string, string, string, '<' | '>' | '='];
   expect(Math.sign(Number(left) - Number(right)), line).toBe({ '<': -1, '=': 0, '>': 1 }[sign]);
   return sign;
 }
@@ -53,7 +53,7 @@ function readThought(problem: Problem): string {
   if (problem.family === 'chain_sum') {
     const [a, b] = at(lines, 0).split('-') as [string, string];
     expect([Number(a), Number(b)]).toEqual([problem.metadata.left, problem.metadata.right]);
-    const signs = lines.filter((line) => /^\d[<=>]\d$/.test(line)).map(checkComparison);
+    const signs = lines.filter((line) => /^\d-\d[<=>]0$/.test(line)).map(checkComparison);
     const sign = at(signs, -1);
     expect(signs.slice(0, -1).every((s) => s === '=')).toBe(true);
     expect(at(lines, 1 + signs.length)).toBe(sign === '<' ? `${b}-${a}` : `${a}-${b}`);
@@ -62,11 +62,10 @@ function readThought(problem: Problem): string {
     columns.forEach((line, i) => {
       checkTape(line);
       const [top, bottom] = sign === '<' ? [b, a] : [a, b];
-      const borrow = i === 0 ? '0' : at(columns, i - 1)[0];
-      expect(line.slice(1, 6)).toBe(`${top.at(-1 - i)}-${bottom.at(-1 - i)}-${borrow}`);
-      expect(line).toHaveLength(8);
+      const borrow = i === 0 ? '' : at(columns, i - 1).slice(-2, -1) === '0' ? '-1' : '-0';
+      expect(line.slice(0, -2)).toBe(`1${top.at(-1 - i)}-${bottom.at(-1 - i)}${borrow}=`);
     });
-    expect(at(columns, 2)[0]).toBe('0');
+    expect(at(columns, 2).slice(-2, -1)).toBe('1');
     const digits = columns.map((line) => line.at(-1)).reverse();
     expect(last).toBe((sign === '<' ? '-' : '') + digits.join(''));
     return String(BigInt(last.replace('-', ''))).replace(/^(?=[1-9])/, last.startsWith('-') ? '-' : '');
@@ -154,11 +153,11 @@ describe('chainOfThought', () => {
     ]);
     expect(think('chain_sum', { operation: 'subtract', left: 348, right: 977 }, 3, random)).toEqual([
       '348-977',
-      '3<9',
+      '3-9<0',
       '977-348',
-      '17-8-0=9',
-      '07-4-1=2',
-      '09-3-0=6',
+      '17-8=09',
+      '17-4-1=12',
+      '19-3-0=16',
       '-629',
     ]);
     expect(think('products', { left: 47, right: 86 }, 3, random)).toEqual([
@@ -181,9 +180,9 @@ describe('chainOfThought', () => {
     ]);
     expect(think('number_comparison', { left: 45, right: 48, wanted: 'larger' }, 3, random)).toEqual([
       '045 048',
-      '0=0',
-      '4=4',
-      '5<8',
+      '0-0=0',
+      '4-4=0',
+      '5-8<0',
       '048',
     ]);
   });
@@ -216,7 +215,7 @@ describe('chainOfThought', () => {
           expect([...check.matchAll(/\d+/g)].map(Number)).toEqual(
             Array.from({ length: Number(problem.answer) }, (_, n) => n + 1),
           );
-        } else checkComparison(check.slice(6, 9));
+        } else checkComparison(check.slice(6, -3));
         kept.set(name, (kept.get(name) ?? 0) + 1);
       }
     expect([...kept.values()]).toEqual(familyNames.map(() => 600));

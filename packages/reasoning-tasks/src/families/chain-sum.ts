@@ -6,9 +6,11 @@
  *
  * The thought is schoolbook column arithmetic at a fixed width, from the right as in Lee et al. 2023
  * (https://arxiv.org/abs/2307.03381): both terms are first copied with leading zeros, then every line states one
- * column whose operands sit at fixed distances before it. A sum's column ends in carry and digit
- * (`4+7+1=12`); a difference's column starts with the borrow (`17-8-0=9` is 7 minus 8 with a ten borrowed). A
- * difference is taken the larger way round, after comparing digits from the left up to the first that differ.
+ * column whose operands sit at fixed distances before it, and ends in two digits. In a sum (`4+7+1=12`) they are
+ * carry and digit. A difference is taken the larger way round, after comparing digits from the left up to the
+ * first that differ; each column lends itself ten in advance (`17-8=09` is 7 minus 8, then `17-4-1=12`), so that
+ * a first digit of 0 says that the ten was needed and goes to the next column as a borrow. Nothing has to be
+ * decided before the digits it depends on are written.
  */
 import type { Random } from '@minke/core';
 import type { ChainSumFacts, Difficulty, Family } from '../problem.ts';
@@ -60,10 +62,9 @@ function thinkDifference(left: number, right: number): string[] {
   lines.push(`${a}-${b}`);
   let borrow = 0;
   for (let column = 2; column >= 0; column--) {
-    const difference = Number(a[column]) - Number(b[column]) - borrow;
-    const taken = difference < 0 ? 1 : 0;
-    lines.push(`${taken}${a[column]}-${b[column]}-${borrow}=${difference + 10 * taken}`);
-    borrow = taken;
+    const difference = 10 + Number(a[column]) - Number(b[column]) - borrow;
+    lines.push(`1${a[column]}-${b[column]}${column === 2 ? '' : `-${borrow}`}=${pad(difference, 2)}`);
+    borrow = difference < 10 ? 1 : 0;
   }
   lines.push(`${left < right ? '-' : ''}${pad(Math.abs(left - right), 3)}`);
   return lines;
@@ -112,7 +113,7 @@ export const chainSum: Family<'chain_sum'> = {
   templateTexts: () => [
     ...[...sums, ...differences].map((phrase) => phrase('0', '0')),
     '000+000\n0+0=00\n0+0+0=00\n0000\ncheck 0+0=00 0 ok',
-    '000-000\n0<0\n0=0\n0>0\n000-000\n00-0-0=0\n-000',
+    '000-000\n0-0<0\n0-0=0\n0-0>0\n000-000\n00-0=00\n00-0-0=00\n-000',
   ],
 };
 

@@ -52,7 +52,7 @@ export const numberComparison: Family<'number_comparison'> = {
     ...phrases.flatMap((phrase) =>
       [...wordsFor.larger, ...wordsFor.smaller].map((wanted) => phrase(wanted, '0', '0')),
     ),
-    '000 000\n0=0\n0<0\n000\ncheck 0>0 ok',
+    '000 000\n0-0=0\n0-0<0\n000\ncheck 0-0>0 ok',
   ],
 };
 

@@ -91,7 +91,8 @@ export const products: Family<'products'> = {
     return lines.join('\n');
   },
   templateTexts: () => [
-    ...phrases.map((phrase) => phrase('0', '0')),
+    // A token for ` x` would be taken for the letter x where letters are counted.
+    ...phrases.map((phrase) => phrase('0', '0').replace(' x ', 'x')),
     '00*00\n0*0=00\n0+0=00+0=00\n0000\ncheck 0*0=00 0 ok',
   ],
 };
