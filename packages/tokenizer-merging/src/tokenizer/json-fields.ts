@@ -49,9 +49,12 @@ export function asFlag(value: unknown, path: string, fallback: boolean): boolean
 /** Largest token id accepted, exclusive: 2^22, far above any published vocabulary. */
 export const maxTokens = 1 << 22;
 
+export function isTokenId(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < maxTokens;
+}
+
 export function asTokenId(value: unknown, path: string): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= maxTokens)
-    throw wrongField(path, `an integer from 0 to ${maxTokens - 1}`, value);
+  if (!isTokenId(value)) throw wrongField(path, `an integer from 0 to ${maxTokens - 1}`, value);
   return value;
 }
 

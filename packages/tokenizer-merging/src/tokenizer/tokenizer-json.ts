@@ -15,6 +15,7 @@ import {
   asObject,
   asString,
   asTokenId,
+  isTokenId,
   type JsonObject,
   maxTokens,
   unsupportedField,
@@ -91,11 +92,12 @@ function checkModel(model: JsonObject): void {
 function parseVocab(json: unknown): Map<string, number> {
   const vocab = new Map<string, number>();
   const owners = new Map<number, string>();
+  const pathOf = (token: string) => `model.vocab[${JSON.stringify(token.slice(0, 60))}]`;
   for (const [token, value] of Object.entries(asObject(json, 'model.vocab'))) {
-    const path = `model.vocab[${JSON.stringify(token.slice(0, 60))}]`;
-    const id = asTokenId(value, path);
-    if (owners.has(id))
-      throw wrongField(path, `an id no other token has (${JSON.stringify(owners.get(id))} has it)`, id);
+    const id = isTokenId(value) ? value : asTokenId(value, pathOf(token));
+    const owner = owners.get(id);
+    if (owner !== undefined)
+      throw wrongField(pathOf(token), `an id no other token has (${JSON.stringify(owner)} has it)`, id);
     owners.set(id, token);
     vocab.set(token, id);
   }
@@ -114,16 +116,13 @@ function parseMerges(json: unknown, vocab: ReadonlyMap<string, number>): Merge[]
   if (entries.length >= maxTokens)
     throw wrongField('model.merges', `fewer than ${maxTokens} merges`, entries);
   return entries.map((entry, rank) => {
-    const path = `model.merges[${rank}]`;
-    const parts = typeof entry === 'string' ? entry.split(' ') : asArray(entry, path);
-    if (parts.length !== 2) throw wrongField(path, 'two tokens', entry);
-    const left = asString(parts[0], `${path}[0]`);
-    const right = asString(parts[1], `${path}[1]`);
-    const ids = [left, right, left + right].map((token) => {
-      const id = vocab.get(token);
-      if (id === undefined) throw wrongField(path, 'tokens whose parts and result are in model.vocab', token);
-      return id;
-    });
+    const parts: unknown = typeof entry === 'string' ? entry.split(' ') : entry;
+    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === 'string'))
+      throw wrongField(`model.merges[${rank}]`, 'two tokens', entry);
+    const [left, right] = parts as [string, string];
+    const ids = [vocab.get(left), vocab.get(right), vocab.get(left + right)];
+    if (ids.includes(undefined))
+      throw wrongField(`model.merges[${rank}]`, 'tokens whose parts and result are in model.vocab', entry);
     return ids as unknown as Merge;
   });
 }
