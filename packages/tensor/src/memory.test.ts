@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
 import { expect, test } from 'vitest';
@@ -12,6 +14,14 @@ import {
   swiglu,
   type Tensor,
 } from './index.ts';
+
+/** Resident and heap size in MiB after a collection: garbage that is not yet collected is no leak. */
+function processSize(): { resident: number; heap: number } {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  const { rss, heapUsed } = process.memoryUsage();
+  return { resident: rss / 2 ** 20, heap: heapUsed / 2 ** 20 };
+}
 
 /** A small classifier and its training step, on fresh random batches. */
 function trainer(seed: number) {
@@ -55,15 +65,19 @@ test('1,000 training steps learn, and hold backend memory and resident size flat
   const first = step(32);
   for (let i = 0; i < 199; i++) step(32);
   const { bytes, buffers } = backend.memoryUse();
-  const resident = process.memoryUsage().rss;
+  const before = processSize();
   let last = 0;
   for (let i = 0; i < 1000; i++) {
     const loss = step(32);
     last = i === 0 ? loss : 0.95 * last + 0.05 * loss;
   }
   expect(backend.memoryUse()).toEqual({ bytes, buffers });
-  const growth = (process.memoryUsage().rss - resident) / 2 ** 20;
-  expect(growth, `resident size grew by ${growth.toFixed(1)} MiB`).toBeLessThan(30);
+  const after = processSize();
+  expect(after.heap - before.heap, `heap ${before.heap} to ${after.heap} MiB`).toBeLessThan(2);
+  expect(
+    after.resident - before.resident,
+    `resident ${before.resident} to ${after.resident} MiB`,
+  ).toBeLessThan(30);
   expect(last).toBeLessThan(0.3 * first);
 });
 
