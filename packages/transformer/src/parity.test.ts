@@ -1,0 +1,105 @@
+import type { Backend } from '@minke/core';
+import type { AttentionForm, TokenRole } from '@minke/mla-attention';
+import { Arena } from '@minke/tensor';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { DeepSeekModel } from './deepseek.ts';
+import { loadModel } from './load.ts';
+import {
+  distance,
+  type Expected,
+  fastBackend,
+  fixtureFolder,
+  fixtureNames,
+  otherBackends,
+  readExpected,
+} from './testing/fixtures.ts';
+
+const tolerance = 1e-4;
+const report: Record<string, Record<string, string>> = {};
+afterAll(() => console.table(report));
+
+/** Logits [2, 64, V] of one pass over both sequences; checks the chosen experts on the way. */
+function oneShot(
+  model: DeepSeekModel,
+  { sequences, experts }: Expected,
+  form: AttentionForm,
+): ArrayLike<number> {
+  using arena = new Arena(model.backend);
+  const { logits, routings } = model.forward(model.batch(arena, sequences), { form });
+  expect(routings.map(({ indices }) => [...indices.readSync()])).toEqual(
+    experts.map((chosen) => [...chosen]),
+  );
+  return logits.readSync();
+}
+
+/** Logits [2, 64, V], token by token, both sequences in each step. */
+function tokenByToken(
+  model: DeepSeekModel,
+  { sequences }: Expected,
+  options: { kept: AttentionForm; role: TokenRole; form?: AttentionForm },
+): Float32Array {
+  const { vocabSize } = model.config;
+  const [length] = sequences.map((sequence) => sequence.length) as [number];
+  using cache = model.createCache({ maxTokens: length, sequences: 2, form: options.kept });
+  using arena = new Arena(model.backend);
+  const all = new Float32Array(2 * length * vocabSize);
+  for (let t = 0; t < length; t++) {
+    const ids = arena.tensor(
+      sequences.map((sequence) => sequence[t]!),
+      [2],
+      'i32',
+    );
+    const batch = cache.append(
+      arena,
+      [0, 1].map((sequence) => ({ sequence, count: 1, role: options.role })),
+    );
+    const { logits } = model.forward(
+      { ids, ...batch },
+      { cache, ...(options.form && { form: options.form }) },
+    );
+    const rows = logits.readSync();
+    for (let s = 0; s < 2; s++)
+      all.set(rows.slice(s * vocabSize, (s + 1) * vocabSize) as Float32Array, (s * length + t) * vocabSize);
+    arena.reset();
+  }
+  return all;
+}
+
+const ways: Record<string, (model: DeepSeekModel, expected: Expected) => ArrayLike<number>> = {
+  'one shot, expanded': (model, expected) => oneShot(model, expected, 'expanded'),
+  'one shot, absorbed': (model, expected) => oneShot(model, expected, 'absorbed'),
+  'by token, absorbed': (model, expected) =>
+    tokenByToken(model, expected, { kept: 'absorbed', role: 'generated' }),
+  'by token, latents expanded': (model, expected) =>
+    tokenByToken(model, expected, { kept: 'absorbed', role: 'prompt' }),
+  'by token, expanded cache': (model, expected) =>
+    tokenByToken(model, expected, { kept: 'expanded', role: 'generated' }),
+};
+
+function compare(backend: Backend, name: string, chosen: readonly string[]): void {
+  it.each(chosen)(`gives transformers' logits, ${name}, %s`, async (way) => {
+    const model = await loadModel(fixtureFolder(name), { backend });
+    const expected = await readExpected(name);
+    const logits = ways[way]!(model, expected);
+    const worst = Math.max(distance(logits, expected.logits), distance(logits, expected.exact));
+    const row = (report[`${name}, ${backend.info.name}`] ??= {});
+    row[way] = worst.toExponential(1);
+    expect(worst).toBeLessThanOrEqual(tolerance);
+  });
+}
+
+describe(`on ${fastBackend.info.name}`, () => {
+  for (const name of fixtureNames) compare(fastBackend, name, Object.keys(ways));
+});
+
+describe.each(otherBackends.map((backend) => [backend.info.name, backend] as const))(
+  'on %s',
+  (_, backend) => {
+    for (const name of fixtureNames) compare(backend, name, ['one shot, expanded', 'one shot, absorbed']);
+    compare(backend, 'v3-base', [
+      'by token, absorbed',
+      'by token, latents expanded',
+      'by token, expanded cache',
+    ]);
+  },
+);
