@@ -193,6 +193,8 @@ const semantics: ContractCheck[] = [
     const rebound = (start: number) => new Map([[0, encodeAttributes('slice', { axis: 0, start, size: 2 })]]);
     await refuses('a slice beyond its tensor', () => backend.submit(list, { attributes: rebound(1000) }));
     await refuses('missing attributes', () => backend.submit(list, { attributes: new Map([[0, [0]]]) }));
+    const beyond = new Map([[7, encodeAttributes('slice', { axis: 0, start: 0, size: 2 })]]);
+    await refuses('attributes of no record', () => backend.submit(list, { attributes: beyond }));
     backend.submit(list, { attributes: rebound(1) });
     equal('y', await backend.read(y.buffer), [2, 3]);
   }),

@@ -100,7 +100,7 @@ const broadcasts: readonly [Shape, Shape][] = [
   ],
   [largeShape, largeShape],
   [largeShape, [517]],
-  [largeShape, [131, 1]],
+  [largeShape, [67, 1]],
   [largeShape, [1]],
 ];
 

@@ -17,7 +17,7 @@ export const shapes: readonly Shape[] = [
   [1, 17, 1, 3],
 ];
 
-export const largeShape: Shape = [131, 517];
+export const largeShape: Shape = [67, 517];
 
 function permutations(items: readonly number[]): number[][] {
   if (items.length === 0) return [[]];

@@ -41,16 +41,27 @@ function sum(length: number): Tolerance {
 /** Compensated or f64 sums do not lose accuracy with length: a rounding per square, one of the result. */
 const COMPENSATED: Tolerance = { relative: 4 * UNIT, magnitude: 'absolute' };
 
+/** Gradients are differences of terms of order one in the drafts and can cancel to nothing. */
+const CANCELLING = 2 ** -3;
+
 /** Several dependent sums of `length` terms with a few functions between: errors add, cancellation can hide
  *  an element, so the tensor's largest number is the scale. Four times the worst chain. */
 function fused(length: number, functions = 0): Tolerance {
-  return { relative: 4 * (length + 8) * UNIT + functions * FUNCTION, magnitude: 'tensor' };
+  return {
+    relative: 4 * (length + 8) * UNIT + functions * FUNCTION,
+    magnitude: 'tensor',
+    floor: CANCELLING,
+  };
 }
 
 /** Softmax over scores that are themselves sums of `width` products: exp amplifies their rounding by the
  *  largest score, which the drafts keep under about 100. */
 function attentionLike(width: number, keys: number): Tolerance {
-  return { relative: 4 * (keys + 8) * UNIT + 32 * (Math.sqrt(width) + 4) * UNIT * 4, magnitude: 'tensor' };
+  return {
+    relative: (keys + 8) * UNIT + 16 * (Math.sqrt(width) + 4) * UNIT,
+    magnitude: 'tensor',
+    floor: CANCELLING,
+  };
 }
 
 const axis = (shapes: readonly Shape[], tensor: number, index: number): number => shapes[tensor]![index]!;
@@ -147,7 +158,7 @@ export const tolerances: {
   swigluGrad: () => ({ relative: FUNCTION, magnitude: 'tensor' }),
   crossEntropy: (shapes) => ({ relative: FUNCTION + lastOf(shapes, 0) * UNIT, magnitude: 'inputs' }),
   crossEntropyGrad: () => ({ relative: FUNCTION, magnitude: 'inputs' }),
-  adamW: () => fused(8),
+  adamW: () => ({ relative: 16 * UNIT, magnitude: 'tensor' }),
   rangeMask: () => EXACT,
   attention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   attentionGrad: (shapes) =>

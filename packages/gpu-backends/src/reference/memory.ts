@@ -61,15 +61,14 @@ export const memory: Pick<
   fill([x], { value }) {
     if (x.dtype === 'bf16' || x.dtype === 'f16') {
       storeNumbers(new Float64Array(x.data.length / 2).fill(value), x);
-    } else if (x.dtype === 'f32' || x.dtype === 'i32') {
-      x.data.fill(x.dtype === 'i32' ? toInt32(value) : value);
-    } else if (value === 0 && x.dtype !== 'e8m0') {
+    } else if (x.dtype === 'f32') {
+      x.data.fill(value);
+    } else if (x.dtype === 'i32' || x.dtype === 'i8' || x.dtype === 'u8') {
+      x.data.fill(toInt32(value));
+    } else if (value === 0) {
       x.data.fill(0);
     } else {
-      throw new MinkeError(
-        'unsupported',
-        `fill: expected f32, i32, bf16, f16, or 0, got ${value} in ${x.dtype}`,
-      );
+      throw new MinkeError('invalid-argument', `fill: expected a number type or the value 0, got ${x.dtype}`);
     }
   },
 

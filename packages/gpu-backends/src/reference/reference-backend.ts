@@ -227,6 +227,11 @@ export function createReference(options: ReferenceOptions = {}): ReferenceBacken
     submit(list: CommandList, bindings) {
       checkOpen('submit');
       // Everything is checked before anything runs, so that a refused list changes nothing.
+      for (const index of bindings?.attributes?.keys() ?? [])
+        check(
+          list.records[index] !== undefined,
+          () => `submit: expected record indices below ${list.records.length}, got ${index}`,
+        );
       list.records.forEach((record, i) => {
         for (const tensor of record.tensors) own('submit', rebind(tensor, bindings?.buffers));
         const rebound = bindings?.attributes?.get(i);

@@ -1,0 +1,8 @@
+export {
+  type AutoOptions,
+  auto,
+  type BackendChoice,
+  type BackendName,
+  backendInfo,
+  createBackend,
+} from './auto.ts';
