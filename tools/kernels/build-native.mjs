@@ -66,7 +66,8 @@ function sourceHash(compiler) {
 }
 
 /** Names to try, before any is run: cheap, so that an up-to-date build is recognised at once. */
-const candidates = [process.env.CXX, 'g++', 'clang++', 'c++'].filter(Boolean);
+const { CXX } = process.env;
+const candidates = [CXX, 'g++', 'clang++', 'c++'].filter(Boolean);
 
 function findCompiler() {
   return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
@@ -86,7 +87,7 @@ function runCompiler(compiler, args) {
 }
 
 async function build() {
-  const hash = sourceHash(process.env.CXX ?? '');
+  const hash = sourceHash(.);
   if (existsSync(target) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash)
     return 'native add-on is up to date';
   if (process.platform === 'win32') return 'no native build on Windows; the WebAssembly build will be used';

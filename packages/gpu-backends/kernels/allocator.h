@@ -9,7 +9,7 @@ template <class Source>
 class Allocator {
  public:
   /** `keepBytes`: how much released memory to hold on to before giving it back to the source. */
-  Allocator(Source source, size_t keepBytes) : source_(source), keepBytes_(keepBytes) {}
+  constexpr Allocator(Source source, size_t keepBytes) : source_(source), keepBytes_(keepBytes) {}
 
   /** 64-byte aligned memory of unspecified content, or null. */
   void* allocate(size_t bytes) {

@@ -7,9 +7,15 @@
 
 namespace MINKE_NS {
 
+#if defined(__wasm__)
+#define MINKE_LONG static __attribute__((noinline))  // a small module loads faster
+#else
+#define MINKE_LONG MINKE_INLINE
+#endif
+
 constexpr float infinity = __builtin_inff();
 
-MINKE_INLINE vf vexp(vf x) {
+MINKE_LONG vf vexp(vf x) {
   const vf clamped = vmin(vmax(x, splat(-104.0f)), splat(89.0f));
   const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const vf shifted = fma(clamped, splat(1.44269504088896341f), magic);
@@ -29,7 +35,7 @@ MINKE_INLINE vf vexp(vf x) {
   return x != x ? x : y;
 }
 
-MINKE_INLINE vf vlog(vf x) {
+MINKE_LONG vf vlog(vf x) {
   const vi small = x < 1.17549435e-38f;
   const vf scaled = small ? x * 8388608.0f : x;
   const vi bits = (vi)scaled;
@@ -61,19 +67,19 @@ MINKE_INLINE vf vlog(vf x) {
 }
 
 /** log(1 + e) for 0 <= e <= 1, exact for small e. */
-MINKE_INLINE vf vlog1p(vf e) {
+MINKE_LONG vf vlog1p(vf e) {
   const vf u = e + 1.0f;
   return vlog(u) + (e - (u - 1.0f)) / u;
 }
 
-MINKE_INLINE vf vsigmoid(vf x) {
+MINKE_LONG vf vsigmoid(vf x) {
   const vf e = vexp(-vabs(x));
   return (x >= 0.0f ? splat(1.0f) : e) / (e + 1.0f) + (x != x ? x : vf{});
 }
 
-MINKE_INLINE vf vsoftplus(vf x) { return (x > 0.0f || x != x ? x : vf{}) + vlog1p(vexp(-vabs(x))); }
+MINKE_LONG vf vsoftplus(vf x) { return (x > 0.0f || x != x ? x : vf{}) + vlog1p(vexp(-vabs(x))); }
 
-MINKE_INLINE vf vtanh(vf x) {
+MINKE_LONG vf vtanh(vf x) {
   const vf a = vabs(x);
   const vf large = 1.0f - 2.0f / (vexp(a + a) + 1.0f);
   const vf z = x * x;

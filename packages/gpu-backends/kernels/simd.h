@@ -13,7 +13,11 @@
 #include <arm_neon.h>
 #endif
 
+#if defined(__clang__)
+#define MINKE_UNROLL _Pragma("unroll")
+#else
 #define MINKE_UNROLL _Pragma("GCC unroll 32")
+#endif
 #define MINKE_INLINE inline __attribute__((always_inline))
 
 namespace MINKE_NS {
@@ -161,7 +165,7 @@ MINKE_INLINE void transposeRegisters(vf r[W]) {
  * to[c * toStride + r] = from[r * fromStride + c] for r < rows, c < columns.
  * With `wide`, each row of `to` is written in whole vectors: up to W - 1 floats after `rows` become zeros.
  */
-static void transpose(const float* from, idx fromStride, idx rows, idx columns, float* to, idx toStride, bool wide) {
+[[maybe_unused]] static void transpose(const float* from, idx fromStride, idx rows, idx columns, float* to, idx toStride, bool wide) {
   for (idx r0 = 0; r0 < rows; r0 += W) {
     const idx nr = rows - r0 < W ? rows - r0 : W;
     for (idx c0 = 0; c0 < columns; c0 += W) {

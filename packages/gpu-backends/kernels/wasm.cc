@@ -1,0 +1,60 @@
+// The WebAssembly module: the kernels on one thread, an allocator over the module's own memory, no imports.
+//
+// Programs are run in place: JavaScript writes one where `minkeProgram` says and calls `minkeRun`.
+#include "allocator.h"
+#include "runtime.h"
+
+#define MINKE_EXPORT extern "C" __attribute__((visibility("default")))
+
+extern "C" int minkeRunWasm(const double* program, size_t words, MinkeHost* host);
+extern "C" unsigned char __heap_base;
+
+namespace {
+
+/** Linear memory from the end of the stack on; what is given back stays with the allocator. */
+struct LinearMemory {
+  uintptr_t next = 0;
+  void* take(size_t bytes) {
+    if (!next) next = ((uintptr_t)&__heap_base + 63) & ~(uintptr_t)63;
+    const uintptr_t end = next + bytes;
+    if (end < next) return nullptr;
+    const uintptr_t have = (uintptr_t)__builtin_wasm_memory_size(0) << 16;
+    if (end > have && __builtin_wasm_memory_grow(0, (end - have + 65535) >> 16) == (size_t)-1) return nullptr;
+    const uintptr_t start = next;
+    next = end;
+    return (void*)start;
+  }
+  void give(void*, size_t) {}
+};
+
+constinit Allocator<LinearMemory> memory(LinearMemory{}, (size_t)-1);
+
+struct Slot {
+  void* memory;
+  size_t bytes;
+};
+Slot slots[3];  // shared, the one thread, the program
+
+void* scratch(void*, int slot, size_t bytes) {
+  Slot& s = slots[slot];
+  if (s.bytes < bytes) {
+    if (s.memory) memory.release(s.memory, s.bytes);
+    s.memory = memory.allocate(bytes);
+    s.bytes = s.memory ? bytes : 0;
+  }
+  return s.memory;
+}
+
+void parallel(void*, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context) {
+  for (ptrdiff_t i = 0; i < tasks; i++) task(context, i, 0);
+}
+
+MinkeHost host = {nullptr, parallel, scratch, 0};
+
+}  // namespace
+
+MINKE_EXPORT void* minkeAllocate(size_t bytes) { return memory.allocate(bytes); }
+MINKE_EXPORT void minkeRelease(void* address, size_t bytes) { memory.release(address, bytes); }
+/** Where a program of `words` doubles may be written, or null. */
+MINKE_EXPORT void* minkeProgram(size_t words) { return scratch(nullptr, 2, words * 8); }
+MINKE_EXPORT int minkeRun(size_t words) { return minkeRunWasm((const double*)slots[2].memory, words, &host); }
