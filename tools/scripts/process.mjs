@@ -2,7 +2,7 @@
 // that package managers can write to.
 
 import { spawn } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -157,9 +157,10 @@ export function findOnPath(name) {
   return undefined;
 }
 
+/** By trying: permission bits say nothing about read-only mounts, or to root. */
 function isWritable(directory) {
   try {
-    accessSync(directory, constants.W_OK);
+    rmdirSync(mkdtempSync(join(directory, '.minke-')));
     return true;
   } catch {
     return false;
