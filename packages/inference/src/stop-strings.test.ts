@@ -18,8 +18,15 @@ describe('StopStrings', () => {
     expect(run(['END'], ['abc E', 'N', 'D more'])).toEqual({ text: 'abc ', stopped: true });
   });
 
-  it('lets the earliest stop win and never shows it', () => {
+  it('lets the stop that is complete first win and never shows it', () => {
     expect(run(['bc', 'ab'], ['xabc'])).toEqual({ text: 'x', stopped: true });
+  });
+
+  it('shows nothing that comes after a stop string', () => {
+    const matcher = new StopStrings(['.']);
+    expect(matcher.push('a.')).toEqual({ text: 'a', stopped: true });
+    expect(matcher.push('b')).toEqual({ text: '', stopped: true });
+    expect(matcher.flush()).toBe('');
   });
 
   it('gives the same text however it is cut', () => {
@@ -33,8 +40,11 @@ describe('StopStrings', () => {
         (text, stops, size) => {
           const pieces = text.match(new RegExp(`.{1,${size}}`, 'g')) ?? [];
           expect(run(stops, pieces)).toEqual(run(stops, [text]));
-          const ends = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
-          expect(run(stops, [text]).text).toBe(ends.length > 0 ? text.slice(0, Math.min(...ends)) : text);
+          const found = stops
+            .map((stop) => ({ at: text.indexOf(stop), stop }))
+            .filter(({ at }) => at >= 0)
+            .sort((a, b) => a.at + a.stop.length - b.at - b.stop.length || a.at - b.at);
+          expect(run(stops, [text]).text).toBe(found[0] ? text.slice(0, found[0].at) : text);
         },
       ),
     );

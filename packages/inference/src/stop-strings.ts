@@ -1,14 +1,23 @@
 /**
  * Stop strings over streamed text: found wherever they begin and end, never shown.
  *
+ * The one that is complete first wins, of several that end together the longest, so the result does not depend
+ * on how the text is cut.
  * Text that could still become a stop string is held back, at most the longest stop string less one
  * character, and comes out with `flush`.
  */
 import { check } from '@minke/core';
 
+/**
+ * @example
+ * const stops = new StopStrings(['END']);
+ * stops.push('fine E'); // { text: 'fine ', stopped: false }
+ * stops.push('ND');     // { text: '', stopped: true }
+ */
 export class StopStrings {
   readonly #stops: readonly string[];
   #held = '';
+  #stopped = false;
 
   /** @param stops non-empty strings; an empty list holds nothing back */
   constructor(stops: readonly string[]) {
@@ -21,15 +30,20 @@ export class StopStrings {
 
   /** Adds text; returns what may be shown, and whether a stop string ended it (later pushes are ignored). */
   push(text: string): { text: string; stopped: boolean } {
+    if (this.#stopped) return { text: '', stopped: true };
     this.#held += text;
-    let end = -1;
+    let start = -1;
+    let end = Number.POSITIVE_INFINITY;
     for (const stop of this.#stops) {
       const at = this.#held.indexOf(stop);
-      if (at >= 0 && (end < 0 || at < end)) end = at;
+      if (at < 0 || at + stop.length > end || (at + stop.length === end && at > start)) continue;
+      start = at;
+      end = at + stop.length;
     }
-    if (end >= 0) {
-      const shown = this.#held.slice(0, end);
+    if (start >= 0) {
+      const shown = this.#held.slice(0, start);
       this.#held = '';
+      this.#stopped = true;
       return { text: shown, stopped: true };
     }
     const keep = this.#longestPrefix();

@@ -1,0 +1,278 @@
+/**
+ * Continuous batching over one model: requests join and leave a running batch between decode steps.
+ *
+ * A turn computes a bounded number of prompt tokens (expanded form), then one row of every running request
+ * (absorbed form), so a long prompt delays the others by one piece and no more. What a request gets does not
+ * depend on what else runs: kernels are batch-invariant and each request draws from its own random stream.
+ * When a shared step fails, its requests are tried one by one, and only those that fail alone end.
+ *
+ * Does not do: prefix caching, preemption (a request's whole context is reserved when it starts), speculation.
+ */
+import { check, MinkeError, Random } from '@minke/core';
+import type { TokenRole } from '@minke/mla-attention';
+import type { DeepSeekModel } from '@minke/transformer';
+import { ModelStep } from './model-step.ts';
+import { type SamplingParams, sampleToken, validateSampling } from './sampling.ts';
+import { TokenQueue, type TokenStream } from './token-queue.ts';
+
+export interface GenerationRequest {
+  /** At least one token id, each below the vocabulary size. */
+  readonly promptIds: ArrayLike<number>;
+  /** Tokens to generate at most, at least 1; the context's end may come earlier. */
+  readonly maxNewTokens: number;
+  readonly sampling: SamplingParams;
+  /** Seed of this request's own random stream, an integer in [0, 2^53). */
+  readonly seed: number;
+  /** Ids that end generation; the id itself is reported, with finish `stop`. */
+  readonly stopTokenIds: readonly number[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface EngineOptions {
+  /** Requests decoded together; others wait. Default 16. */
+  readonly maxSequences?: number;
+  /** Cached tokens a request, prompt included; at most the model's context. Default 4096 or that. */
+  readonly contextLength?: number;
+  /** Requests that may wait before new ones are refused with `out-of-memory`. Default 256. */
+  readonly maxWaiting?: number;
+  /** Prompt tokens computed, of all requests together, before running ones get their turn. Default 256. */
+  readonly promptChunk?: number;
+}
+
+/** Requests in the engine. */
+export interface EngineLoad {
+  readonly running: number;
+  readonly waiting: number;
+}
+
+interface Sequence {
+  readonly request: GenerationRequest;
+  readonly prompt: Int32Array;
+  readonly random: Random;
+  /** Tokens to generate at most, the context considered. */
+  readonly limit: number;
+  readonly queue: TokenQueue;
+  /** Cache region while running, else -1. */
+  slot: number;
+  /** Prompt tokens computed. */
+  prefilled: number;
+  generated: number;
+  last: number;
+}
+
+/** Tokens a sequence adds to a step. */
+interface Piece {
+  readonly sequence: Sequence;
+  readonly ids: Int32Array;
+  readonly role: TokenRole;
+}
+
+/**
+ * @example
+ * const engine = new Engine(model);
+ * const request = { promptIds, maxNewTokens: 64, sampling: { ...defaultSampling, temperature: 0 }, seed: 0, stopTokenIds };
+ * for await (const { token } of engine.generate(request)) console.log(token);
+ */
+export class Engine {
+  /** Tokens a request may reach, prompt included. */
+  readonly contextLength: number;
+  readonly #model: DeepSeekModel;
+  readonly #step: ModelStep;
+  readonly #maxWaiting: number;
+  readonly #promptChunk: number;
+  readonly #free: number[];
+  readonly #waiting: Sequence[] = [];
+  readonly #running: Sequence[] = [];
+  #loop: Promise<void> | undefined;
+  #disposed = false;
+
+  /** Takes the cache's memory at once. Throws `invalid-argument`, `out-of-memory`. */
+  constructor(model: DeepSeekModel, options: EngineOptions = {}) {
+    const { maxSequences = 16, maxWaiting = 256, promptChunk = 256 } = options;
+    const { maxPositions } = model.config;
+    const contextLength = options.contextLength ?? Math.min(4096, maxPositions);
+    for (const [name, value] of Object.entries({ maxSequences, contextLength, promptChunk })) {
+      check(
+        Number.isSafeInteger(value) && value >= 1,
+        () => `Engine: expected ${name} of 1 or more, got ${value}`,
+      );
+    }
+    check(
+      Number.isSafeInteger(maxWaiting) && maxWaiting >= 0,
+      () => `Engine: expected maxWaiting of 0 or more, got ${maxWaiting}`,
+    );
+    this.contextLength = contextLength;
+    this.#model = model;
+    this.#maxWaiting = maxWaiting;
+    this.#promptChunk = promptChunk;
+    this.#step = new ModelStep(model, { slots: maxSequences, maxTokens: contextLength });
+    this.#free = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
+  }
+
+  /** Requests running and waiting now. */
+  get load(): EngineLoad {
+    return { running: this.#running.length, waiting: this.#waiting.length };
+  }
+
+  /** Bytes the latent cache takes. */
+  get cacheBytes(): number {
+    return this.#step.cacheBytes;
+  }
+
+  /**
+   * Generates tokens for one request as they come.
+   *
+   * Ending the loop early, or the request's signal, frees its place. Throws at once: `invalid-argument` for ids
+   * or parameters out of range, `context-overflow` when the prompt leaves no room, `out-of-memory` when too
+   * many requests wait. The stream rejects with `aborted` after the signal or `dispose`, and with the backend's
+   * error when its computation failed.
+   */
+  generate(request: GenerationRequest): TokenStream {
+    const prompt = this.#checked(request);
+    const sequence: Sequence = {
+      request,
+      prompt,
+      random: new Random(request.seed),
+      limit: Math.min(request.maxNewTokens, this.contextLength - prompt.length),
+      queue: new TokenQueue(() => this.#leave(sequence), request.signal),
+      slot: -1,
+      prefilled: 0,
+      generated: 0,
+      last: -1,
+    };
+    this.#waiting.push(sequence);
+    this.#loop ??= this.#run();
+    return sequence.queue;
+  }
+
+  /** Ends every request with `aborted`; resolves when the step under way is over and the cache is freed. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const { queue } of [...this.#running, ...this.#waiting]) {
+      queue.end(new MinkeError('aborted', 'generate: the engine was disposed'));
+    }
+    await this.#loop;
+    this.#step.dispose();
+  }
+
+  #checked(request: GenerationRequest): Int32Array {
+    const { promptIds, maxNewTokens, seed } = request;
+    const { vocabSize } = this.#model.config;
+    check(!this.#disposed, () => 'generate: expected an engine in use, got one that was disposed');
+    check(promptIds.length > 0, () => 'generate: expected at least one prompt token, got none');
+    const unknown = Array.from(promptIds).find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+    check(
+      unknown === undefined,
+      () => `generate: expected prompt ids from 0 to ${vocabSize - 1}, got ${unknown}`,
+    );
+    check(
+      Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1,
+      () => `generate: expected maxNewTokens of 1 or more, got ${maxNewTokens}`,
+    );
+    check(
+      Number.isSafeInteger(seed) && seed >= 0,
+      () => `generate: expected a seed of 0 or more, got ${seed}`,
+    );
+    validateSampling(request.sampling);
+    if (promptIds.length >= this.contextLength) {
+      throw new MinkeError(
+        'context-overflow',
+        `generate: expected a prompt of fewer than ${this.contextLength} tokens (the context), got ${promptIds.length}; shorten it`,
+        { details: { promptTokens: promptIds.length, contextLength: this.contextLength } },
+      );
+    }
+    if (this.#waiting.length >= this.#maxWaiting + this.#free.length) {
+      throw new MinkeError(
+        'out-of-memory',
+        `generate: ${this.#waiting.length} requests wait already; try again later`,
+      );
+    }
+    return Int32Array.from(promptIds);
+  }
+
+  /** Takes a sequence out of the batch; its region serves the next one. */
+  #leave(sequence: Sequence): void {
+    for (const list of [this.#waiting, this.#running]) {
+      const at = list.indexOf(sequence);
+      if (at >= 0) list.splice(at, 1);
+    }
+    if (sequence.slot >= 0) this.#free.push(sequence.slot);
+    sequence.slot = -1;
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      // Messages, timers and sockets get their turn, and requests made together join the same batch.
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      this.#admit();
+      if (this.#running.length === 0) break;
+      await this.#advance(this.#promptPieces());
+      await this.#advance(this.#nextRows());
+    }
+    this.#loop = undefined;
+  }
+
+  #admit(): void {
+    while (this.#waiting.length > 0 && this.#free.length > 0) {
+      const sequence = this.#waiting.shift() as Sequence;
+      sequence.slot = this.#free.pop() as number;
+      this.#step.clear(sequence.slot);
+      this.#running.push(sequence);
+    }
+  }
+
+  /** Prompt tokens of this turn, oldest request first. */
+  #promptPieces(): Piece[] {
+    const pieces: Piece[] = [];
+    let left = this.#promptChunk;
+    for (const sequence of this.#running) {
+      const { prompt, prefilled } = sequence;
+      const ids = prompt.subarray(prefilled, prefilled + left);
+      if (ids.length > 0) pieces.push({ sequence, ids, role: 'prompt' });
+      left -= ids.length;
+    }
+    return pieces;
+  }
+
+  /** The latest token of every request that has one. */
+  #nextRows(): Piece[] {
+    return this.#running
+      .filter(({ generated }) => generated > 0)
+      .map((sequence) => ({ sequence, ids: Int32Array.of(sequence.last), role: 'generated' }));
+  }
+
+  /** Computes pieces together; a sequence whose prompt is complete gets its next token. */
+  async #advance(pieces: readonly Piece[]): Promise<void> {
+    if (pieces.length === 0) return;
+    let logits: Float32Array;
+    try {
+      logits = await this.#step.run(
+        pieces.map(({ sequence, ids, role }) => ({ slot: sequence.slot, ids, role })),
+      );
+    } catch (problem) {
+      if (pieces.length === 1) pieces[0]?.sequence.queue.end(problem);
+      else for (const piece of pieces) if (!piece.sequence.queue.ended) await this.#advance([piece]);
+      return;
+    }
+    const { vocabSize } = this.#model.config;
+    pieces.forEach(({ sequence, ids, role }, i) => {
+      if (role === 'prompt') sequence.prefilled += ids.length;
+      if (sequence.prefilled === sequence.prompt.length) {
+        this.#take(sequence, logits.subarray(i * vocabSize, (i + 1) * vocabSize));
+      }
+    });
+  }
+
+  /** Draws a sequence's next token from its logits [V]. */
+  #take(sequence: Sequence, logits: Float32Array): void {
+    const { request, queue } = sequence;
+    if (queue.ended) return; // cancelled while its step ran
+    const token = sampleToken(logits, request.sampling, sequence.random);
+    sequence.last = token;
+    sequence.generated++;
+    const stop = request.stopTokenIds.includes(token);
+    const finish = stop ? 'stop' : sequence.generated >= sequence.limit ? 'length' : null;
+    queue.push({ token, finish });
+  }
+}

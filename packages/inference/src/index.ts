@@ -1,0 +1,16 @@
+export {
+  type ChatOptions,
+  type ChatPart,
+  type ChatUsage,
+  type CompleteOptions,
+  type Completion,
+  chat,
+  complete,
+} from './chat.ts';
+export { Engine, type EngineLoad, type EngineOptions, type GenerationRequest } from './engine.ts';
+export { type LanguageModel, type LoadLanguageModelOptions, loadLanguageModel } from './language-model.ts';
+export { type Chunk, ModelStep } from './model-step.ts';
+export { argmax, defaultSampling, type SamplingParams, sampleToken, validateSampling } from './sampling.ts';
+export { saveLanguageModel } from './save-language-model.ts';
+export { StopStrings } from './stop-strings.ts';
+export type { TokenEvent, TokenStream } from './token-queue.ts';
