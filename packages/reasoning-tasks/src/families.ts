@@ -36,6 +36,15 @@ export function family<Name extends FamilyName>(name: Name): Family<Name> {
   return families[name] as Family<Name>;
 }
 
+/** One question in eight as people type them: no capital, no closing mark. */
+function asTyped(prompt: string, random: Random): string {
+  return random.integer(0, 8) === 0 ? careless(prompt) : prompt;
+}
+
+function careless(prompt: string): string {
+  return prompt.charAt(0).toLowerCase() + prompt.slice(1).replace(/ ?[.?]$/, '');
+}
+
 /** Makes a problem of given facts; the random stream only chooses the phrasing. */
 export function pose<Name extends FamilyName>(
   name: Name,
@@ -50,7 +59,7 @@ export function pose<Name extends FamilyName>(
     id: problemId(form),
     canonical: form,
     difficulty,
-    prompt: ask(facts, random),
+    prompt: asTyped(ask(facts, random), random),
     answer: answer(facts),
     metadata: facts,
   };
@@ -97,5 +106,13 @@ function thinkAs<Name extends FamilyName>(name: Name, problem: Problem, options:
  */
 export function templateTexts(): string[] {
   const texts = familyNames.flatMap((name) => family(name).templateTexts());
-  return [...new Set([...texts, 'The answer is 0.', 'The answer is -0.', 'The answer is 0, 0.'])];
+  return [
+    ...new Set([
+      ...texts,
+      ...texts.map(careless),
+      'The answer is 0.',
+      'The answer is -0.',
+      'The answer is 0, 0.',
+    ]),
+  ];
 }
