@@ -26,7 +26,7 @@ const configs: Record<string, MlaConfig> = {
 
 const backends: Record<string, () => Backend> = { reference: () => createReference() };
 if (nativeAvailable().available) {
-  const native = await createNative({ threads: 2 });
+  const native = await createNative({ threads: 1 });
   backends.native = () => native;
 }
 

@@ -43,7 +43,7 @@ export async function readExpected(name: string, file = 'expected.safetensors'):
 
 /** The fastest backend of this machine: native, or WebAssembly where it is not built. */
 export const fastBackend: Backend = nativeAvailable().available
-  ? await createNative({ threads: 2 })
+  ? await createNative({ threads: 1 })
   : await createWasm();
 
 /** The other backends, for smaller runs. */

@@ -1,0 +1,17 @@
+export {
+  cacheBytesPerToken,
+  decodeFlopsPerToken,
+  forwardFlopsPerToken,
+  trainingFlopsPerToken,
+} from './compute.ts';
+export { countDenseParameters, type DenseConfig, denseCacheBytes, distillPresets } from './dense.ts';
+export { countParameters, type ParameterCounts } from './parameters.ts';
+export {
+  achievedFlops,
+  deepseekR1Training,
+  deepseekV3Tokens,
+  deepseekV3Training,
+  gpuHours,
+  type TrainingStage,
+  trainingCost,
+} from './training-cost.ts';
