@@ -4,10 +4,11 @@
 //
 // Checked are the manifests (dependencies of every kind, and that internal ranges read `workspace:^`) and each
 // import, re-export, dynamic import, require and import type with a literal name:
-//   - a package is imported by a declared name; only tests, benchmarks, examples and build settings may use
-//     devDependencies (and the root's), what is shipped may not;
+//   - a package is imported by a declared name; only what is not shipped (tests, src/testing, benchmarks, examples,
+//     recipes, build settings) may use devDependencies and the root's;
 //   - a workspace package is imported through its `exports` only, never by a path into it;
-//   - relative imports stay inside the package; shipped code does not import its own package by name.
+//   - relative imports stay inside the package; shipped code imports shipped code only, and not its own package
+//     by name.
 // Names computed at run time cannot be checked.
 //
 // `node tools/checks/layers.mjs` prints the problems and exits with 1 if there are any.
@@ -20,8 +21,7 @@ import ts from 'typescript';
 
 const sourceFile = /\.[cm]?[jt]sx?$/;
 const ignoredFolders = new Set(['node_modules', 'dist', 'build', 'coverage', 'fixtures', '.turbo']);
-const unshippedFile = /\.(test|bench|config)\.[cm]?[jt]sx?$/;
-const unshippedFolders = new Set(['examples', 'test', 'testing']);
+const unshippedFile = /\.(test|bench)\.[cm]?[jt]sx?$/;
 
 /**
  * Checks a workspace.
@@ -67,7 +67,7 @@ function checkManifest({ directory, manifest }, { root, rows, byName }) {
 
 function checkImports(entry, context) {
   return filesUnder(entry.directory).flatMap((path) => {
-    const shipped = isShipped(relative(entry.directory, path));
+    const shipped = isShipped(relative(entry.directory, path), entry.manifest);
     return importsOf(path).flatMap(({ specifier, line }) =>
       importProblems(specifier, path, shipped, entry, context).map(
         (problem) => `${show(context.root, path)}:${line}: ${problem}`,
@@ -86,7 +86,13 @@ function importProblems(
   if (isBuiltin(specifier)) return [];
   if (/^\.{0,2}\//.test(specifier) || specifier === '.' || specifier === '..') {
     const target = resolve(dirname(path), specifier);
-    if (target.startsWith(directory + sep)) return [];
+    if (target.startsWith(directory + sep)) {
+      if (!shipped || isShipped(relative(directory, target), manifest) || target.endsWith('package.json'))
+        return [];
+      return [
+        `expected a path to shipped code, got '${specifier}'; what is shipped does not use what is not`,
+      ];
+    }
     return [
       `expected a path inside ${manifest.name}, got '${specifier}'; import the other package by its name`,
     ];
@@ -168,9 +174,11 @@ function loadsModule(callee) {
   return ['require', 'require.resolve', 'import.meta.resolve'].includes(callee.getText());
 }
 
-function isShipped(path) {
-  const parts = path.split(sep);
-  return !unshippedFile.test(path) && !parts.some((part) => unshippedFolders.has(part));
+/** Shipped is what `src` is built into and what `files` names, except tests, their helpers and benchmarks. */
+function isShipped(path, { files = [] }) {
+  const [folder, ...rest] = path.split(sep);
+  if (folder === 'src' && rest[0] === 'testing') return false;
+  return (folder === 'src' || files.includes(folder)) && !unshippedFile.test(path);
 }
 
 function readPackages(root) {

@@ -35,7 +35,7 @@ describe('what is allowed', () => {
     expect(checkLayers(root, rows)).toEqual([]);
   });
 
-  it('lets tests and examples use devDependencies, those of the root, and the package itself by name', () => {
+  it('lets tests, examples and recipes use devDependencies, those of the root, and the package itself by name', () => {
     addPackage('@minke/tensor', {
       dependencies: workspace('@minke/core'),
       devDependencies: workspace('@minke/backends'),
@@ -46,6 +46,8 @@ describe('what is allowed', () => {
       `import { it } from 'vitest'; import { auto } from '@minke/backends'; import { Tensor } from '@minke/tensor';`,
     );
     writeSource('@minke/tensor', 'examples/readme.ts', `import { auto } from '@minke/backends';`);
+    writeSource('@minke/tensor', 'src/testing/model.ts', `import { auto } from '@minke/backends';`);
+    writeSource('@minke/tensor', 'recipe/train.mjs', `import { auto } from '@minke/backends';`);
     expect(checkLayers(root, rows)).toEqual([]);
   });
 
@@ -111,6 +113,20 @@ describe('what is a problem', () => {
     expect(checkLayers(root, rows)).toEqual([
       expect.stringContaining(`'@minke/backends' in the dependencies or peerDependencies of @minke/tensor`),
       expect.stringContaining(`'vitest' in the dependencies or peerDependencies of @minke/tensor`),
+    ]);
+  });
+
+  it('a folder that the manifest ships beside the build', () => {
+    addPackage('@minke/tensor', { devDependencies: workspace('@minke/backends'), files: ['dist', 'page'] });
+    writeSource('@minke/tensor', 'page/chat.js', `import '@minke/backends';`);
+    expect(checkLayers(root, rows)).toHaveLength(1);
+  });
+
+  it('shipped code that imports a helper of the tests or a file outside the build', () => {
+    writeSource('@minke/core', 'src/index.ts', `import './testing/model.ts'; import '../recipe/train.mjs';`);
+    expect(checkLayers(root, rows)).toEqual([
+      expect.stringContaining(`expected a path to shipped code, got './testing/model.ts'`),
+      expect.stringContaining(`expected a path to shipped code, got '../recipe/train.mjs'`),
     ]);
   });
 

@@ -1,13 +1,13 @@
-// `npm test`: does all set-up that is still missing, then checks format and lint, types, layers and README
-// examples, and runs every test. The last line is `N passed, M failed`: the tests plus these checks, each of
-// which counts as one. A skipped or unfinished test makes the run fail. Arguments go to vitest.
+// `npm test`: does all set-up that is still missing, then checks the build, format and lint, types, layers and
+// README examples, and runs every test. The last line is `N passed, M failed`: the tests plus these checks,
+// each of which counts as one. A skipped or unfinished test makes the run fail. Arguments go to vitest.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { childEnvironment, repositoryRoot } from './process.mjs';
-import { ensureInstalled, ensureNative, setUpOrExit } from './setup.mjs';
+import { childEnvironment, repositoryRoot, SetupError } from './process.mjs';
+import { ensureBuilt, ensureInstalled, ensureNative, setUpOrExit } from './setup.mjs';
 import { countLine, passOrFail, secondsSince } from './steps.mjs';
 
 const start = performance.now();
@@ -20,6 +20,7 @@ if (nativeKernels !== 'absent') {
   const seconds = secondsSince(installed);
   steps.push({ title: 'native kernels', seconds, ...passOrFail(nativeKernels !== 'failed') });
 }
+await build();
 
 await check('lint', ['node_modules/@biomejs/biome/bin/biome', 'ci', '.']);
 await check('types', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit']);
@@ -38,6 +39,20 @@ const total = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skip
 console.log(`${'all'.padEnd(16)} ${secondsSince(start).toFixed(1).padStart(6)} s`);
 console.log(countLine(total));
 process.exitCode = total.failed + total.skipped > 0 ? 1 : 0;
+
+/** The server's and the command line's tests run what is built; all others run the sources. */
+async function build() {
+  const begin = performance.now();
+  let built = true;
+  try {
+    await ensureBuilt();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`${error.log}\n${error.message}`);
+    built = false;
+  }
+  steps.push({ title: 'build', seconds: secondsSince(begin), ...passOrFail(built) });
+}
 
 async function check(title, args) {
   const begin = performance.now();
