@@ -9,6 +9,7 @@ import {
   type Backend,
   type CommandList,
   elementCount,
+  MinkeError,
   type OpName,
   opNames,
   opRow,
@@ -36,8 +37,9 @@ if (native.available) {
         name: `native ${instructionSet}, one thread`,
         create: () => createNative({ threads: 1, instructionSet }),
       });
-    } catch {
-      // Not an instruction set of this processor: its path cannot run here.
+    } catch (error) {
+      // Not an instruction set of this processor: its path cannot run here. Anything else is a failure.
+      if (!MinkeError.isInstance(error) || error.code !== 'unsupported') throw error;
     }
   }
 }
