@@ -1,10 +1,10 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { 'index': 'src/index.ts', 'main': 'src/main.ts' },
+  entry: { main: 'src/main.ts' },
   format: 'esm',
   target: 'node20',
-  dts: true,
+  banner: { js: '#!/usr/bin/env node' },
   sourcemap: true,
   clean: true,
 });

@@ -168,6 +168,7 @@ describe('loadLanguageModel', () => {
         ['generation_config.json', '{', 'generation_config.json'],
         ['generation_config.json', '[]', 'generation_config.json'],
         ['generation_config.json', '{"eos_token_id": 9999}', 'eos_token_id'],
+        ['generation_config.json', '{"eos_token_id": "1"}', 'eos_token_id'],
         ['generation_config.json', '{"do_sample": true, "top_p": 0}', 'topP'],
         ['tokenizer_config.json', '{"chat_template": 5}', 'chat_template'],
         ['tokenizer_config.json', '{"chat_template": "{% if %}"}', 'template'],

@@ -8,7 +8,14 @@ export {
   complete,
 } from './chat.ts';
 export { Engine, type EngineLoad, type EngineOptions, type GenerationRequest } from './engine.ts';
-export { type LanguageModel, type LoadLanguageModelOptions, loadLanguageModel } from './language-model.ts';
+export {
+  joinLanguageModel,
+  type LanguageModel,
+  type LoadLanguageModelOptions,
+  loadLanguageModel,
+  loadTextFormat,
+  type TextFormat,
+} from './language-model.ts';
 export { type Chunk, ModelStep } from './model-step.ts';
 export { argmax, defaultSampling, type SamplingParams, sampleToken, validateSampling } from './sampling.ts';
 export { saveLanguageModel } from './save-language-model.ts';

@@ -10,17 +10,21 @@ import { join } from 'node:path';
 import { type Backend, MinkeError } from '@minke/core';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekModel, type LoadOptions, loadModel } from '@minke/transformer';
+import { type DeepSeekConfig, type DeepSeekModel, type LoadOptions, loadModel } from '@minke/transformer';
 import { defaultSampling, type SamplingParams, validateSampling } from './sampling.ts';
 
-export interface LanguageModel {
-  readonly model: DeepSeekModel;
+/** How conversations become token ids and ids become text: a language model without its weights. */
+export interface TextFormat {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
   /** Ids that end an answer. */
   readonly stopTokenIds: readonly number[];
   /** Defaults from generation_config.json. */
   readonly sampling: SamplingParams;
+}
+
+export interface LanguageModel extends TextFormat {
+  readonly model: DeepSeekModel;
 }
 
 /** How `loadLanguageModel` reads. */
@@ -42,28 +46,54 @@ export async function loadLanguageModel(
   folder: string,
   options: LoadLanguageModelOptions,
 ): Promise<LanguageModel> {
-  const tokenizerText = await readText(folder, 'tokenizer.json');
-  if (tokenizerText === undefined) {
-    throw new MinkeError(
-      'invalid-file',
-      `loadLanguageModel: expected tokenizer.json in ${folder}, got none; a model folder has config.json, *.safetensors and tokenizer.json`,
-    );
-  }
-  const tokenizer = Tokenizer.parse(tokenizerText);
-  const tokenizerConfig = await readJson(folder, 'tokenizer_config.json');
-  const generation = await readJson(folder, 'generation_config.json');
-  const template = await readTemplate(folder, tokenizerConfig);
+  const format = await loadTextFormat(folder);
   const { backend, onProgress } = options;
   const model = await loadModel(folder, { backend, ...(onProgress && { onProgress }) });
+  return joinLanguageModel(model, format);
+}
+
+/** A language model from its two halves. Throws `invalid-file` when they do not fit together. */
+export function joinLanguageModel(model: DeepSeekModel, format: TextFormat): LanguageModel {
   const { vocabSize } = model.config;
+  const { tokenizer, stopTokenIds } = format;
   if (tokenizer.vocabSize > vocabSize) {
     throw new MinkeError(
       'invalid-file',
       `loadLanguageModel: expected a tokenizer of at most ${vocabSize} tokens (the model's vocabulary), got ${tokenizer.vocabSize}; they belong to different models`,
     );
   }
-  const stopTokenIds = stopIds(generation, model, tokenizer, tokenizerConfig);
-  return { model, tokenizer, template, stopTokenIds, sampling: samplingOf(generation) };
+  const outside = stopTokenIds.find((id) => id >= vocabSize);
+  if (outside !== undefined) {
+    throw new MinkeError(
+      'invalid-file',
+      `generation_config.json: expected eos_token_id below ${vocabSize} (the model's vocabulary), got ${outside}`,
+    );
+  }
+  return { model, ...format };
+}
+
+/**
+ * Everything of a language model's folder except the weights; they need not be there. Throws `invalid-file`
+ * naming the file.
+ */
+export async function loadTextFormat(folder: string): Promise<TextFormat> {
+  const text = await readText(folder, 'tokenizer.json');
+  if (text === undefined) {
+    throw new MinkeError(
+      'invalid-file',
+      `loadLanguageModel: expected tokenizer.json in ${folder}, got none; a model folder has config.json, *.safetensors and tokenizer.json`,
+    );
+  }
+  const tokenizer = Tokenizer.parse(text);
+  const tokenizerConfig = await readJson(folder, 'tokenizer_config.json');
+  const generation = await readJson(folder, 'generation_config.json');
+  const config = await readJson(folder, 'config.json');
+  return {
+    tokenizer,
+    template: await readTemplate(folder, tokenizerConfig),
+    stopTokenIds: stopIds(tokenizer, { generation, config, tokenizerConfig }),
+    sampling: samplingOf(generation),
+  };
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -118,24 +148,23 @@ async function readTemplate(folder: string, tokenizerConfig: Json): Promise<Chat
 }
 
 function stopIds(
-  generation: Json,
-  model: DeepSeekModel,
   tokenizer: Tokenizer,
-  tokenizerConfig: Json,
+  { generation, config, tokenizerConfig }: { generation: Json; config: Json; tokenizerConfig: Json },
 ): readonly number[] {
-  const { vocabSize, eosTokenIds } = model.config;
-  const stated = [generation.eos_token_id ?? []].flat();
-  const ids = stated.filter(
-    (id): id is number => Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < vocabSize,
-  );
-  if (ids.length < stated.length) {
-    throw new MinkeError(
-      'invalid-file',
-      `generation_config.json: expected eos_token_id from 0 to ${vocabSize - 1}, got ${JSON.stringify(generation.eos_token_id)}`,
-    );
+  for (const [name, json] of Object.entries({
+    'generation_config.json': generation,
+    'config.json': config,
+  })) {
+    const stated = json.eos_token_id ?? [];
+    const ids = [stated].flat() as number[];
+    if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
+      throw new MinkeError(
+        'invalid-file',
+        `${name}: expected eos_token_id to be an id or a list of them, got ${JSON.stringify(stated)}`,
+      );
+    }
+    if (ids.length > 0) return ids;
   }
-  if (ids.length > 0) return ids;
-  if (eosTokenIds.length > 0) return eosTokenIds;
   const id = tokenizer.tokenToId(tokenText(tokenizerConfig.eos_token) || deepseekTokens.eos);
   if (id === undefined) {
     throw new MinkeError(

@@ -5,7 +5,18 @@
  * last complete one. It holds every bit of state: parameters, optimiser moments, step, data position, and how
  * long the metrics file was.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
@@ -49,12 +60,17 @@ export class RunStore {
   }
 
   /** Writes one checkpoint; older ones beyond the number to keep are removed afterwards. */
-  async save(state: TrainerState, tensors: ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>): Promise<void> {
+  async save(
+    state: TrainerState,
+    tensors: ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>,
+  ): Promise<void> {
     const target = this.#folder(state.step);
     const temporary = `${target}.tmp`;
     rmSync(temporary, { recursive: true, force: true });
     mkdirSync(temporary);
-    const entries = new Map([...tensors].map(([name, { shape, data }]) => [name, { dtype: 'F32' as const, shape, data }]));
+    const entries = new Map(
+      [...tensors].map(([name, { shape, data }]) => [name, { dtype: 'F32' as const, shape, data }]),
+    );
     await writeSafetensors(join(temporary, 'state.safetensors'), entries);
     writeFileSync(join(temporary, 'trainer.json'), `${JSON.stringify(state, null, 2)}\n`);
     flush(join(temporary, 'trainer.json'));
@@ -62,7 +78,8 @@ export class RunStore {
     rmSync(target, { recursive: true, force: true });
     renameSync(temporary, target);
     flush(this.#checkpoints);
-    for (const step of this.steps().slice(0, -this.#keep)) rmSync(this.#folder(step), { recursive: true, force: true });
+    for (const step of this.steps().slice(0, -this.#keep))
+      rmSync(this.#folder(step), { recursive: true, force: true });
   }
 
   /** The newest complete checkpoint, or undefined for a fresh run. Throws `invalid-file` for a damaged one. */
@@ -71,7 +88,11 @@ export class RunStore {
     if (step === undefined) return undefined;
     const folder = this.#folder(step);
     const statePath = join(folder, 'trainer.json');
-    if (!existsSync(statePath)) throw new MinkeError('invalid-file', `${statePath}: expected the trainer's state, found nothing; remove ${folder} to go back to the checkpoint before`);
+    if (!existsSync(statePath))
+      throw new MinkeError(
+        'invalid-file',
+        `${statePath}: expected the trainer's state, found nothing; remove ${folder} to go back to the checkpoint before`,
+      );
     const state = JSON.parse(readFileSync(statePath, 'utf8')) as TrainerState;
     const file = await openSafetensors(join(folder, 'state.safetensors'));
     try {

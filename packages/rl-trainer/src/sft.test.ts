@@ -71,11 +71,16 @@ afterAll(() => {
 
 const newFolder = (): string => join(root, String(next++));
 const newModel = (): DeepSeekModel =>
-  DeepSeekModel.init({ ...modelConfig, vocabSize: vocabulary }, { arena: new Arena(backend, { persistent: true }), seed: 1 });
+  DeepSeekModel.init(
+    { ...modelConfig, vocabSize: vocabulary },
+    { arena: new Arena(backend, { persistent: true }), seed: 1 },
+  );
 const newSource = (): TaskSource =>
   new TaskSource(new TaskStream({ seed: 5, weights: { chain_sum: 1 } }), tokenizer, deepseekR1Template);
 const weights = (model: DeepSeekModel): string =>
-  [...model.parameters().values()].map((p) => Buffer.from(p.readSync?.().buffer as ArrayBuffer).toString('base64')).join();
+  [...model.parameters().values()]
+    .map((p) => Buffer.from(p.readSync?.().buffer as ArrayBuffer).toString('base64'))
+    .join();
 
 describe('trainSft', () => {
   it('learns an example by heart', async () => {
@@ -83,7 +88,13 @@ describe('trainSft', () => {
     const example: Example = { ids: ids('What is 0 + 0? The answer is 0.'), completionStart: 6 };
     const last = await trainSft(newModel(), {
       source: new ShuffledSource([example], 0),
-      config: config({ steps: 120, tokensPerStep: 64, learningRate: 5e-3, weightDecay: 0, checkpointEvery: 1000 }),
+      config: config({
+        steps: 120,
+        tokensPerStep: 64,
+        learningRate: 5e-3,
+        weightDecay: 0,
+        checkpointEvery: 1000,
+      }),
       folder: newFolder(),
     });
     expect(last.loss).toBeLessThan(0.05);
@@ -100,7 +111,9 @@ describe('trainSft', () => {
       if (metrics.global_step === 5) throw new Error('killed');
     };
     const options = { config: config({}), folder };
-    await expect(trainSft(newModel(), { ...options, source: newSource(), onStep: die })).rejects.toThrow('killed');
+    await expect(trainSft(newModel(), { ...options, source: newSource(), onStep: die })).rejects.toThrow(
+      'killed',
+    );
     const resumed = newModel();
     const steps: number[] = [];
     await trainSft(resumed, { ...options, source: newSource(), onStep: (m) => steps.push(m.global_step) });
@@ -126,7 +139,9 @@ describe('trainSft', () => {
       if (m.global_step === 2) stop.abort();
     };
     const options = { source: newSource(), config: config({}), folder };
-    await expect(trainSft(newModel(), { ...options, onStep, signal: stop.signal })).rejects.toThrow('stopped after step 2');
+    await expect(trainSft(newModel(), { ...options, onStep, signal: stop.signal })).rejects.toThrow(
+      'stopped after step 2',
+    );
     const steps: number[] = [];
     await trainSft(newModel(), { ...options, source: newSource(), onStep: (m) => steps.push(m.global_step) });
     expect(steps[0]).toBe(3);
@@ -143,7 +158,13 @@ describe('trainSft', () => {
       const vios: number[] = [];
       await trainSft(newModel(), {
         source: newSource(),
-        config: config({ steps: 60, learningRate: 3e-3, biasUpdateGamma: gamma, balanceAlpha: 0, checkpointEvery: 1000 }),
+        config: config({
+          steps: 60,
+          learningRate: 3e-3,
+          biasUpdateGamma: gamma,
+          balanceAlpha: 0,
+          checkpointEvery: 1000,
+        }),
         folder: newFolder(),
         onStep: (m) => vios.push(m.max_vio),
       });
@@ -160,11 +181,22 @@ describe('a packed batch', () => {
     const source = newSource();
     const examples = [source.next(), source.next(), source.next()];
     const lossOf = async (batch: readonly Example[]): Promise<{ sum: number; count: number }> => {
-      const config1 = config({ steps: 1, tokensPerStep: 4000, learningRate: 0, weightDecay: 0, biasUpdateGamma: 0, balanceAlpha: 0 });
+      const config1 = config({
+        steps: 1,
+        tokensPerStep: 4000,
+        learningRate: 0,
+        weightDecay: 0,
+        biasUpdateGamma: 0,
+        balanceAlpha: 0,
+      });
       const packed = packExamples(batch);
       const finite = new ShuffledSource(batch, 0);
       const tokens = packed.ids.length;
-      const m = await trainSft(model, { source: finite, config: { ...config1, tokensPerStep: tokens }, folder: newFolder() });
+      const m = await trainSft(model, {
+        source: finite,
+        config: { ...config1, tokensPerStep: tokens },
+        folder: newFolder(),
+      });
       return { sum: m.loss * packed.targets.length, count: packed.targets.length };
     };
     const together = await lossOf(examples);

@@ -10,7 +10,7 @@
  */
 import { MinkeError } from '@minke/core';
 import { loadStatistics, sequenceBalanceLoss, updateBias } from '@minke/moe-router';
-import { AdamW, add, affine, Arena, call, crossEntropy, sum, type Tensor, topK } from '@minke/tensor';
+import { AdamW, Arena, add, affine, call, crossEntropy, sum, type Tensor, topK } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
 import { averagingMatrix, packExamples } from './batch.ts';
 import { type ExampleSource, Packer } from './example-source.ts';
@@ -127,18 +127,32 @@ export async function trainSft(model: DeepSeekModel, options: SftOptions): Promi
       tokens += batch.ids.length;
       const rate = config.learningRate * scheduleFactor(config.schedule, step, config.steps);
       const gamma = step < config.biasUpdateUntil * config.steps ? config.biasUpdateGamma : 0;
-      const result = trainStep(model, optimizer, arena, batch, { rate, gamma, balanceAlpha: config.balanceAlpha });
+      const result = trainStep(model, optimizer, arena, batch, {
+        rate,
+        gamma,
+        balanceAlpha: config.balanceAlpha,
+      });
       metrics = { global_step: step + 1, ...(await result.read()), learning_rate: rate, num_tokens: tokens };
       arena.reset();
       if (!Number.isFinite(metrics.loss)) {
-        throw new MinkeError('invalid-argument', `trainSft: the loss became ${metrics.loss} at step ${step + 1}; lower the learning rate and resume from the last checkpoint`);
+        throw new MinkeError(
+          'invalid-argument',
+          `trainSft: the loss became ${metrics.loss} at step ${step + 1}; lower the learning rate and resume from the last checkpoint`,
+        );
       }
       log.append({ ...metrics });
       options.onStep?.(metrics);
-      bar?.update(step + 1, `loss ${metrics.loss.toFixed(4)}  accuracy ${metrics.mean_token_accuracy.toFixed(4)}`);
+      bar?.update(
+        step + 1,
+        `loss ${metrics.loss.toFixed(4)}  accuracy ${metrics.mean_token_accuracy.toFixed(4)}`,
+      );
       const last = step + 1 === config.steps || options.signal?.aborted === true;
       if (last || (step + 1) % config.checkpointEvery === 0) await save(step + 1);
-      if (options.signal?.aborted) throw new MinkeError('aborted', `trainSft: stopped after step ${step + 1}; start it again to continue`);
+      if (options.signal?.aborted)
+        throw new MinkeError(
+          'aborted',
+          `trainSft: stopped after step ${step + 1}; start it again to continue`,
+        );
     }
   } finally {
     log.close();
@@ -229,36 +243,62 @@ async function snapshot(model: DeepSeekModel, optimizer: AdamW) {
   return tensors;
 }
 
-async function resume(store: RunStore, model: DeepSeekModel, optimizer: AdamW, { config, source }: SftOptions) {
+async function resume(
+  store: RunStore,
+  model: DeepSeekModel,
+  optimizer: AdamW,
+  { config, source }: SftOptions,
+) {
   const saved = await store.load();
   if (saved === undefined) return { step: 0, metricsBytes: 0, tokens: 0 };
   const { state, tensors } = saved;
   if (JSON.stringify(state.config) !== JSON.stringify(config)) {
-    throw new MinkeError('invalid-config', `trainSft: ${store.folder} holds a run with another configuration; use another folder, or the settings in its trainer.json`);
+    throw new MinkeError(
+      'invalid-config',
+      `trainSft: ${store.folder} holds a run with another configuration; use another folder, or the settings in its trainer.json`,
+    );
   }
   const get = (name: string): Float32Array => {
     const data = tensors.get(name);
-    if (data === undefined) throw new MinkeError('invalid-file', `trainSft: expected ${name} in the checkpoint of ${store.folder}; it belongs to another model`);
+    if (data === undefined)
+      throw new MinkeError(
+        'invalid-file',
+        `trainSft: expected ${name} in the checkpoint of ${store.folder}; it belongs to another model`,
+      );
     return data;
   };
   for (const [name, tensor] of model.parameters()) tensor.write(get(name));
-  const moments = new Map([...optimizer.state().moments.keys()].map((name) => [name, { m: get(`${name}.m`), v: get(`${name}.v`) }]));
+  const moments = new Map(
+    [...optimizer.state().moments.keys()].map((name) => [name, { m: get(`${name}.m`), v: get(`${name}.v`) }]),
+  );
   optimizer.restore({ stepCount: state.step, moments });
   source.restore(state.source);
   return { step: state.step, metricsBytes: state.metricsBytes, tokens: state.tokens };
 }
 
 function lastMetrics(step: number): never {
-  throw new MinkeError('invalid-argument', `trainSft: the run is complete at step ${step}; raise steps or use another folder`);
+  throw new MinkeError(
+    'invalid-argument',
+    `trainSft: the run is complete at step ${step}; raise steps or use another folder`,
+  );
 }
 
 function validate(config: SftConfig): void {
   const problems: string[] = [];
   for (const name of ['steps', 'tokensPerStep', 'checkpointEvery'] as const) {
-    if (!Number.isSafeInteger(config[name]) || config[name] < 1) problems.push(`${name} a positive integer, got ${config[name]}`);
+    if (!Number.isSafeInteger(config[name]) || config[name] < 1)
+      problems.push(`${name} a positive integer, got ${config[name]}`);
   }
-  for (const name of ['learningRate', 'weightDecay', 'maxGradNorm', 'biasUpdateGamma', 'balanceAlpha'] as const) {
-    if (!Number.isFinite(config[name]) || config[name] < 0) problems.push(`${name} a number of at least 0, got ${config[name]}`);
+  for (const name of [
+    'learningRate',
+    'weightDecay',
+    'maxGradNorm',
+    'biasUpdateGamma',
+    'balanceAlpha',
+  ] as const) {
+    if (!Number.isFinite(config[name]) || config[name] < 0)
+      problems.push(`${name} a number of at least 0, got ${config[name]}`);
   }
-  if (problems.length > 0) throw new MinkeError('invalid-config', `trainSft: expected ${problems.join('; ')}`);
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `trainSft: expected ${problems.join('; ')}`);
 }

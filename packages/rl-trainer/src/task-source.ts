@@ -17,7 +17,12 @@ export interface Conversation {
 /** Encodes one exchange: the prompt as the template renders it, then the supervised reply. */
 export function encodeExample(tokenizer: Tokenizer, template: ChatTemplate, exchange: Conversation): Example {
   const prompt = encodeChat(tokenizer, template, [{ role: 'user', content: exchange.question }]);
-  const reply = encodeReply(tokenizer, template, { reasoning: exchange.reasoning, content: exchange.answer }, prompt);
+  const reply = encodeReply(
+    tokenizer,
+    template,
+    { reasoning: exchange.reasoning, content: exchange.answer },
+    prompt,
+  );
   const ids = new Int32Array(prompt.ids.length + reply.length);
   ids.set(prompt.ids);
   ids.set(reply, prompt.ids.length);
