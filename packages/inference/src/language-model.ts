@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { type Backend, MinkeError } from '@minke/core';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekConfig, type DeepSeekModel, type LoadOptions, loadModel } from '@minke/transformer';
+import { type DeepSeekModel, type LoadOptions, loadModel } from '@minke/transformer';
 import { defaultSampling, type SamplingParams, validateSampling } from './sampling.ts';
 
 /** How conversations become token ids and ids become text: a language model without its weights. */
