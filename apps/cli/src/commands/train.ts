@@ -2,7 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Backend, MinkeError } from '@minke/core';
-import { type LanguageModel, loadLanguageModel, loadTextSide, saveLanguageModel } from '@minke/inference';
+import {
+  joinLanguageModel,
+  type LanguageModel,
+  loadLanguageModel,
+  loadTextFormat,
+  saveLanguageModel,
+} from '@minke/inference';
 import { TaskStream } from '@minke/reasoning-tasks';
 import {
   conversationSource,
@@ -158,12 +164,12 @@ function sftConfig(options: Options): SftConfig {
 async function startingModel(options: Options, backend: Backend): Promise<LanguageModel> {
   if (options.initFrom !== undefined) return loadLanguageModel(options.initFrom, { backend });
   const config = parseConfig(readJson(options.modelConfig as string));
-  const text = await loadTextSide(options.tokenizer as string, config);
+  const format = await loadTextFormat(options.tokenizer as string);
   const model = DeepSeekModel.init(config, {
     arena: new Arena(backend, { persistent: true, label: 'model' }),
     seed: options.seed,
   });
-  return { model, ...text };
+  return joinLanguageModel(model, format);
 }
 
 function sourceOf(options: Options, { tokenizer, template }: LanguageModel): ExampleSource {
