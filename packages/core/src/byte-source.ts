@@ -63,7 +63,8 @@ const maxReadBytes = 1 << 30;
  * await source.close();
  */
 export async function fileSource(path: string): Promise<ByteSource> {
-  const { open, stat } = await import('node:fs/promises');
+  // Not an import: bundlers for browsers would follow it.
+  const { open, stat } = process.getBuiltinModule('node:fs/promises');
   const failed = (reason: string, cause?: unknown) =>
     new MinkeError('invalid-file', `fileSource: cannot read ${path}: ${reason}`, {
       cause,
