@@ -1,8 +1,8 @@
 /**
  * `chain_sum` with two terms: sums and differences of integers below 1000; a difference may be negative.
  *
- * Levels: 1, both terms below 100; 2, each term has 1 to 3 digits; 3, both terms have 3 digits. One problem in
- * five has terms that share their leading digits, so that long comparisons are not too rare to be learnt.
+ * Levels: 1, both terms below 100; 2, each term has 1 to 3 digits; 3, both terms have 3 digits. One level-3 problem
+ * in ten has terms that share their leading digits, so that long comparisons are not too rare to be learnt.
  *
  * The thought is schoolbook column arithmetic at a fixed width, from the right as in Lee et al. 2023
  * (https://arxiv.org/abs/2307.03381): both terms are first copied with leading zeros, then every line states one

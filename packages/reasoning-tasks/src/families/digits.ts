@@ -17,13 +17,13 @@ export function ranged(random: Random, digits: number): number {
 }
 
 /**
- * Two three-digit integers of which the second, one time in five, takes over the first digit of the first, and
- * one time in ten the second digit as well: near-equal pairs are the hard ones to compare and rare by chance.
+ * Two three-digit integers of which the second, one time in ten, takes over the first digit of the first, and
+ * one time in twenty the second digit as well: near-equal pairs are the hard ones to compare and rare by chance.
  */
 export function twins(random: Random, left: number, right: number): [number, number] {
   const draw = random.uniform();
-  if (draw < 0.1) return [left, left - (left % 10) + (right % 10)];
-  if (draw < 0.2) return [left, left - (left % 100) + (right % 100)];
+  if (draw < 0.05) return [left, left - (left % 10) + (right % 10)];
+  if (draw < 0.1) return [left, left - (left % 100) + (right % 100)];
   return [left, right];
 }
 

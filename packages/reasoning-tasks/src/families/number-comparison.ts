@@ -1,7 +1,7 @@
 /**
  * `number_comparison`: which of two different integers below 1000 is larger, or smaller.
  *
- * Levels: 1, both below 100; 2, each has 1 to 3 digits; 3, both have 3 digits. One pair in five of level 3 shares
+ * Levels: 1, both below 100; 2, each has 1 to 3 digits; 3, both have 3 digits. One pair in ten of level 3 shares
  * its leading digits. The thought copies both with leading zeros and compares digits from the left up to the
  * first that differ: the same lines as a subtraction's, so the two families teach each other.
  */
