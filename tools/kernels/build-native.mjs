@@ -53,7 +53,6 @@ const instructionSets =
           ],
         },
         { name: 'Avx2', flags: ['-mavx2', '-mfma', '-mbmi2', '-mf16c'] },
-        { name: 'Baseline', flags: [] },
       ]
     : [{ name: 'Baseline', flags: [] }];
 
@@ -87,7 +86,7 @@ function runCompiler(compiler, args) {
 }
 
 async function build() {
-  const hash = sourceHash(.);
+  const hash = sourceHash(CXX ?? '');
   if (existsSync(target) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash)
     return 'native add-on is up to date';
   if (process.platform === 'win32') return 'no native build on Windows; the WebAssembly build will be used';

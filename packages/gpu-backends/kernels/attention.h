@@ -8,12 +8,13 @@
 // not on the batch around it. The gradient adds to dk and dv in ascending query order.
 #pragma once
 #include "gemm.h"
-#include "math.h"
+#include "rows.h"
 
 namespace MINKE_NS {
 
 constexpr idx keyTile = 64;
 constexpr int lanes = 2 * W;
+constexpr int fewLanes = W / 4;  // so few that they are computed one by one
 #if defined(__AVX512F__)
 constexpr int laneRows = 8;  // rows of a [row][lanes] tile computed together
 #else
@@ -132,7 +133,7 @@ static void attentionBlock(const AttentionTask& t, const Block& block, idx hk, f
       correction[j] = vexp(maximum[j] - shift[j]);
       sum[j] = sum[j] * correction[j];
       const vi same = maximum[j] == fresh[j];
-      for (int l = 0; l < W; l++) moved = moved || !same[l];
+      moved = moved || anyLane(~same);
       maximum[j] = fresh[j];
     }
     for (idx i = 0; i < n; i++)
@@ -164,19 +165,97 @@ static void attentionBlock(const AttentionTask& t, const Block& block, idx hk, f
   }
 }
 
+/** One query and head alone, as in decoding: keys lie across the lanes. The same bits as `attentionBlock`. */
+static void attentionSingle(const AttentionTask& t, idx pair, idx hk, float* scratch) {
+  const Heads& h = t.heads;
+  const idx row = h.row(pair, hk), vectorsOfV = (t.dv + W - 1) / W;
+  float* out = scratch;  // [dv], whole vectors
+  idx low, high;
+  h.range(pair / h.group, low, high);
+  zero(out, vectorsOfV * W * 4);
+  const float* q = t.q + row * t.dk;
+  float maximum = -infinity, sum = 0, s[keyTile];
+  for (idx m0 = low; m0 < high; m0 += keyTile) {
+    const idx n = min(keyTile, high - m0);
+    const float* k = t.k + m0 * t.keyStride + hk * t.dk;
+    const float* v = t.v + m0 * t.valueStride + hk * t.dv;
+    for (idx i = 0; i < n; i += W) {
+      const idx rows = min(W, n - i);
+      vf dot = {};
+      for (idx c = 0; c < t.dk; c += W) {
+        const idx columns = min(W, t.dk - c);
+        const float* from = k + i * t.keyStride + c;
+        vf block[W];
+        if (rows == W && columns == W) {
+          MINKE_UNROLL
+          for (int r = 0; r < W; r++) block[r] = load(from + r * t.keyStride);
+        } else {
+          for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * t.keyStride, columns) : vf{};
+        }
+        transposeRegisters(block);
+        if (columns == W) {
+          MINKE_UNROLL
+          for (int r = 0; r < W; r++) dot = fma(block[r], splat(q[c + r]), dot);
+        } else {
+          for (idx r = 0; r < columns; r++) dot = fma(block[r], splat(q[c + r]), dot);
+        }
+      }
+      store(s + i, dot * splat(t.scale));
+    }
+    const float fresh = max1(rowMax(s, n), maximum);
+    const float shift = fresh == -infinity ? 0 : fresh;
+    const float correction = vexp(splat(maximum - shift))[0];
+    sum = sum * correction;
+    maximum = fresh;
+    vectors(0, n, [&](auto io, idx i) { io.store(s + i, vexp(io.load(s + i) - shift)); });
+    for (idx i = 0; i < n; i++) sum += s[i];
+    const vf scaleOut = splat(m0 > low ? correction : 1.0f);
+    for (idx c = 0; c < t.dv; c += 4 * W) {
+      vf o[4];
+      const idx width = min(4, (t.dv - c + W - 1) / W), last = min(W, t.dv - c - (width - 1) * W);
+      for (idx j = 0; j < width; j++) o[j] = load(out + c + j * W) * scaleOut;
+      if (width == 2 && last == W) {
+        for (idx i = 0; i < n; i++) {
+          const vf p = splat(s[i]);
+          o[0] = fma(load(v + i * t.valueStride + c), p, o[0]);
+          o[1] = fma(load(v + i * t.valueStride + c + W), p, o[1]);
+        }
+      } else if (width == 4 && last == W) {
+        for (idx i = 0; i < n; i++) {
+          const vf p = splat(s[i]);
+          MINKE_UNROLL
+          for (int j = 0; j < 4; j++) o[j] = fma(load(v + i * t.valueStride + c + j * W), p, o[j]);
+        }
+      } else {
+        for (idx i = 0; i < n; i++)
+          for (idx j = 0; j < width; j++) {
+            const float* from = v + i * t.valueStride + c + j * W;
+            o[j] = fma(j + 1 < width || last == W ? load(from) : loadPart(from, last), splat(s[i]), o[j]);
+          }
+      }
+      for (idx j = 0; j < width; j++) store(out + c + j * W, o[j]);
+    }
+  }
+  const float inverse = sum == 0 ? 0 : 1 / sum;
+  vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(out + c) * inverse); });
+  if (t.lse) t.lse[row] = sum == 0 ? -infinity : maximum + log1(sum);
+}
+
 static void runAttention(const Call& call, const AttentionTask& t) {
   const Heads& h = t.heads;
   if (h.N * h.H == 0) return;
   Block* blocks = (Block*)call.shared(h.N * h.group * (idx)sizeof(Block));
   if (!blocks) return;
   const idx count = planBlocks(h, blocks);
-  const idx floats = lanes * (max(t.dk, t.dv) + t.dk + keyTile + t.dv);
+  const idx floats = lanes * (max(t.dk, t.dv) + t.dk + keyTile + t.dv) + W;
   call.parallel(count * h.keyHeads, [&](idx task, int thread) {
     float* scratch = (float*)call.local(thread, floats * 4);
     if (!scratch) return;
     const Block& block = blocks[task / h.keyHeads];
     const idx hk = task % h.keyHeads;
-    if (block.count <= W)
+    if (block.count <= fewLanes)
+      for (idx l = 0; l < block.count; l++) attentionSingle(t, block.first + l, hk, scratch);
+    else if (block.count <= W)
       attentionBlock<1>(t, block, hk, scratch);
     else
       attentionBlock<2>(t, block, hk, scratch);

@@ -29,8 +29,9 @@ using Run = int (*)(const double* program, size_t words, MinkeHost* host);
 #if defined(__x86_64__)
 extern "C" int minkeRunAvx2(const double*, size_t, MinkeHost*);
 extern "C" int minkeRunAvx512(const double*, size_t, MinkeHost*);
-#endif
+#else
 extern "C" int minkeRunBaseline(const double*, size_t, MinkeHost*);
+#endif
 
 namespace {
 
@@ -48,7 +49,6 @@ const InstructionSet* instructionSets(size_t& count) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")},
       {"avx2", minkeRunAvx2,
        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")},
-      {"sse2", minkeRunBaseline, true},
 #elif defined(__aarch64__)
       {"neon", minkeRunBaseline, true},
 #else

@@ -11,6 +11,8 @@ namespace MINKE_NS {
 
 constexpr idx blockRows = 128;
 
+MINKE_INLINE float max1(float a, float b) { return a > b ? a : b; }
+
 static float rowMax(const float* x, idx C) {
   vf m = splat(-infinity);
   vectors(0, C, [&](auto io, idx i) { m = vmax(io.keep(io.load(x + i), -infinity), m); });
@@ -205,6 +207,10 @@ static void topK(const Call& call) {
       }
       idx held = 0;
       for (idx i = 0; i < C; i++) {
+        // Most vectors hold nothing larger than the smallest number kept.
+        if (held == k)
+          while (i + W <= C && !anyLane(load(row + i) > splat(v[k - 1]))) i += W;
+        if (i >= C) break;
         const float value = rank1(row[i]);
         if (held == k && !(value > v[k - 1])) continue;
         idx j = held < k ? held++ : k - 1;

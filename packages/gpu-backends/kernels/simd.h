@@ -111,6 +111,19 @@ MINKE_INLINE float maxLanes(vf v) {
   return m;
 }
 
+/** True when some lane of a comparison holds. */
+MINKE_INLINE bool anyLane(vi mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) != 0;
+#else
+  int32_t any = 0;
+  for (int i = 0; i < W; i++) any |= mask[i];
+  return any != 0;
+#endif
+}
+
 /** Whole vectors, and the last `n` lanes of a row: the two ways a loop body touches memory. */
 struct Whole {
   MINKE_INLINE vf load(const float* p) const { return MINKE_NS::load(p); }

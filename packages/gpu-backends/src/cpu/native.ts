@@ -21,7 +21,7 @@ interface Addon {
 export interface NativeOptions {
   /** Threads of parallel loops, the calling one included; 1 to 64. Default: the cores there are, at most 8. */
   readonly threads?: number;
-  /** `avx512`, `avx2`, `sse2` or `neon`; default the best one of this processor. */
+  /** `avx512`, `avx2` or `neon`; default the best one of this processor. */
   readonly instructionSet?: string;
 }
 
@@ -57,7 +57,10 @@ function load(): { addon?: Addon; reason: string } {
   }
   try {
     const addon = createRequire(import.meta.url)(file) as Addon;
-    loaded = { addon, reason: `native add-on with ${addon.instructionSets().split(',')[0]}` };
+    const [best] = addon.instructionSets().split(',');
+    loaded = best
+      ? { addon, reason: `native add-on with ${best}` }
+      : { reason: 'this processor has no AVX2' };
   } catch (error) {
     loaded = { reason: `the native add-on does not load: ${(error as Error).message.split('\n')[0]}` };
   }

@@ -10,24 +10,30 @@ import { CpuBackend, type Machine } from './cpu-backend.ts';
 import { wasmBase64 } from './minke-wasm.gen.ts';
 
 interface Exports {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: { readonly buffer: ArrayBuffer };
   minkeAllocate(bytes: number): number;
   minkeRelease(address: number, bytes: number): void;
   minkeProgram(words: number): number;
   minkeRun(words: number): number;
 }
 
+/** What is used of the global of that name, which type libraries for Node leave out. */
+interface WebAssemblyApi {
+  compile(bytes: Uint8Array): Promise<object>;
+  instantiate(module: object): Promise<{ readonly exports: object }>;
+}
+const { WebAssembly: api } = globalThis as { WebAssembly?: WebAssemblyApi };
+
 /** Addresses above 2 GiB come out of the module as negative numbers. */
 const unsigned = (address: number) => address >>> 0;
 const largest = 2 ** 31;
 
-let compiled: Promise<WebAssembly.Module> | undefined;
+let compiled: Promise<object> | undefined;
 
-function compile(): Promise<WebAssembly.Module> {
-  if (typeof WebAssembly === 'undefined')
-    throw new MinkeError('unsupported', 'createWasm: expected WebAssembly, got an environment without it');
-  compiled ??= WebAssembly.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
-  return compiled;
+async function instantiate(): Promise<Exports> {
+  if (api === undefined) throw new Error('an environment without WebAssembly');
+  compiled ??= api.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
+  return (await api.instantiate(await compiled)).exports as Exports;
 }
 
 /**
@@ -38,10 +44,9 @@ function compile(): Promise<WebAssembly.Module> {
 export async function createWasm(): Promise<Backend> {
   let exports: Exports;
   try {
-    exports = (await WebAssembly.instantiate(await compile())).exports as unknown as Exports;
+    exports = await instantiate();
   } catch (cause) {
-    if (MinkeError.isInstance(cause)) throw cause;
-    throw new MinkeError('unsupported', `createWasm: expected WebAssembly SIMD, got: ${String(cause)}`, {
+    throw new MinkeError('unsupported', `createWasm: expected WebAssembly with SIMD, got: ${String(cause)}`, {
       cause,
     });
   }
