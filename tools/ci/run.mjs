@@ -2,9 +2,11 @@
 // ends with its own `N passed, M failed` line, whose counts are used, or else counts as one check. All steps
 // run, whatever fails before them; the last line sums them up.
 //
-//   node tools/ci/run.mjs [step ...]      default: all of them
+//   node tools/ci/run.mjs [step ...]      default: all but those on request
 
-import { npm, pnpm, run, SetupError } from '../scripts/process.mjs';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { npm, pnpm, repositoryRoot, run, SetupError } from '../scripts/process.mjs';
 import { countLine, parseCountLine, passOrFail, secondsSince } from '../scripts/steps.mjs';
 import { ensureCommands } from './apt.mjs';
 
@@ -21,24 +23,30 @@ const steps = [
     title: 'build of every package',
     work: (options) => pnpm(['exec', 'turbo', 'run', 'build', '--output-logs=errors-only'], options),
   },
-  { name: 'pack', title: 'packed packages', work: script('tools/checks/pack.mjs') },
+  { name: 'pack', title: 'packed packages', ...script('tools/checks/pack.mjs') },
   {
     name: 'wasm',
     title: 'WebAssembly rebuilt to the same bytes',
     commands: { 'clang-19': 'clang-19', 'wasm-ld-19': 'lld-19' },
-    work: script('tools/kernels/check-wasm.mjs'),
+    ...script('tools/kernels/check-wasm.mjs'),
   },
   {
     name: 'webgpu',
     title: 'WebGPU conformance',
     commands: { '/usr/lib/chromium/vk_swiftshader_icd.json': 'chromium' },
-    work: script('tools/webgpu/run.mjs'),
+    ...script('tools/webgpu/run.mjs'),
   },
   {
     name: 'page',
     title: 'chat page in Chromium',
     commands: { chromium: 'chromium' },
-    work: script('tools/browser/run.mjs'),
+    ...script('tools/browser/run.mjs'),
+  },
+  {
+    name: 'fresh',
+    title: 'fresh clones with and without a compiler',
+    onRequest: true, // until the trained model is in the repository
+    ...script('tools/ci/fresh-clone.mjs'),
   },
 ];
 
