@@ -157,7 +157,6 @@ export function toHuggingFaceConfig(
     qk_rope_head_dim: config.qkRopeHeadDim,
     v_head_dim: config.vHeadDim,
     attention_bias: config.attentionBias,
-    attention_dropout: 0,
     hidden_act: 'silu',
     first_k_dense_replace: moe === null ? config.numLayers : config.firstDenseLayers,
     moe_layer_freq: config.moeLayerFreq,
@@ -196,6 +195,18 @@ export function toHuggingFaceConfig(
     use_cache: true,
     torch_dtype: dtype,
   };
+}
+
+/** Fields that transformers insists on as floats: whole numbers are written with a decimal point. */
+const floatFields =
+  /"(rms_norm_eps|initializer_range|rope_theta|routed_scaling_factor|factor|mscale|mscale_all_dim|attention_factor)": (-?\d+)(?=[,\n])/g;
+
+/** The text of config.json: `toHuggingFaceConfig` as JSON that transformers' strict types accept. */
+export function huggingFaceConfigText(
+  config: DeepSeekConfig,
+  dtype: 'float32' | 'bfloat16' = 'bfloat16',
+): string {
+  return `${JSON.stringify(toHuggingFaceConfig(config, dtype), null, 2).replace(floatFields, '"$1": $2.0')}\n`;
 }
 
 /** Typed access to a JSON object that collects problems instead of throwing. */

@@ -9,7 +9,7 @@ export {
   type ModelInit,
   MtpModule,
 } from './deepseek.ts';
-export { parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
+export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {
   type LoadOptions,
   loadModel,

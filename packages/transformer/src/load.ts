@@ -19,7 +19,7 @@ import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/c
 import { Arena, type Tensor } from '@minke/tensor';
 import { type DeepSeekConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
-import { parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
+import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
 import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
 
 export interface LoadOptions {
@@ -200,8 +200,8 @@ export async function saveModel(
     publishedWeights(model, dtype),
     maxShardBytes === undefined ? {} : { maxShardBytes },
   );
-  const config = toHuggingFaceConfig(model.config, dtype === 'bf16' ? 'bfloat16' : 'float32');
-  await writeFile(join(folder, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  const text = huggingFaceConfigText(model.config, dtype === 'bf16' ? 'bfloat16' : 'float32');
+  await writeFile(join(folder, 'config.json'), text);
 }
 
 /**
