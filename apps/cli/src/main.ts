@@ -1,11 +1,39 @@
 /**
- * The `minke` executable.
+ * The `minke` command. Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted.
  */
-import { run } from './program.ts';
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { addChat } from './commands/chat.ts';
+import { addEval } from './commands/eval.ts';
+import { addLogits } from './commands/logits.ts';
+import { addServe } from './commands/serve.ts';
+import { addTrain } from './commands/train.ts';
+import { failure } from './failure.ts';
 
-// A reader that leaves (`minke logits ... | head`) is no error.
+// A reader that leaves early (`minke logits ... | head`) is no failure.
 process.stdout.on('error', (problem: NodeJS.ErrnoException) => {
   if (problem.code !== 'EPIPE') throw problem;
   process.exit(0);
 });
-process.exitCode = await run(process.argv.slice(2));
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+const program = new Command('minke')
+  .description('Reasoning models in TypeScript: serve, chat, inspect logits, train and evaluate.')
+  .version(version)
+  .showHelpAfterError('(minke --help lists the commands)')
+  .exitOverride();
+
+addServe(program);
+addChat(program);
+addLogits(program);
+addTrain(program);
+addEval(program);
+
+try {
+  await program.parseAsync();
+} catch (problem) {
+  if (problem instanceof CommanderError) process.exit(problem.exitCode === 0 ? 0 : 2);
+  const { message, exitCode } = failure(problem);
+  process.stderr.write(`${message}\n`);
+  process.exit(exitCode);
+}

@@ -1,66 +1,90 @@
 /**
- * Options that several commands share, and how their values are read. A wrong value ends the program with one
- * line that says what was expected (exit code 2).
+ * Options that several commands share, and their checks.
  */
+
 import { existsSync } from 'node:fs';
 import type { Backend } from '@minke/core';
 import { auto, type BackendName, createBackend } from '@minke/gpu-backends';
 import { modelFolder } from '@minke/tiny-reasoner';
-import { InvalidArgumentError, Option } from 'commander';
-import { UsageError } from './failure.ts';
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 
-const backendNames: readonly BackendName[] = ['native', 'wasm', 'reference'];
-
-/** What `--backend` and `--threads` were set to. */
 export interface BackendOptions {
   readonly backend?: BackendName;
   readonly threads?: number;
 }
 
-export const backendOption = () =>
-  new Option('--backend <name>', 'what computes; default: the fastest here').choices(backendNames);
-export const threadsOption = () =>
-  new Option('--threads <count>', 'threads of the native backend').argParser(wholeNumber(1, 256));
+/**
+ * The model folder of a command, which defaults to the embedded model's. Ends the program with exit code 2 when
+ * the folder does not exist.
+ */
+export function addModelArgument(
+  command: Command,
+  what = 'model folder (config.json, safetensors, tokenizer.json)',
+): Command {
+  return command
+    .addArgument(new Argument('[folder]', what).default(modelFolder, 'the embedded model'))
+    .hook('preAction', (_, acting) => {
+      const [folder] = acting.processedArgs as [string];
+      if (existsSync(folder)) return;
+      acting.error(
+        folder === modelFolder
+          ? `error: this installation has no embedded model in ${folder}; name a model folder`
+          : `error: expected a model folder, but ${folder} does not exist`,
+      );
+    });
+}
 
-/** The backend the options ask for, else the fastest that runs here. Dispose of it after use. */
+export function addBackendOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--backend <name>', 'compute backend; default: the fastest here').choices([
+        'native',
+        'wasm',
+        'reference',
+      ]),
+    )
+    .option('--threads <n>', 'compute threads', positiveInteger);
+}
+
+/** The backend asked for, or the fastest. */
 export function openBackend({ backend, threads }: BackendOptions): Promise<Backend> {
   const options = threads === undefined ? {} : { threads };
   return backend === undefined ? auto(options) : createBackend(backend, options);
 }
 
-/** A reader of whole numbers from `least` to `most`. */
-export function wholeNumber(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^[+-]?\d+$/.test(text.trim()) && value >= least && value <= most) return value;
-    const bound = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
-    throw new InvalidArgumentError(`expected a whole number ${bound}.`);
+export function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError('expected a positive integer.');
+  return value;
+}
+
+export function nonNegativeInteger(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isSafeInteger(value) || value < 0)
+    throw new InvalidArgumentError('expected 0 or a positive integer.');
+  return value;
+}
+
+export function nonNegativeNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError('expected a number of at least 0.');
+  return value;
+}
+
+/** An AbortSignal for the first Ctrl-C or SIGTERM; the second ends the process with 130. */
+export function interruptSignal(): AbortSignal {
+  const controller = new AbortController();
+  const interrupt = () => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
   };
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  return controller.signal;
 }
 
-/** A reader of numbers from `least` to `most`. */
-export function realNumber(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() !== '' && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`expected a number from ${least} to ${most}.`);
-  };
-}
-
-/** Reads `5,9,2`. */
-export function idList(text: string): number[] {
-  const ids = text.split(',').map((part) => (/^\s*\d{1,9}\s*$/.test(part) ? Number(part) : Number.NaN));
-  if (ids.some(Number.isNaN)) throw new InvalidArgumentError('expected token ids such as 5,9,2.');
-  return ids;
-}
-
-/** The folder given, or the embedded model's. Throws `UsageError` for a folder that does not exist. */
-export function modelOrEmbedded(folder: string | undefined): string {
-  const chosen = folder ?? modelFolder;
-  if (existsSync(chosen)) return chosen;
-  throw new UsageError(
-    folder === undefined
-      ? `this installation has no embedded model in ${chosen}; name the folder of a model`
-      : `expected a model folder, but ${folder} does not exist`,
-  );
+/** Prints one JSON object to stdout. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
 }

@@ -123,6 +123,8 @@ export async function trainSft(model: DeepSeekModel, options: SftOptions): Promi
   };
   try {
     for (let step = start.step; step < config.steps; step++) {
+      // Signals and timers get their turn; a backend that computes at once never waits for anything.
+      await new Promise<void>((resolve) => setImmediate(resolve));
       const batch = packExamples(packer.take());
       tokens += batch.ids.length;
       const rate = config.learningRate * scheduleFactor(config.schedule, step, config.steps);

@@ -1,103 +1,153 @@
-/** `minke chat`: a conversation in the terminal, the thought dimmed. */
+/**
+ * `minke chat`: a conversation in the terminal. The thought is dimmed; where standard output is no terminal it
+ * goes to standard error, so that a pipe gets the answers only. Ctrl-C stops an answer, a second one leaves.
+ */
 import { createInterface } from 'node:readline/promises';
-import { chat, Engine, type LanguageModel, loadLanguageModel } from '@minke/inference';
+import { type EngineClient, startEngine } from '@minke/serving';
 import type { ChatMessage } from '@minke/tokenizer-merging/chat';
 import type { Command } from 'commander';
 import {
   addBackendOptions,
+  addModelArgument,
   type BackendOptions,
-  embeddedModel,
   nonNegativeInteger,
   nonNegativeNumber,
-  openBackend,
+  positiveInteger,
   printJson,
 } from '../options.ts';
 
 interface Options extends BackendOptions {
   readonly message?: string;
   readonly temperature?: number;
-  readonly seed: number;
+  readonly maxTokens?: number;
+  readonly seed?: number;
   readonly json?: boolean;
 }
 
 export function addChat(program: Command): void {
   const command = program
     .command('chat')
-    .description('talk to a model in the terminal')
-    .argument('[folder]', 'model folder; default: the embedded model', embeddedModel)
+    .description('talk to a model in the terminal, or to it line by line through a pipe')
     .option('-m, --message <text>', 'ask this one question and exit')
-    .option('--temperature <t>', 'sampling temperature; 0 is greedy', nonNegativeNumber)
-    .option('--seed <n>', 'seed of the draws', nonNegativeInteger, 0)
-    .option('--json', 'with --message: print { thought, answer, finish, usage }');
-  addBackendOptions(command).action(async (folder: string, options: Options) => {
-    if (options.json && options.message === undefined) command.error('--json needs --message');
-    const backend = await openBackend(options);
-    const language = await loadLanguageModel(folder, { backend });
-    const engine = new Engine(language.model);
-    if (options.message !== undefined)
-      await answer(engine, language, [{ role: 'user', content: options.message }], options);
-    else await converse(engine, language, options);
-    engine.dispose();
-    backend.dispose();
+    .option(
+      '--temperature <t>',
+      'sampling temperature; 0 is greedy; default: as the model asks',
+      nonNegativeNumber,
+    )
+    .option('--max-tokens <n>', 'tokens of one answer; default: to the end of the context', positiveInteger)
+    .option('--seed <n>', 'seed of the draws; default: another each time', nonNegativeInteger)
+    .option('--json', 'print one object { thought, answer, finish, usage } a question');
+  addModelArgument(command);
+  addBackendOptions(command).action(async (modelFolder: string, options: Options) => {
+    const { backend, threads } = options;
+    const engine = await startEngine({ modelFolder, backend, threads, maxSequences: 1 });
+    const interrupts = new Interrupts();
+    try {
+      if (options.message === undefined) await converse(engine, options, interrupts);
+      else {
+        const question: ChatMessage = { role: 'user', content: options.message };
+        const { stopped } = await answer(engine, [question], options, interrupts);
+        if (stopped) process.exitCode = 130;
+      }
+    } finally {
+      await engine.stop();
+    }
   });
 }
 
-/** Streams one answer; returns its text. Ctrl-C stops the answer. */
+/** Who a Ctrl-C is for: the answer under way, else the process. */
+class Interrupts {
+  #answer: AbortController | undefined;
+  readonly handle = (): void => {
+    if (this.#answer === undefined) process.exit(130);
+    this.#answer.abort();
+    this.#answer = undefined;
+  };
+
+  constructor() {
+    process.on('SIGINT', this.handle);
+  }
+
+  begin(): AbortSignal {
+    this.#answer = new AbortController();
+    return this.#answer.signal;
+  }
+
+  end(): void {
+    this.#answer = undefined;
+  }
+}
+
+/** Streams one answer; returns its text, and whether Ctrl-C cut it. */
 async function answer(
-  engine: Engine,
-  language: LanguageModel,
+  engine: EngineClient,
   messages: readonly ChatMessage[],
   options: Options,
-): Promise<string> {
-  const stop = new AbortController();
-  const interrupt = () => stop.abort();
-  process.once('SIGINT', interrupt);
-  const dim = process.stdout.isTTY ? { on: '\x1b[2m', off: '\x1b[22m' } : { on: '', off: '' };
+  interrupts: Interrupts,
+): Promise<{ text: string; stopped: boolean }> {
+  const { temperature, maxTokens, seed, json } = options;
+  const plain = { topP: undefined, topK: undefined, minP: undefined, stop: [] };
+  const signal = interrupts.begin();
   let thought = '';
   let text = '';
   try {
-    const { temperature, seed } = options;
-    for await (const part of chat(engine, language, messages, { temperature, seed, signal: stop.signal })) {
-      if (part.finish !== undefined) {
-        if (options.json) printJson({ thought, answer: text, finish: part.finish, usage: part.usage });
+    for await (const event of engine.chat({ messages, temperature, maxTokens, seed, ...plain }, signal)) {
+      if (event.type === 'end') {
+        const { finish, usage } = event;
+        if (json) printJson({ thought, answer: text, finish, usage });
         else process.stdout.write('\n');
-        continue;
+      } else if (event.type === 'part') {
+        if (!json) show(event, { first: text === '' && thought !== '' });
+        thought += event.thought ?? '';
+        text += event.text ?? '';
       }
-      if (part.thought !== undefined) thought += part.thought;
-      else text += part.text;
-      if (options.json) continue;
-      if (part.thought !== undefined) process.stdout.write(`${dim.on}${part.thought}${dim.off}`);
-      else process.stdout.write(text === part.text && thought !== '' ? `\n\n${part.text}` : part.text);
     }
+    return { text, stopped: false };
+  } catch (problem) {
+    if (!signal.aborted) throw problem;
+    process.stderr.write('\n(stopped)\n');
+    return { text, stopped: true };
   } finally {
-    process.removeListener('SIGINT', interrupt);
+    interrupts.end();
   }
-  return text;
 }
 
-async function converse(engine: Engine, language: LanguageModel, options: Options): Promise<void> {
+/** @param first the first of the answer after a thought, which gets a line of its own */
+function show({ thought, text }: { thought?: string; text?: string }, { first }: { first: boolean }): void {
+  const terminal = process.stdout.isTTY === true;
+  if (thought && terminal) process.stdout.write(`\x1b[2m${thought}\x1b[22m`);
+  else if (thought) process.stderr.write(thought);
+  if (!text) return;
+  if (first) (terminal ? process.stdout : process.stderr).write('\n\n');
+  process.stdout.write(text);
+}
+
+async function converse(engine: EngineClient, options: Options, interrupts: Interrupts): Promise<void> {
   const terminal = process.stdin.isTTY === true;
-  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal });
-  lines.on('SIGINT', () => process.emit('SIGINT'));
-  const leave = () => process.exit(130);
-  const messages: ChatMessage[] = [];
-  if (terminal) process.stderr.write('Ask a question; Ctrl-C stops an answer, twice leaves, Ctrl-D too.\n');
-  lines.setPrompt('> ');
-  if (terminal) lines.prompt();
-  process.on('SIGINT', leave);
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal, prompt: '> ' });
+  lines.on('SIGINT', interrupts.handle);
+  if (terminal) {
+    const { id, description } = engine.facts;
+    process.stderr.write(`${id}: ${description}\nCtrl-C stops an answer, Ctrl-D leaves.\n`);
+    lines.prompt();
+  }
+  let messages: ChatMessage[] = [];
   for await (const line of lines) {
-    if (line.trim() !== '') {
-      messages.push({ role: 'user', content: line.trim() });
-      process.removeListener('SIGINT', leave);
+    const content = line.trim();
+    if (content !== '') {
+      // A model made for single questions would only be confused by the earlier ones.
+      if (engine.facts.turns === 'single') messages = [];
+      messages.push({ role: 'user', content });
       try {
-        messages.push({ role: 'assistant', content: await answer(engine, language, messages, options) });
+        const { text } = await answer(engine, messages, options, interrupts);
+        messages.push({ role: 'assistant', content: text });
       } catch (problem) {
         messages.pop();
-        process.stderr.write(`\n${(problem as Error).message}\n`);
+        if (!engine.alive) throw problem;
+        process.stderr.write(`minke: ${(problem as Error).message}\n`);
+        process.exitCode = 1;
       }
-      process.on('SIGINT', leave);
     }
     if (terminal) lines.prompt();
   }
-  process.removeListener('SIGINT', leave);
 }

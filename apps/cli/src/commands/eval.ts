@@ -1,52 +1,103 @@
-/**
- * `minke eval`: greedy pass@1 with its 95 % interval on held-out problems of the reasoning tasks.
- */
+/** `minke eval`: greedy pass@1 on held-out reasoning tasks. */
+import { writeFileSync } from 'node:fs';
 import { evaluate, formatReport } from '@minke/evaluation';
 import { complete, Engine, loadLanguageModel } from '@minke/inference';
-import { type FamilyName, heldOut, type Split } from '@minke/reasoning-tasks';
-import { interruptible } from '../interrupt.ts';
-import { type BackendOptions, modelOrEmbedded, openBackend } from '../options.ts';
+import { type FamilyName, familyNames, heldOut, type Split } from '@minke/reasoning-tasks';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import {
+  addBackendOptions,
+  addModelArgument,
+  type BackendOptions,
+  interruptSignal,
+  nonNegativeInteger,
+  openBackend,
+  positiveInteger,
+  printJson,
+} from '../options.ts';
 
-export interface EvalOptions extends BackendOptions {
-  readonly families: readonly FamilyName[];
-  /** Problems a family at most; a split with fewer is taken whole. */
+interface Options extends BackendOptions {
+  readonly families: FamilyName[];
   readonly count: number;
   readonly split: Split;
   readonly seed: number;
+  readonly batch: number;
   readonly maxTokens?: number;
-  /** Problems computed together. */
-  readonly batchSize: number;
+  readonly report?: string;
   readonly json?: boolean;
 }
 
-export async function evaluation(folder: string | undefined, options: EvalOptions): Promise<void> {
-  const { families, count, split, seed, maxTokens, batchSize } = options;
-  const from = modelOrEmbedded(folder);
-  const backend = await openBackend(options);
-  try {
-    const language = await loadLanguageModel(from, { backend });
-    const problems = families.flatMap((family) => heldOut(family, split, { seed, count }));
-    const engine = new Engine(language.model, { maxSequences: batchSize, maxWaiting: problems.length });
-    const result = await interruptible((signal) =>
-      evaluate({
-        problems,
-        // Four batches at once: a place that becomes free is taken by the next problem.
-        batchSize: 4 * batchSize,
-        complete: (prompts) =>
-          Promise.all(
-            prompts.map(async (content) => {
-              const settings = { temperature: 0, maxTokens, signal };
-              const { text } = await complete(engine, language, [{ role: 'user', content }], settings);
-              return text;
-            }),
+function familyList(text: string): FamilyName[] {
+  const names = text.split(',').map((name) => name.trim());
+  const unknown = names.find((name) => !familyNames.includes(name as FamilyName));
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`expected families among ${familyNames.join(', ')}, got ${unknown}.`);
+  return names as FamilyName[];
+}
+
+export function addEval(program: Command): void {
+  const command = program
+    .command('eval')
+    .description('greedy pass@1 with 95 % intervals on held-out reasoning tasks')
+    .option('--families <list>', `families separated by commas, of ${familyNames.join(', ')}`, familyList, [
+      ...familyNames,
+    ])
+    .option(
+      '--count <n>',
+      'problems a family, or its whole split where that is smaller',
+      positiveInteger,
+      500,
+    )
+    .addOption(
+      new Option('--split <split>', 'which problems')
+        .choices(['train', 'validation', 'test'])
+        .default('test'),
+    )
+    .option('--seed <n>', 'which sample of the split', nonNegativeInteger, 0)
+    .option('--batch <n>', 'problems answered together', positiveInteger, 64)
+    .option('--max-tokens <n>', 'tokens of one answer; default: to the end of the context', positiveInteger)
+    .option('--report <file>', 'also write the report as JSON here')
+    .option('--json', 'print the report as JSON');
+  addModelArgument(command);
+  addBackendOptions(command).action(async (folder: string, options: Options) => {
+    const backend = await openBackend(options);
+    const language = await loadLanguageModel(folder, { backend });
+    const problems = options.families.flatMap((name) => heldOut(name, options.split, options));
+    const engine = new Engine(language.model, { maxSequences: options.batch, maxWaiting: problems.length });
+    const signal = interruptSignal();
+    const { maxTokens } = options;
+    let shown = 0;
+    const report = await evaluate({
+      problems,
+      // Four batches wait at a time, so that a place which becomes free is taken at once.
+      batchSize: 4 * options.batch,
+      complete: (prompts) =>
+        Promise.all(
+          prompts.map(
+            async (content) =>
+              (
+                await complete(engine, language, [{ role: 'user', content }], {
+                  temperature: 0,
+                  maxTokens,
+                  signal,
+                })
+              ).text,
           ),
-        lengthOf: (text) => language.tokenizer.encode(text, { allowSpecial: true }).length,
-        onProgress: ({ done, total, correct }) =>
-          process.stderr.write(`${done}/${total} problems, ${correct} right\n`),
-      }),
-    ).finally(() => engine.dispose());
-    process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `${formatReport(result)}\n`);
-  } finally {
+        ),
+      lengthOf: (text) => language.tokenizer.encode(text, { allowSpecial: true }).length,
+      onProgress: ({ done, total, correct }) => {
+        const line = `${done}/${total} answered, ${correct} right`;
+        if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${line}`);
+        else if (performance.now() - shown > 10_000) {
+          process.stderr.write(`${line}\n`);
+          shown = performance.now();
+        }
+      },
+    });
+    if (process.stderr.isTTY) process.stderr.write('\n');
+    if (options.report !== undefined) writeFileSync(options.report, `${JSON.stringify(report, null, 2)}\n`);
+    if (options.json) printJson(report);
+    else process.stdout.write(`${formatReport(report)}\n`);
+    await engine.dispose();
     backend.dispose();
-  }
+  });
 }

@@ -1,51 +1,62 @@
-/**
- * `minke logits`: next-token logits after each position, in one shot or token by token, in either form of
- * attention. It answers "is my conversion right?".
- */
-import { readFile, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+/** `minke logits`: next-token logits of given ids; answers "is my conversion right?". */
+import { statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { openSafetensors } from '@minke/checkpoints';
 import type { Backend } from '@minke/core';
-import { Arena } from '@minke/tensor';
-import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
+import type { AttentionForm } from '@minke/mla-attention';
+import { Arena, type Tensor } from '@minke/tensor';
 import { type DeepSeekModel, loadModel, readConfig } from '@minke/transformer';
-import { UsageError } from '../failure.ts';
-import { type BackendOptions, openBackend } from '../options.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import {
+  addBackendOptions,
+  addModelArgument,
+  type BackendOptions,
+  openBackend,
+  printJson,
+} from '../options.ts';
 
-export interface LogitsOptions extends BackendOptions {
-  readonly ids: readonly number[];
-  readonly form?: 'expanded' | 'absorbed';
+interface Options extends BackendOptions {
+  readonly ids: number[];
+  readonly form?: AttentionForm;
   readonly step?: boolean;
   readonly json?: boolean;
 }
 
-export async function logits(from: string, options: LogitsOptions): Promise<void> {
-  const backend = await openBackend(options);
-  try {
+function idList(text: string): number[] {
+  const ids = text.split(',').map((part) => Number(part.trim() || Number.NaN));
+  if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
+    throw new InvalidArgumentError('expected token ids separated by commas, for example 5,9,2.');
+  }
+  return ids;
+}
+
+export function addLogits(program: Command): void {
+  const command = program
+    .command('logits')
+    .description('print the next-token logits after each position')
+    .requiredOption('--ids <list>', 'token ids separated by commas', idList)
+    .addOption(new Option('--form <form>', 'form of attention').choices(['expanded', 'absorbed']))
+    .option('--step', 'token by token through the cache, instead of in one shot')
+    .option('--json', 'print { "logits": [[...], ...] }');
+  addModelArgument(command, 'model folder, or a .safetensors file with config.json beside it');
+  addBackendOptions(command).action(async (from: string, options: Options) => {
+    const backend = await openBackend(options);
     const model = await open(from, backend);
     const { vocabSize, maxPositions } = model.config;
-    const outside = options.ids.find((id) => id >= vocabSize);
-    if (outside !== undefined)
-      throw new UsageError(`--ids: expected ids below ${vocabSize} (the vocabulary), got ${outside}`);
+    const wrong = options.ids.find((id) => id >= vocabSize);
+    if (wrong !== undefined)
+      command.error(`--ids: expected ids below ${vocabSize} (the vocabulary), got ${wrong}`);
     if (options.ids.length > maxPositions)
-      throw new UsageError(
-        `--ids: expected at most ${maxPositions} ids (the context), got ${options.ids.length}`,
-      );
-    const rows = options.step ? await stepByStep(model, options) : await oneShot(model, options);
-    if (options.json) {
-      process.stdout.write(`${JSON.stringify({ logits: rows.map((row) => [...row]) })}\n`);
-    } else {
-      const tokenizer = await tokenizerBeside(from);
-      for (const [position, row] of rows.entries())
-        process.stdout.write(`${position}  ${best(row, tokenizer)}\n`);
-    }
-  } finally {
+      command.error(`--ids: expected at most ${maxPositions} ids (the context), got ${options.ids.length}`);
+    const logits = await compute(model, options);
+    if (options.json) printJson({ logits });
+    else for (const [t, row] of logits.entries()) process.stdout.write(`${options.ids[t]}: ${best(row)}\n`);
     backend.dispose();
-  }
+  });
 }
 
 async function open(from: string, backend: Backend): Promise<DeepSeekModel> {
-  if ((await kindOf(from)) === 'folder') return loadModel(from, { backend });
+  if (statSync(from).isDirectory()) return loadModel(from, { backend });
   const config = await readConfig(dirname(from));
   const weights = await openSafetensors(from);
   try {
@@ -55,51 +66,40 @@ async function open(from: string, backend: Backend): Promise<DeepSeekModel> {
   }
 }
 
-async function kindOf(path: string): Promise<'folder' | 'file'> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined)
-    throw new UsageError(`expected a model folder or a .safetensors file, but ${path} does not exist`);
-  return found.isDirectory() ? 'folder' : 'file';
+/** The five largest logits of a row, for reading. */
+function best(row: readonly number[]): string {
+  const order = row.map((logit, id) => ({ logit, id })).sort((a, b) => b.logit - a.logit || a.id - b.id);
+  return order
+    .slice(0, 5)
+    .map(({ logit, id }) => `${id} (${logit.toFixed(4)})`)
+    .join('  ');
 }
 
-/** [T][V], all positions in one pass. */
-async function oneShot(model: DeepSeekModel, { ids, form }: LogitsOptions): Promise<ArrayLike<number>[]> {
-  using arena = new Arena(model.backend);
-  const { logits } = model.forward(model.batch(arena, [ids]), form === undefined ? {} : { form });
-  const all = await logits.read();
+async function compute(model: DeepSeekModel, { ids, form, step }: Options): Promise<number[][]> {
+  using arena = new Arena(model.backend, { label: 'logits' });
   const { vocabSize } = model.config;
-  return ids.map((_, i) => all.subarray(i * vocabSize, (i + 1) * vocabSize));
-}
-
-/** The same, one token after another beside the latent cache. */
-async function stepByStep(model: DeepSeekModel, { ids, form }: LogitsOptions): Promise<ArrayLike<number>[]> {
-  using arena = new Arena(model.backend);
-  using cache = model.createCache({ maxTokens: ids.length });
-  const rows: ArrayLike<number>[] = [];
-  for (const id of ids) {
-    const batch = cache.append(arena, [{ sequence: 0, count: 1, role: 'generated' }]);
-    const tokens = arena.tensor([id], [1], 'i32');
-    const { logits } = model.forward({ ids: tokens, ...batch }, { cache, ...(form && { form }) });
-    rows.push(await logits.read());
+  const pinned = form === undefined ? {} : { form };
+  const rows = async (logits: Tensor): Promise<number[][]> => {
+    const flat = Array.from(await logits.read());
+    return Array.from({ length: flat.length / vocabSize }, (_, n) =>
+      flat.slice(n * vocabSize, (n + 1) * vocabSize),
+    );
+  };
+  if (!step && form !== 'absorbed') return rows(model.forward(model.batch(arena, [ids]), pinned).logits);
+  // The absorbed form attends to cached latents, so it runs beside a cache even in one shot.
+  using cache = model.createCache({ maxTokens: ids.length, sequences: 1 });
+  const result: number[][] = [];
+  const chunks = step ? ids.map((id) => [id]) : [ids];
+  for (const chunk of chunks) {
+    const batch = cache.append(arena, [
+      { sequence: 0, count: chunk.length, role: step ? 'generated' : 'prompt' },
+    ]);
+    const { logits } = model.forward(
+      { ids: arena.tensor(chunk, [chunk.length], 'i32'), ...batch },
+      { cache, ...pinned },
+    );
+    result.push(...(await rows(logits)));
     arena.reset();
   }
-  return rows;
-}
-
-async function tokenizerBeside(from: string): Promise<Tokenizer | undefined> {
-  const folder = (await kindOf(from)) === 'folder' ? from : dirname(from);
-  const text = await readFile(join(folder, 'tokenizer.json'), 'utf8').catch(() => undefined);
-  return text === undefined ? undefined : Tokenizer.parse(text);
-}
-
-/** The five largest: `123 "text" 4.56`. */
-function best(row: ArrayLike<number>, tokenizer: Tokenizer | undefined): string {
-  return Array.from(row, (value, id) => ({ value, id }))
-    .sort((a, b) => b.value - a.value || a.id - b.id)
-    .slice(0, 5)
-    .map(({ value, id }) => {
-      const text = tokenizer === undefined ? '' : ` ${JSON.stringify(tokenizer.decode([id]))}`;
-      return `${id}${text} ${value.toFixed(4)}`;
-    })
-    .join('   ');
+  return result;
 }
