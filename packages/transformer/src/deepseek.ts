@@ -18,7 +18,7 @@ import {
   packSequences,
   type RopeTable,
 } from '@minke/mla-attention';
-import { MoeLayer, type Routing } from '@minke/moe-router';
+import { MoeLayer, type Routing, sequenceBalanceLoss } from '@minke/moe-router';
 import {
   type Arena,
   add,
@@ -236,6 +236,35 @@ export class DeepSeekModel implements Module {
       hidden = predicted.hidden;
     }
     return loss as Tensor;
+  }
+
+  /** V3's sequence-wise balance loss, section 2.1.2, summed over layers: one element, to be added to the main loss. */
+  balanceLoss(
+    { routings }: ForwardResult,
+    { segments, ids }: ModelBatch,
+    { alpha }: { alpha: number },
+  ): Tensor {
+    check(
+      segments !== undefined && routings.length > 0,
+      () => 'balanceLoss: expected segments and routings, got none',
+    );
+    const rows = ids.size;
+    const averaging = new Float32Array(segments.length * rows);
+    for (const [s, { start, count }] of segments.entries())
+      averaging.fill(1 / count, s * rows + start, s * rows + start + count);
+    const weights = ids.arena.tensor(averaging, [segments.length, rows]);
+    const topK = (this.config.moe as { topK: number }).topK;
+    return routings
+      .map(({ scores }) => sequenceBalanceLoss(scores, weights, { topK, alpha }))
+      .reduce((a, b) => add(a, b));
+  }
+
+  /** The auxiliary-loss-free update of every correction bias, from `forward`'s loads of a whole batch. */
+  updateBiases(loads: readonly Tensor[], options: { gamma: number; centred?: boolean }): void {
+    const layers = this.layers.flatMap(({ mlp }) => (mlp instanceof MoeLayer ? [mlp] : []));
+    loads.forEach((load, i) => {
+      layers[i]?.updateBias(load, options);
+    });
   }
 
   #head(x: Tensor): Tensor {

@@ -111,3 +111,30 @@ it('gives logits of the last rows, or of chosen ones, as of all', async () => {
   const chosen = arena.tensor([4, 0], [2], 'i32');
   expect(distance(model.forward(batch, { outputs: chosen }).logits.readSync(), rows([4, 0]))).toBe(0);
 });
+
+it('balances: the loss of a packed batch is the mean over its sequences, and the bias moves against the load', async () => {
+  const model = await loadModel(fixtureFolder('v3-base'), { backend: fastBackend });
+  using arena = new Arena(fastBackend);
+  const lossOf = (sequences: Sequences) => {
+    const batch = model.batch(arena, sequences);
+    return model.balanceLoss(model.forward(batch), batch, { alpha: 0.5 }).readSync()[0]!;
+  };
+  const [a, b] = [
+    [1, 2, 3, 4, 5],
+    [60, 7],
+  ];
+  expect(lossOf([a!, b!])).toBeCloseTo((lossOf([a!]) + lossOf([b!])) / 2, 6);
+
+  const bias = model.parameters().get('model.layers.2.mlp.gate.e_score_correction_bias')!;
+  const before = Array.from(bias.readSync());
+  const { loads } = model.forward(model.batch(arena, [a!, b!]));
+  const counts = Array.from(loads[1]!.readSync());
+  model.updateBiases(loads, { gamma: 0.125 });
+  const even = counts.reduce((x, y) => x + y) / counts.length;
+  expect(
+    distance(
+      bias.readSync(),
+      before.map((x, e) => x + 0.125 * Math.sign(even - counts[e]!)),
+    ),
+  ).toBeLessThan(1e-6);
+});
