@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { averagingMatrix, packExamples } from './batch.ts';
+import { packExamples } from './batch.ts';
 
 describe('packExamples', () => {
   const batch = packExamples([
@@ -12,12 +12,12 @@ describe('packExamples', () => {
     expect(Array.from(batch.targets)).toEqual([7, 8, 4]);
   });
 
-  it('keeps examples apart', () => {
-    expect(Array.from(batch.ranges)).toEqual([0, 1, 0, 2, 0, 3, 0, 4, 4, 5, 4, 6]);
-    expect(Array.from(batch.positions)).toEqual([0, 1, 2, 3, 0, 1]);
-    expect(Array.from(averagingMatrix(batch.starts))).toEqual([
-      0.25, 0.25, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.5, 0.5,
+  it('keeps the order of examples', () => {
+    expect(batch.sequences).toEqual([
+      [5, 6, 7, 8],
+      [9, 4],
     ]);
+    expect(batch.rows).toBe(6);
   });
 
   it('refuses an example without a completion', () => {

@@ -1,9 +1,9 @@
 /**
  * Examples packed into one ragged batch.
  *
- * Rows are the tokens of whole examples one after another, without padding: each row attends from its
- * example's first row to itself, so examples do not see each other and a packed batch has the loss of the
- * unpacked one. The loss counts supervised tokens only, over their number in the whole optimiser step.
+ * Rows are the tokens of whole examples one after another, without padding; the model attends within each
+ * example only, so a packed batch has the loss of the unpacked one. Supervised are the completion's tokens,
+ * each predicted from the row before it.
  */
 import { check } from '@minke/core';
 
@@ -15,71 +15,39 @@ export interface Example {
   readonly completionStart: number;
 }
 
-/** Host side of a ragged batch; N rows, B examples. */
+/** Host side of a ragged batch of N rows. */
 export interface PackedBatch {
-  /** [N] */
-  readonly ids: Int32Array;
-  /** [N], from 0 in each example. */
-  readonly positions: Int32Array;
-  /** [N, 2], key rows [start, end) of each row. */
-  readonly ranges: Int32Array;
+  /** Token ids of each example. */
+  readonly sequences: readonly (readonly number[])[];
+  /** N */
+  readonly rows: number;
   /** [M], rows whose next token is supervised, ascending. */
   readonly supervisedRows: Int32Array;
   /** [M], the next token of each of these rows. */
   readonly targets: Int32Array;
-  /** B + 1 row offsets. */
-  readonly starts: Int32Array;
 }
 
-/** Packs whole examples, in order. Each needs at least two tokens and a non-empty prompt. */
+/** Packs whole examples, in order. Each needs a prompt and a completion of at least one token. */
 export function packExamples(examples: readonly Example[]): PackedBatch {
-  const rows = examples.reduce((n, example) => n + example.ids.length, 0);
-  const ids = new Int32Array(rows);
-  const positions = new Int32Array(rows);
-  const ranges = new Int32Array(rows * 2);
-  const starts = new Int32Array(examples.length + 1);
   const supervisedRows: number[] = [];
   const targets: number[] = [];
-  let row = 0;
-  examples.forEach((example, b) => {
-    const { length } = example.ids;
+  let rows = 0;
+  for (const { ids, completionStart } of examples) {
     check(
-      length >= 2 && example.completionStart >= 1 && example.completionStart < length,
+      Number.isSafeInteger(completionStart) && completionStart >= 1 && completionStart < ids.length,
       () =>
-        `packExamples: expected a prompt and a completion, got ${length} tokens with the completion at ${example.completionStart}`,
+        `packExamples: expected a prompt and a completion, got ${ids.length} tokens with the completion at ${completionStart}`,
     );
-    const start = row;
-    starts[b] = start;
-    for (let t = 0; t < length; t++, row++) {
-      ids[row] = example.ids[t] as number;
-      positions[row] = t;
-      ranges[2 * row] = start;
-      ranges[2 * row + 1] = row + 1;
-      if (t + 1 < length && t + 1 >= example.completionStart) {
-        supervisedRows.push(row);
-        targets.push(example.ids[t + 1] as number);
-      }
+    for (let t = completionStart; t < ids.length; t++) {
+      supervisedRows.push(rows + t - 1);
+      targets.push(ids[t] as number);
     }
-  });
-  starts[examples.length] = row;
+    rows += ids.length;
+  }
   return {
-    ids,
-    positions,
-    ranges,
+    sequences: examples.map(({ ids }) => [...ids]),
+    rows,
     supervisedRows: Int32Array.from(supervisedRows),
     targets: Int32Array.from(targets),
-    starts,
   };
-}
-
-/** [B, N] with 1 / T_b at the rows of example b: averages over each sequence, for the balance loss. */
-export function averagingMatrix(starts: Int32Array): Float32Array {
-  const sequences = starts.length - 1;
-  const rows = starts[sequences] as number;
-  const matrix = new Float32Array(sequences * rows);
-  for (let b = 0; b < sequences; b++) {
-    const [start, end] = [starts[b] as number, starts[b + 1] as number];
-    matrix.fill(1 / (end - start), b * rows + start, b * rows + end);
-  }
-  return matrix;
 }

@@ -1,4 +1,4 @@
-export { averagingMatrix, type Example, type PackedBatch, packExamples } from './batch.ts';
+export { type Example, type PackedBatch, packExamples } from './batch.ts';
 export { type ConversationRow, conversationSource, readConversations } from './conversation-file.ts';
 export { type ExampleSource, Packer, ShuffledSource } from './example-source.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';

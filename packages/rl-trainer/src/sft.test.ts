@@ -191,7 +191,7 @@ describe('a packed batch', () => {
       });
       const packed = packExamples(batch);
       const finite = new ShuffledSource(batch, 0);
-      const tokens = packed.ids.length;
+      const tokens = packed.rows;
       const m = await trainSft(model, {
         source: finite,
         config: { ...config1, tokensPerStep: tokens },

@@ -9,10 +9,10 @@
  * A run killed at any moment and started again continues from its last checkpoint to the same bytes.
  */
 import { MinkeError } from '@minke/core';
-import { loadStatistics, sequenceBalanceLoss, updateBias } from '@minke/moe-router';
+import { loadStatistics } from '@minke/moe-router';
 import { AdamW, Arena, add, affine, call, crossEntropy, sum, type Tensor, topK } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
-import { averagingMatrix, packExamples } from './batch.ts';
+import { packExamples } from './batch.ts';
 import { type ExampleSource, Packer } from './example-source.ts';
 import { MetricsLog } from './metrics-log.ts';
 import { ProgressLine } from './progress.ts';
@@ -126,7 +126,7 @@ export async function trainSft(model: DeepSeekModel, options: SftOptions): Promi
       // Signals and timers get their turn; a backend that computes at once never waits for anything.
       await new Promise<void>((resolve) => setImmediate(resolve));
       const batch = packExamples(packer.take());
-      tokens += batch.ids.length;
+      tokens += batch.rows;
       const rate = config.learningRate * scheduleFactor(config.schedule, step, config.steps);
       const gamma = step < config.biasUpdateUntil * config.steps ? config.biasUpdateGamma : 0;
       const result = trainStep(model, optimizer, arena, batch, {
@@ -170,39 +170,21 @@ function trainStep(
   batch: ReturnType<typeof packExamples>,
   { rate, gamma, balanceAlpha }: { rate: number; gamma: number; balanceAlpha: number },
 ) {
-  const rows = batch.ids.length;
-  const supervised = batch.supervisedRows.length;
-  const targets = arena.tensor(batch.targets, [supervised], 'i32');
-  const { logits, loads, routings } = model.forward(
-    {
-      ids: arena.tensor(batch.ids, [rows], 'i32'),
-      positions: arena.tensor(batch.positions, [rows], 'i32'),
-      ranges: arena.tensor(batch.ranges, [rows, 2], 'i32'),
-    },
-    { outputs: arena.tensor(batch.supervisedRows, [supervised], 'i32') },
-  );
-  const loss = affine(sum(crossEntropy(logits, targets)), 1 / supervised, 0);
-  const [reached] = call('gatherLast', [logits.detach(), targets.reshape([supervised, 1])], {});
+  const count = batch.targets.length;
+  const rows = model.batch(arena, batch.sequences);
+  const targets = arena.tensor(batch.targets, [count], 'i32');
+  const result = model.forward(rows, { outputs: arena.tensor(batch.supervisedRows, [count], 'i32') });
+  const { logits, loads } = result;
+  const loss = affine(sum(crossEntropy(logits, targets)), 1 / count, 0);
+  const [reached] = call('gatherLast', [logits.detach(), targets.reshape([count, 1])], {});
   const best = topK(logits.detach(), 1).values;
-  let total: Tensor = loss;
-  let balance: Tensor | undefined;
-  if (balanceAlpha > 0 && routings.length > 0) {
-    const averaging = arena.tensor(averagingMatrix(batch.starts), [batch.starts.length - 1, rows]);
-    for (const routing of routings) {
-      const k = routing.indices.shape[1] as number;
-      const part = sequenceBalanceLoss(routing.scores, averaging, { topK: k, alpha: balanceAlpha });
-      balance = balance === undefined ? part : add(balance, part);
-    }
-    total = add(loss, balance as Tensor);
-  }
+  const balanced = balanceAlpha > 0 && loads.length > 0;
+  const balance = balanced ? model.balanceLoss(result, rows, { alpha: balanceAlpha }) : undefined;
+  const total = balance === undefined ? loss : add(loss, balance);
   total.backward();
   const normSquared = optimizer.step(arena, { lr: rate });
   optimizer.zeroGrad(arena);
-  if (gamma > 0) {
-    correctionBiases(model).forEach((bias, layer) => {
-      updateBias(bias, loads[layer] as Tensor, { gamma });
-    });
-  }
+  if (gamma > 0) model.updateBiases(loads, { gamma });
   return {
     async read() {
       const lossValue = await loss.read();
@@ -213,7 +195,7 @@ function trainStep(
       const statistics = (await Promise.all(loads.map((load) => load.read()))).map(loadStatistics);
       return {
         loss: lossValue[0] as number,
-        mean_token_accuracy: right / supervised,
+        mean_token_accuracy: right / count,
         balance_loss: balanceValue,
         grad_norm: Math.sqrt(norm[0] as number),
         max_vio: Math.max(0, ...statistics.map((s) => s.maxVio)),
@@ -221,14 +203,6 @@ function trainStep(
       };
     },
   };
-}
-
-/** The correction biases of the main model's mixture-of-experts layers, in order. */
-function correctionBiases(model: DeepSeekModel): Tensor[] {
-  const parameters = model.parameters();
-  return model.layers
-    .map((_, i) => parameters.get(`model.layers.${i}.mlp.gate.e_score_correction_bias`))
-    .filter((bias) => bias !== undefined);
 }
 
 /** Parameters and moments as host arrays, named for `state.safetensors`. */
