@@ -133,7 +133,7 @@ static void attentionBlock(const AttentionTask& t, const Block& block, idx hk, f
       correction[j] = vexp(maximum[j] - shift[j]);
       sum[j] = sum[j] * correction[j];
       const vi same = maximum[j] == fresh[j];
-      moved = moved || anyLane(~same);
+      moved = moved || firstLane(~same) < W;
       maximum[j] = fresh[j];
     }
     for (idx i = 0; i < n; i++)
@@ -165,80 +165,100 @@ static void attentionBlock(const AttentionTask& t, const Block& block, idx hk, f
   }
 }
 
-/** One query and head alone, as in decoding: keys lie across the lanes. The same bits as `attentionBlock`. */
-static void attentionSingle(const AttentionTask& t, idx pair, idx hk, float* scratch) {
+/** Scores scale q.k of one query with n <= keyTile keys, keys across the lanes; chains as in `tile`. */
+static void scoreKeys(const float* q, const float* k, idx stride, idx width, idx n, float scale, float* s) {
+  for (idx i = 0; i < n; i += W) {
+    const idx rows = min(W, n - i);
+    vf dot = {};
+    for (idx c = 0; c < width; c += W) {
+      const idx columns = min(W, width - c);
+      const float* from = k + i * stride + c;
+      vf block[W];
+      if (rows == W && columns == W) {
+        MINKE_UNROLL
+        for (int r = 0; r < W; r++) block[r] = load(from + r * stride);
+      } else {
+        for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * stride, columns) : vf{};
+      }
+      transposeRegisters(block);
+      if (columns == W) {
+        MINKE_UNROLL
+        for (int r = 0; r < W; r++) dot = fma(block[r], splat(q[c + r]), dot);
+      } else {
+        for (idx r = 0; r < columns; r++) dot = fma(block[r], splat(q[c + r]), dot);
+      }
+    }
+    store(s + i, dot * splat(scale));
+  }
+}
+
+/** out[c] = out[c] correction + sum over i of p[i] v[i][c], four vectors of columns at a time. */
+static void addValues(const float* p, const float* v, idx stride, idx width, idx n, float correction, float* out) {
+  for (idx c = 0; c < width; c += 4 * W) {
+    const idx vectors_ = min(4, (width - c + W - 1) / W), last = min(W, width - c - (vectors_ - 1) * W);
+    const float* from = v + c;
+    vf o[4];
+    for (idx j = 0; j < vectors_; j++) o[j] = load(out + c + j * W) * splat(correction);
+    if (vectors_ == 2 && last == W) {
+      for (idx i = 0; i < n; i++, from += stride) {
+        o[0] = fma(load(from), splat(p[i]), o[0]);
+        o[1] = fma(load(from + W), splat(p[i]), o[1]);
+      }
+    } else if (vectors_ == 4 && last == W) {
+      for (idx i = 0; i < n; i++, from += stride) {
+        MINKE_UNROLL
+        for (int j = 0; j < 4; j++) o[j] = fma(load(from + j * W), splat(p[i]), o[j]);
+      }
+    } else {
+      for (idx i = 0; i < n; i++, from += stride)
+        for (idx j = 0; j < vectors_; j++)
+          o[j] = fma(j + 1 < vectors_ ? load(from + j * W) : loadPart(from + j * W, last), splat(p[i]), o[j]);
+    }
+    for (idx j = 0; j < vectors_; j++) store(out + c + j * W, o[j]);
+  }
+}
+
+/** Floats of scratch that `attentionSingle` needs for each head. */
+static idx singleFloats(const AttentionTask& t) { return roundUp(t.dv, W) + 2; }
+
+/**
+ * One query of key heads h0 .. h1, as in decoding: keys lie across the lanes, and all heads take their turn
+ * at a tile of keys while it is near. The same bits as `attentionBlock`.
+ */
+static void attentionSingle(const AttentionTask& t, idx pair, idx h0, idx h1, float* scratch) {
   const Heads& h = t.heads;
-  const idx row = h.row(pair, hk), vectorsOfV = (t.dv + W - 1) / W;
-  float* out = scratch;  // [dv], whole vectors
+  const idx outStride = roundUp(t.dv, W), count = h1 - h0;
+  float *out = scratch, *maximum = out + count * outStride, *sum = maximum + count;
   idx low, high;
   h.range(pair / h.group, low, high);
-  zero(out, vectorsOfV * W * 4);
-  const float* q = t.q + row * t.dk;
-  float maximum = -infinity, sum = 0, s[keyTile];
+  zero(out, count * outStride * 4);
+  for (idx i = 0; i < count; i++) {
+    maximum[i] = -infinity;
+    sum[i] = 0;
+  }
   for (idx m0 = low; m0 < high; m0 += keyTile) {
     const idx n = min(keyTile, high - m0);
-    const float* k = t.k + m0 * t.keyStride + hk * t.dk;
-    const float* v = t.v + m0 * t.valueStride + hk * t.dv;
-    for (idx i = 0; i < n; i += W) {
-      const idx rows = min(W, n - i);
-      vf dot = {};
-      for (idx c = 0; c < t.dk; c += W) {
-        const idx columns = min(W, t.dk - c);
-        const float* from = k + i * t.keyStride + c;
-        vf block[W];
-        if (rows == W && columns == W) {
-          MINKE_UNROLL
-          for (int r = 0; r < W; r++) block[r] = load(from + r * t.keyStride);
-        } else {
-          for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * t.keyStride, columns) : vf{};
-        }
-        transposeRegisters(block);
-        if (columns == W) {
-          MINKE_UNROLL
-          for (int r = 0; r < W; r++) dot = fma(block[r], splat(q[c + r]), dot);
-        } else {
-          for (idx r = 0; r < columns; r++) dot = fma(block[r], splat(q[c + r]), dot);
-        }
-      }
-      store(s + i, dot * splat(t.scale));
-    }
-    const float fresh = max1(rowMax(s, n), maximum);
-    const float shift = fresh == -infinity ? 0 : fresh;
-    const float correction = vexp(splat(maximum - shift))[0];
-    sum = sum * correction;
-    maximum = fresh;
-    vectors(0, n, [&](auto io, idx i) { io.store(s + i, vexp(io.load(s + i) - shift)); });
-    for (idx i = 0; i < n; i++) sum += s[i];
-    const vf scaleOut = splat(m0 > low ? correction : 1.0f);
-    for (idx c = 0; c < t.dv; c += 4 * W) {
-      vf o[4];
-      const idx width = min(4, (t.dv - c + W - 1) / W), last = min(W, t.dv - c - (width - 1) * W);
-      for (idx j = 0; j < width; j++) o[j] = load(out + c + j * W) * scaleOut;
-      if (width == 2 && last == W) {
-        for (idx i = 0; i < n; i++) {
-          const vf p = splat(s[i]);
-          o[0] = fma(load(v + i * t.valueStride + c), p, o[0]);
-          o[1] = fma(load(v + i * t.valueStride + c + W), p, o[1]);
-        }
-      } else if (width == 4 && last == W) {
-        for (idx i = 0; i < n; i++) {
-          const vf p = splat(s[i]);
-          MINKE_UNROLL
-          for (int j = 0; j < 4; j++) o[j] = fma(load(v + i * t.valueStride + c + j * W), p, o[j]);
-        }
-      } else {
-        for (idx i = 0; i < n; i++)
-          for (idx j = 0; j < width; j++) {
-            const float* from = v + i * t.valueStride + c + j * W;
-            o[j] = fma(j + 1 < width || last == W ? load(from) : loadPart(from, last), splat(s[i]), o[j]);
-          }
-      }
-      for (idx j = 0; j < width; j++) store(out + c + j * W, o[j]);
+    for (idx i = 0; i < count; i++) {
+      const idx hk = h0 + i;
+      float s[keyTile];
+      scoreKeys(t.q + h.row(pair, hk) * t.dk, t.k + m0 * t.keyStride + hk * t.dk, t.keyStride, t.dk, n, t.scale, s);
+      const float fresh = max1(rowMax(s, n), maximum[i]), shift = fresh == -infinity ? 0 : fresh;
+      const float correction = vexp(splat(maximum[i] - shift))[0];
+      maximum[i] = fresh;
+      vectors(0, n, [&](auto io, idx j) { io.store(s + j, vexp(io.load(s + j) - shift)); });
+      float total = sum[i] * correction;
+      for (idx j = 0; j < n; j++) total += s[j];
+      sum[i] = total;
+      addValues(s, t.v + m0 * t.valueStride + hk * t.dv, t.valueStride, t.dv, n, m0 > low ? correction : 1.0f,
+                out + i * outStride);
     }
   }
-  const float inverse = sum == 0 ? 0 : 1 / sum;
-  vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(out + c) * inverse); });
-  if (t.lse) t.lse[row] = sum == 0 ? -infinity : maximum + log1(sum);
+  for (idx i = 0; i < count; i++) {
+    const idx row = h.row(pair, h0 + i);
+    const float inverse = sum[i] == 0 ? 0 : 1 / sum[i], *from = out + i * outStride;
+    vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(from + c) * inverse); });
+    if (t.lse) t.lse[row] = sum[i] == 0 ? -infinity : maximum[i] + log1(sum[i]);
+  }
 }
 
 static void runAttention(const Call& call, const AttentionTask& t) {
@@ -247,15 +267,19 @@ static void runAttention(const Call& call, const AttentionTask& t) {
   Block* blocks = (Block*)call.shared(h.N * h.group * (idx)sizeof(Block));
   if (!blocks) return;
   const idx count = planBlocks(h, blocks);
-  const idx floats = lanes * (max(t.dk, t.dv) + t.dk + keyTile + t.dv) + W;
+  // With many short blocks (a batch of sequences in decoding) one task takes all heads of a block.
+  const bool together = count >= 16;
+  const idx floats = max(lanes * (max(t.dk, t.dv) + t.dk + keyTile + t.dv), h.keyHeads * singleFloats(t));
   call.parallel(count * h.keyHeads, [&](idx task, int thread) {
     float* scratch = (float*)call.local(thread, floats * 4);
     if (!scratch) return;
     const Block& block = blocks[task / h.keyHeads];
     const idx hk = task % h.keyHeads;
-    if (block.count <= fewLanes)
-      for (idx l = 0; l < block.count; l++) attentionSingle(t, block.first + l, hk, scratch);
-    else if (block.count <= W)
+    if (block.count <= fewLanes) {
+      if (together && hk > 0) return;
+      for (idx l = 0; l < block.count; l++)
+        attentionSingle(t, block.first + l, hk, together ? h.keyHeads : hk + 1, scratch);
+    } else if (block.count <= W)
       attentionBlock<1>(t, block, hk, scratch);
     else
       attentionBlock<2>(t, block, hk, scratch);

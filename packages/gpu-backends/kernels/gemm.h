@@ -180,7 +180,7 @@ static void runProducts(const Call& call, const Product* products, idx count, co
   for (;;) {
     tasks = 0;
     for (idx i = 0; i < count; i++) tasks += tasksOf(products[i]);
-    if (tasks >= 16 || (tasks > 0 && work / (double)tasks < 1e6)) break;
+    if (tasks >= 8 || (tasks > 0 && work / (double)tasks < 1e6)) break;
     if (mc > 4 * tileRows && mc >= nc) mc = roundUp(mc / 2, tileRows);
     else if (nc > 2 * tileColumns || (nc > tileColumns && mc <= 4 * tileRows)) nc = roundUp(nc / 2, tileColumns);
     else if (mc > 4 * tileRows) mc = roundUp(mc / 2, tileRows);

@@ -208,9 +208,13 @@ static void topK(const Call& call) {
       idx held = 0;
       for (idx i = 0; i < C; i++) {
         // Most vectors hold nothing larger than the smallest number kept.
-        if (held == k)
-          while (i + W <= C && !anyLane(load(row + i) > splat(v[k - 1]))) i += W;
-        if (i >= C) break;
+        if (held == k) {
+          const vf smallest = splat(v[k - 1]);
+          int lane = W;
+          while (i + W <= C && (lane = firstLane(load(row + i) > smallest)) == W) i += W;
+          if (lane < W) i += lane;
+          if (i >= C) break;
+        }
         const float value = rank1(row[i]);
         if (held == k && !(value > v[k - 1])) continue;
         idx j = held < k ? held++ : k - 1;

@@ -111,16 +111,18 @@ MINKE_INLINE float maxLanes(vf v) {
   return m;
 }
 
-/** True when some lane of a comparison holds. */
-MINKE_INLINE bool anyLane(vi mask) {
+/** The first lane in which a comparison holds; W when there is none. */
+MINKE_INLINE int firstLane(vi mask) {
 #if defined(__AVX512F__)
-  return _mm512_movepi32_mask((__m512i)mask) != 0;
+  const unsigned bits = _mm512_movepi32_mask((__m512i)mask);
+  return bits ? __builtin_ctz(bits) : W;
 #elif defined(__AVX2__)
-  return _mm256_movemask_ps((__m256)mask) != 0;
+  const unsigned bits = (unsigned)_mm256_movemask_ps((__m256)mask);
+  return bits ? __builtin_ctz(bits) : W;
 #else
-  int32_t any = 0;
-  for (int i = 0; i < W; i++) any |= mask[i];
-  return any != 0;
+  int i = 0;
+  while (i < W && !mask[i]) i++;
+  return i;
 #endif
 }
 
