@@ -121,6 +121,11 @@ describe('trainSft', () => {
     expect(weights(resumed)).toBe(weights(whole));
     const metrics = (at: string): string => readFileSync(join(at, 'metrics.jsonl'), 'utf8');
     expect(metrics(folder)).toBe(metrics(wholeFolder));
+
+    const again = newModel();
+    const last = await trainSft(again, { ...options, source: newSource() });
+    expect(last.global_step).toBe(8);
+    expect(weights(again)).toBe(weights(whole));
   });
 
   it('refuses to continue a run with another configuration', async () => {

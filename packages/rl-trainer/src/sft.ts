@@ -90,7 +90,7 @@ export interface SftOptions {
 }
 
 /**
- * Trains `model` in place. Resolves with the last step's metrics.
+ * Trains `model` in place. Resolves with the last step's metrics; a complete run is only loaded.
  * Throws `invalid-config` when the folder's run had another configuration, `aborted` after the signal.
  *
  * @example
@@ -159,7 +159,7 @@ export async function trainSft(model: DeepSeekModel, options: SftOptions): Promi
   } finally {
     log.close();
   }
-  return metrics ?? lastMetrics(start.step);
+  return metrics ?? (JSON.parse(log.lastLine()) as SftMetrics);
 }
 
 /** Forward, backward and update of one packed batch; figures are read back together. */
@@ -250,13 +250,6 @@ async function resume(
   optimizer.restore({ stepCount: state.step, moments });
   source.restore(state.source);
   return { step: state.step, metricsBytes: state.metricsBytes, tokens: state.tokens };
-}
-
-function lastMetrics(step: number): never {
-  throw new MinkeError(
-    'invalid-argument',
-    `trainSft: the run is complete at step ${step}; raise steps or use another folder`,
-  );
 }
 
 function validate(config: SftConfig): void {
