@@ -20,7 +20,6 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const program = new Command('minke')
   .description('Reasoning models in TypeScript: serve, chat, inspect logits, train and evaluate.')
   .version(version)
-  .showHelpAfterError('(minke --help lists the commands)')
   .exitOverride();
 
 addServe(program);

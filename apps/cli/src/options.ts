@@ -2,6 +2,7 @@
  * Options that several commands share, and their checks.
  */
 
+import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { Backend } from '@minke/core';
 import { auto, type BackendName, createBackend } from '@minke/gpu-backends';
@@ -76,6 +77,8 @@ export function nonNegativeNumber(text: string): number {
 /** An AbortSignal for the first Ctrl-C or SIGTERM; the second ends the process with 130. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
+  // Every answer of a batch listens to it.
+  setMaxListeners(0, controller.signal);
   const interrupt = () => {
     if (controller.signal.aborted) process.exit(130);
     controller.abort();

@@ -45,9 +45,11 @@ export function addLogits(program: Command): void {
     const { vocabSize, maxPositions } = model.config;
     const wrong = options.ids.find((id) => id >= vocabSize);
     if (wrong !== undefined)
-      command.error(`--ids: expected ids below ${vocabSize} (the vocabulary), got ${wrong}`);
+      command.error(`error: --ids: expected ids below ${vocabSize} (the vocabulary), got ${wrong}`);
     if (options.ids.length > maxPositions)
-      command.error(`--ids: expected at most ${maxPositions} ids (the context), got ${options.ids.length}`);
+      command.error(
+        `error: --ids: expected at most ${maxPositions} ids (the context), got ${options.ids.length}`,
+      );
     const logits = await compute(model, options);
     if (options.json) printJson({ logits });
     else for (const [t, row] of logits.entries()) process.stdout.write(`${options.ids[t]}: ${best(row)}\n`);

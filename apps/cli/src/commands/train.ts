@@ -9,7 +9,7 @@ import {
   loadTextFormat,
   saveLanguageModel,
 } from '@minke/inference';
-import { TaskStream } from '@minke/reasoning-tasks';
+import { type FamilyName, familyNames, TaskStream } from '@minke/reasoning-tasks';
 import {
   conversationSource,
   defaultSft,
@@ -22,7 +22,7 @@ import {
 } from '@minke/rl-trainer';
 import { Arena } from '@minke/tensor';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   addBackendOptions,
   type BackendOptions,
@@ -40,6 +40,7 @@ interface Options extends BackendOptions {
   readonly tokenizer?: string;
   readonly initFrom?: string;
   readonly data?: string;
+  readonly weights?: Partial<Record<FamilyName, number>>;
   readonly steps: number;
   readonly tokensPerStep: number;
   readonly learningRate: number;
@@ -70,6 +71,11 @@ export function addTrain(program: Command): void {
     .option('--tokenizer <folder>', 'folder with tokenizer.json of a new model')
     .option('--init-from <folder>', 'model folder to fine-tune, instead of a new model')
     .option('--data <file>', 'JSON lines with "messages"; default: the generated reasoning tasks')
+    .option(
+      '--weights <list>',
+      'relative frequency of task families, for example products=1,chain_sum=2',
+      familyWeights,
+    )
     .option('--steps <n>', 'optimiser steps', positiveInteger, d.steps)
     .option('--tokens-per-step <n>', 'tokens of one step, at most', positiveInteger, d.tokensPerStep)
     .option('--learning-rate <rate>', 'peak learning rate', nonNegativeNumber, d.learningRate)
@@ -110,7 +116,7 @@ export function addTrain(program: Command): void {
   addBackendOptions(command).action(async (options: Options) => {
     const started = options.initFrom !== undefined;
     if (started === (options.modelConfig !== undefined) || started === (options.tokenizer !== undefined)) {
-      command.error('expected either --init-from, or --model-config and --tokenizer');
+      command.error('error: train sft: expected either --init-from, or --model-config and --tokenizer');
     }
     const backend = await openBackend(options);
     const language = await startingModel(options, backend);
@@ -127,6 +133,16 @@ export function addTrain(program: Command): void {
     if (options.json) printJson(metrics);
     backend.dispose();
   });
+}
+
+function familyWeights(text: string): Partial<Record<FamilyName, number>> {
+  const entries = text.split(',').map((part) => part.split('='));
+  for (const [name, weight, ...rest] of entries) {
+    const known = familyNames.includes(name as FamilyName);
+    if (!known || rest.length > 0 || !(Number(weight) > 0) || !Number.isFinite(Number(weight)))
+      throw new InvalidArgumentError(`expected name=weight with names of ${familyNames.join(', ')}.`);
+  }
+  return Object.fromEntries(entries.map(([name, weight]) => [name, Number(weight)]));
 }
 
 function readJson(path: string): unknown {
@@ -174,6 +190,10 @@ async function startingModel(options: Options, backend: Backend): Promise<Langua
 
 function sourceOf(options: Options, { tokenizer, template }: LanguageModel): ExampleSource {
   if (options.data === undefined)
-    return new TaskSource(new TaskStream({ seed: options.seed }), tokenizer, template);
+    return new TaskSource(
+      new TaskStream({ seed: options.seed, ...(options.weights && { weights: options.weights }) }),
+      tokenizer,
+      template,
+    );
   return conversationSource(readConversations(options.data), tokenizer, template, options.seed);
 }
