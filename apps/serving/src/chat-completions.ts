@@ -72,11 +72,11 @@ async function stream(
   includeUsage: boolean,
 ): Promise<void> {
   sse.onAbort(() => cancel.abort());
+  const gone = new Promise<void>((resolve) => {
+    cancel.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
   const send = async (data: unknown) => {
     const stalled = setTimeout(() => cancel.abort(), stalledMs);
-    const gone = new Promise<void>((resolve) => {
-      cancel.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
     await Promise.race([
       sse.writeSSE({ data: typeof data === 'string' ? data : JSON.stringify(data) }),
       gone,

@@ -34,32 +34,41 @@ export class EngineClient {
   private constructor(worker: Worker, facts: ModelFacts) {
     this.#worker = worker;
     this.facts = facts;
-    worker.on('message', (message: FromWorker) => this.#receive(message));
-    worker.on('error', (problem) => this.#lost(problem));
-    worker.on('exit', () => this.#lost());
   }
 
   /**
    * Starts the worker and waits until the model has loaded. Rejects with the loading error.
    * @param script built `engine-worker.js`
+   * @param onWorker given the thread itself, for tests of its death
    */
-  static async start(script: URL, options: WorkerOptions): Promise<EngineClient> {
-    const worker = new Worker(script, { workerData: options });
+  static async start(
+    script: URL,
+    options: WorkerOptions,
+    onWorker?: (worker: Worker) => void,
+  ): Promise<EngineClient> {
+    // The parent's flags (module conditions, loaders, a debugger's port) are not for this thread.
+    const worker = new Worker(script, { workerData: options, execArgv: [] });
+    onWorker?.(worker);
+    let client: EngineClient | undefined;
     try {
-      const facts = await new Promise<ModelFacts>((resolve, reject) => {
-        worker.once('message', (message: FromWorker) => {
-          if (message.type === 'ready') resolve(message.facts);
-          else if (message.type === 'failed') {
+      return await new Promise<EngineClient>((resolve, reject) => {
+        worker.on('message', (message: FromWorker) => {
+          if (message.type === 'ready') {
+            client = new EngineClient(worker, message.facts);
+            resolve(client);
+          } else if (message.type === 'failed') {
             reject(new MinkeError(message.code as ErrorCode, message.message));
-          }
+          } else if (client !== undefined) client.#receive(message);
         });
-        worker.once('error', reject);
-        worker.once('exit', (code) => {
+        worker.on('error', (problem) => {
+          if (client !== undefined) client.#lost(problem);
+          reject(problem);
+        });
+        worker.on('exit', (code) => {
+          if (client !== undefined) client.#lost();
           reject(new MinkeError('internal', `engine: its thread ended with code ${code} while loading`));
         });
       });
-      worker.removeAllListeners();
-      return new EngineClient(worker, facts);
     } catch (problem) {
       await worker.terminate();
       throw problem;
@@ -136,8 +145,7 @@ export class EngineClient {
     this.#worker.postMessage(message);
   }
 
-  #receive(message: FromWorker): void {
-    if (message.type === 'ready' || message.type === 'failed') return;
+  #receive(message: Exclude<FromWorker, { type: 'ready' | 'failed' }>): void {
     if (message.type === 'load') {
       this.#loads.get(message.id)?.(message.load);
       return;
