@@ -63,6 +63,10 @@ export function toApiError(problem: unknown): ApiError {
       return new ApiError(400, 'invalid_request_error', problem.message);
     }
   }
+  // What reading the body of a client that has left gives.
+  if (problem instanceof Error && 'code' in problem && problem.code === 'ECONNRESET') {
+    return new ApiError(400, 'invalid_request_error', 'body: expected all of it, the client left before');
+  }
   console.error(problem);
   return new ApiError(500, 'server_error', 'the server failed on this request; its log has the details');
 }

@@ -114,10 +114,7 @@ async function jsonBody(c: Context): Promise<unknown> {
     const message = `content-type: expected application/json, got ${type || 'none'}`;
     throw new ApiError(415, 'invalid_request_error', message);
   }
-  const bytes = await c.req.arrayBuffer().catch((problem: unknown) => {
-    if (problem instanceof ApiError) throw problem; // over the limit
-    throw new ApiError(400, 'invalid_request_error', 'body: expected all of it, the client left before');
-  });
+  const bytes = await c.req.arrayBuffer();
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);

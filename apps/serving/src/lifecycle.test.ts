@@ -1,7 +1,7 @@
 /** Clients that leave, full queues, slow clients, signals, a dead engine: nothing leaks, nothing hangs. */
 import { connect } from 'node:net';
 import type { Worker } from 'node:worker_threads';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { EngineClient } from './engine-client.ts';
 import { listen, type RunningServer } from './server.ts';
 import {
@@ -183,6 +183,7 @@ describe('in this process', () => {
 
   it('gives up clients that do not finish their headers or their body', async () => {
     const post = 'POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n';
+    const log = vi.spyOn(console, 'error');
     expect(await slowly(post)).toMatch(/^HTTP\/1\.1 408/);
     const json = 'content-type: application/json\r\n';
     expect(await slowly(`${post}${json}content-length: 100\r\n\r\n{"model":`)).toMatch(/^HTTP\/1\.1 408/);
@@ -190,6 +191,7 @@ describe('in this process', () => {
       /^HTTP\/1\.1 408/,
     );
     expect(await loadOf(server.url)).toEqual({ status: 'ok', running: 0, waiting: 0 });
+    expect(log).not.toHaveBeenCalled();
   });
 
   it('tells of a dead engine: an error event in the stream, 503 for everything after', async () => {

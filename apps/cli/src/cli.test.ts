@@ -1,0 +1,314 @@
+/** The built command: arguments, exit codes, logits in every form, training and measuring from end to end. */
+import { spawn } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createReference } from '@minke/gpu-backends/reference';
+import { saveLanguageModel } from '@minke/inference';
+import { templateTexts } from '@minke/reasoning-tasks';
+import { Arena } from '@minke/tensor';
+import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
+import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
+import { type DeepSeekConfig, DeepSeekModel, type MoeShape, presets } from '@minke/transformer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+let folder: string;
+let model: string;
+
+interface Run {
+  code: number | null;
+  out: string;
+  err: string;
+}
+interface RunOptions {
+  readonly input?: string;
+  readonly env?: object;
+  /** Sends SIGINT once this holds. */
+  readonly interruptWhen?: () => boolean;
+}
+
+/** Runs `minke` to its end. */
+function minke(args: readonly string[], { input = '', env, interruptWhen }: RunOptions = {}): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [program, ...args], {
+      cwd: folder,
+      env: { ...process.env, ...env },
+    });
+    const run: Run = { code: null, out: '', err: '' };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      run.out += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      run.err += text;
+    });
+    const watch = setInterval(() => {
+      if (!interruptWhen?.()) return;
+      clearInterval(watch);
+      child.kill('SIGINT');
+    }, 50);
+    child.on('close', (code) => {
+      clearInterval(watch);
+      resolve({ ...run, code });
+    });
+    child.stdin.end(input);
+  });
+}
+
+beforeAll(async () => {
+  if (!existsSync(program))
+    throw new Error(
+      `these tests run the built command, and ${program} is not there; build it with "pnpm build" (npm test does)`,
+    );
+  folder = await mkdtemp(join(tmpdir(), 'minke-cli-'));
+  model = join(folder, 'small');
+  const tokenizer = trainBpe(templateTexts(), {
+    vocabSize: 400,
+    specialTokens: deepseekSpecialTokens,
+    digits: 'individual',
+  });
+  const base: DeepSeekConfig = presets['DeepSeek-V3'];
+  const config: DeepSeekConfig = {
+    ...base,
+    ...{ vocabSize: tokenizer.vocabSize, hiddenSize: 32, intermediateSize: 48, numLayers: 2, numHeads: 2 },
+    ...{ qLoraRank: 16, kvLoraRank: 12, qkNopeHeadDim: 8, qkRopeHeadDim: 4, vHeadDim: 8 },
+    ...{ firstDenseLayers: 1, mtpLayers: 0, yarn: null, maxPositions: 128, initStd: 0.1 },
+    moe: { ...(base.moe as MoeShape), expertSize: 12, experts: 4, topK: 2, groups: 1, topGroups: 1 },
+  };
+  const arena = new Arena(createReference(), { persistent: true });
+  const language = { tokenizer, template: deepseekR1Template, stopTokenIds: [1] };
+  const sampling = { temperature: 0, topP: 1, topK: 0, minP: 0 };
+  const weights = DeepSeekModel.init(config, { arena, seed: 3 });
+  await saveLanguageModel({ model: weights, ...language, sampling }, model, { dtype: 'f32' });
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe('usage', () => {
+  it.each([
+    ['an unknown command', ['dance'], "unknown command 'dance'"],
+    ['an unknown option', ['serve', '--colour'], "unknown option '--colour'"],
+    ['a folder that does not exist', ['logits', '/no/such', '--ids', '1'], 'does not exist'],
+    ['no ids', ['logits', '.'], '--ids'],
+    ['ids that are none', ['logits', '.', '--ids', '5,x'], 'token ids'],
+    ['negative ids', ['logits', '.', '--ids=-5'], 'token ids'],
+    ['an unknown form', ['logits', '.', '--ids', '1', '--form', 'melted'], 'expanded, absorbed'],
+    ['an unknown backend', ['logits', '.', '--ids', '1', '--backend', 'abacus'], 'reference'],
+    ['a port out of range', ['serve', '.', '--port', '65536'], 'port from 0 to 65535'],
+    ['no threads', ['serve', '.', '--threads', '0'], 'positive'],
+    ['an unknown family', ['eval', '.', '--families', 'chess'], 'got chess'],
+    ['a fraction of a problem', ['eval', '.', '--count', '0.5'], 'positive'],
+    ['a training without a folder', ['train', 'sft'], '--out'],
+    ['a training without a model', ['train', 'sft', '--out', 'x'], '--init-from'],
+    [
+      'a training with two models',
+      ['train', 'sft', '--out', 'x', '--init-from', '.', '--model-config', 'c', '--tokenizer', '.'],
+      '--init-from',
+    ],
+    ['steps that are none', ['train', 'sft', '--out', 'x', '--steps', 'many'], 'positive'],
+  ])('%s ends with 2 and says what was expected', async (_, args, expected) => {
+    const { code, out, err } = await minke(args);
+    expect(code).toBe(2);
+    expect(out).toBe('');
+    expect(err).toContain(expected);
+    expect(err).toMatch(/^error: .*\n(\(Did you mean .*\)\n)?$/);
+  });
+
+  it('a wrong PORT in the environment ends with 2', async () => {
+    const { code, err } = await minke(['serve', model], { env: { PORT: 'eighty' } });
+    expect(code).toBe(2);
+    expect(err).toContain('PORT');
+  });
+
+  it('help and version end with 0', async () => {
+    expect(await minke(['--help'])).toMatchObject({ code: 0, err: '' });
+    expect((await minke(['logits', '--help'])).out).toContain('--ids');
+    expect((await minke(['--version'])).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it('a failure is one line and 1, with a stack only under DEBUG', async () => {
+    const run = await minke(['logits', folder, '--ids', '1'], { env: { DEBUG: '' } });
+    expect(run.code).toBe(1);
+    expect(run.err).toMatch(/^minke: .*config\.json.*\n$/);
+    const debug = await minke(['logits', folder, '--ids', '1'], { env: { DEBUG: '1' } });
+    expect(debug.code).toBe(1);
+    expect(debug.err).toContain('\n    at ');
+  });
+});
+
+describe('logits', () => {
+  const parse = ({ code, out, err }: Run): number[][] => {
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    return (JSON.parse(out) as { logits: number[][] }).logits;
+  };
+
+  it('agree in every form, in one shot and step by step, from a folder and from its file', async () => {
+    const ids = ['--ids', '5, 9,2,77', '--json'];
+    const full = parse(await minke(['logits', model, ...ids, '--backend', 'reference']));
+    expect(full.map((row) => row.length)).toEqual(Array(4).fill(full[0]?.length));
+    const others = [
+      ['--form', 'expanded'],
+      ['--form', 'absorbed'],
+      ['--step'],
+      ['--step', '--form', 'expanded'],
+      ['--step', '--form', 'absorbed'],
+    ];
+    for (const form of others) {
+      const rows = parse(await minke(['logits', model, ...ids, ...form]));
+      rows.forEach((row, t) => {
+        row.forEach((value, id) => {
+          expect(Math.abs(value - (full[t]?.[id] as number))).toBeLessThan(1e-4);
+        });
+      });
+    }
+    const fromFile = await minke([
+      'logits',
+      join(model, 'model.safetensors'),
+      ...ids,
+      '--backend',
+      'reference',
+    ]);
+    expect(parse(fromFile)).toEqual(full);
+  });
+
+  it('refuse ids beyond the vocabulary and more than the context', async () => {
+    for (const ids of ['4000', Array(129).fill(1).join()]) {
+      const { code, err } = await minke(['logits', model, '--ids', ids]);
+      expect(code).toBe(2);
+      expect(err).toMatch(/^error: --ids: expected .*\n$/);
+    }
+  });
+});
+
+describe('chat', () => {
+  it('answers one question; --json is one object on standard output', async () => {
+    const args = ['chat', model, '-m', 'What is 1 + 1?', '--max-tokens', '5', '--json'];
+    const { code, out } = await minke(args);
+    expect(code).toBe(0);
+    const said = JSON.parse(out);
+    expect(said).toMatchObject({ finish: 'length', usage: { completionTokens: 5, reasoningTokens: 5 } });
+    expect(JSON.parse((await minke(args)).out)).toEqual(said);
+  });
+
+  it('answers a piped conversation line by line', async () => {
+    const { code, out } = await minke(['chat', model, '--max-tokens', '3', '--json'], {
+      input: 'one?\n\ntwo?\n',
+    });
+    expect(code).toBe(0);
+    expect(
+      out
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).usage.completionTokens),
+    ).toEqual([3, 3]);
+  });
+
+  it('keeps the thought out of a pipe', async () => {
+    const { out, err } = await minke(['chat', model, '-m', 'one?', '--max-tokens', '8']);
+    expect(out).toBe('\n');
+    expect(err.length).toBeGreaterThan(0);
+  });
+});
+
+describe('train sft and eval', () => {
+  it('trains a new model on a file of conversations and measures the result', async () => {
+    const out = join(folder, 'run');
+    const args = [
+      'train',
+      'sft',
+      '--out',
+      out,
+      '--model-config',
+      join(model, 'config.json'),
+      '--tokenizer',
+      model,
+    ];
+    const sizes = ['--tokens-per-step', '200', '--checkpoint-every', '2', '--json'];
+    const rows = [1, 2, 3].map((n) =>
+      JSON.stringify({
+        messages: [
+          { role: 'user', content: `What is ${n} + ${n}?` },
+          { role: 'assistant', content: `The answer is ${2 * n}.`, reasoning_content: `${n}+${n}=${2 * n}` },
+        ],
+      }),
+    );
+    const data = join(folder, 'data.jsonl');
+    await writeFile(data, `${rows.join('\n')}\n`);
+    const first = await minke([...args, '--data', data, '--steps', '6', ...sizes]);
+    expect(first.code).toBe(0);
+    expect(JSON.parse(first.out).global_step).toBe(6);
+    const log = (await readFile(join(out, 'metrics.jsonl'), 'utf8')).trim().split('\n');
+    expect(log.map((line) => JSON.parse(line).global_step)).toEqual([1, 2, 3, 4, 5, 6]);
+
+    const evaluated = await minke([
+      'eval',
+      join(out, 'model'),
+      '--families',
+      'products',
+      '--count',
+      '3',
+      '--max-tokens',
+      '4',
+      '--json',
+    ]);
+    expect(evaluated.code).toBe(0);
+    expect(JSON.parse(evaluated.out)).toMatchObject({
+      total: { n: 3, correct: 0 },
+      families: { products: { n: 3 } },
+    });
+    const table = await minke([
+      'eval',
+      join(out, 'model'),
+      '--families',
+      'products',
+      '--count',
+      '2',
+      '--max-tokens',
+      '4',
+    ]);
+    expect(table.out).toContain('pass@1');
+  });
+
+  it('names the line of a data file that is wrong', async () => {
+    const data = join(folder, 'wrong.jsonl');
+    await writeFile(data, '{"messages": []}\n');
+    const { code, err } = await minke([
+      'train',
+      'sft',
+      '--out',
+      join(folder, 'x'),
+      '--init-from',
+      model,
+      '--data',
+      data,
+    ]);
+    expect(code).toBe(1);
+    expect(err).toMatch(/^minke: .*wrong\.jsonl.*1.*\n$/);
+  });
+
+  it('ends with 130 on an interrupt, with a checkpoint to continue from', async () => {
+    const out = join(folder, 'interrupted');
+    const args = [
+      'train',
+      'sft',
+      '--out',
+      out,
+      '--init-from',
+      model,
+      '--steps',
+      '100000',
+      '--checkpoint-every',
+      '100000',
+      '--tokens-per-step',
+      '300',
+    ];
+    const metrics = join(out, 'metrics.jsonl');
+    const { code, err } = await minke(args, {
+      interruptWhen: () => existsSync(metrics) && statSync(metrics).size > 0,
+    });
+    expect(code).toBe(130);
+    expect(err).toContain('start it again to continue');
+    expect(existsSync(join(out, 'checkpoints'))).toBe(true);
+  });
+});
