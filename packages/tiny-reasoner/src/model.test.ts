@@ -27,7 +27,7 @@ async function ask(model: LanguageModel, questions: readonly string[]): Promise<
   const answers = await Promise.all(
     questions.map((content) => complete(engine, model, [{ role: 'user', content }], { temperature: 0 })),
   );
-  engine.dispose();
+  await engine.dispose();
   return answers.map(({ text }) => text);
 }
 
