@@ -39,6 +39,7 @@ function addTurn(question) {
   const part = (name) => turn.querySelector(`.${name}`);
   part('question').textContent = question;
   byId('chat').append(turn);
+  turn.scrollIntoView({ block: 'end' });
   return part;
 }
 

@@ -16,7 +16,7 @@ async function failure(response) {
  * @param {{ model: string, messages: { role: string, content: string }[], signal: AbortSignal }} request
  */
 export async function* askStream({ model, messages, signal }) {
-  const response = await fetch('/v1/chat/completions', {
+  const response = await reach('/v1/chat/completions', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ model, messages, stream: true, stream_options: { include_usage: true } }),
@@ -38,6 +38,13 @@ export async function* askStream({ model, messages, signal }) {
   }
   if (finish === null) throw new Error('the connection ended before the answer did');
   yield { finish, usage };
+}
+
+/** `fetch`, with a sentence a reader understands where there is no connection. */
+function reach(url, options) {
+  return fetch(url, options).catch((error) => {
+    throw error.name === 'AbortError' ? error : new Error('the server does not answer; is it still running?');
+  });
 }
 
 /** The `data` of each server-sent event. */
