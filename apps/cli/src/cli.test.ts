@@ -191,6 +191,15 @@ describe('chat', () => {
     expect(JSON.parse((await minke(args)).out)).toEqual(said);
   });
 
+  it('talks to the embedded model where no folder is named', async () => {
+    const { code, out } = await minke(['chat', '-m', 'What is 348 + 977?', '--temperature', '0', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ answer: 'The answer is 1325.', finish: 'stop' });
+    const piped = await minke(['chat', '--temperature', '0'], { input: 'What is 348 + 977?\n' });
+    expect(piped.out).toBe('The answer is 1325.\n');
+    expect(piped.err).toContain('8+7=15');
+  });
+
   it('answers a piped conversation line by line', async () => {
     const { code, out } = await minke(['chat', model, '--max-tokens', '3', '--json'], {
       input: 'one?\n\ntwo?\n',
