@@ -1,7 +1,12 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { 'index': 'src/index.ts', 'conformance': 'src/conformance.ts', 'reference/index': 'src/reference/index.ts', 'cpu/index': 'src/cpu/index.ts' },
+  entry: {
+    index: 'src/index.ts',
+    conformance: 'src/conformance.ts',
+    'reference/index': 'src/reference/index.ts',
+    'cpu/index': 'src/cpu/index.ts',
+  },
   format: 'esm',
   target: 'node20',
   dts: true,
