@@ -4,6 +4,7 @@
 //
 // Panels: A in strips of `tileRows` rows, B in strips of two vectors, both k-major (Goto & van de Geijn,
 // "Anatomy of high-performance matrix multiplication", 2008). Transposed operands differ only in packing.
+// Products of a few rows, as in decoding, read B in place, in the same order of additions.
 #pragma once
 #include "runtime.h"
 
@@ -80,6 +81,73 @@ static void tileUpTo(idx rows, idx K, const float* a, idx rsa, idx csa, const fl
     tileUpTo<R - 1, V, RSA, CSA, MASKED>(rows, K, a, rsa, csa, b, ldb, c, ldc, accumulate, limits);
 }
 
+/**
+ * c[i][j] += sum over k < D of a[i * rsa + k * csa] b[k * ldb + j], i < R, j < n. Streams whole rows of B and
+ * keeps the sums in the first-level cache.
+ */
+template <int R, int D>
+static void thinStep(const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c, idx ldc, idx n) {
+  float x[R][D];
+  for (int i = 0; i < R; i++)
+    for (int k = 0; k < D; k++) x[i][k] = a[i * rsa + k * csa];
+  vectors(0, n, [&](auto io, idx j) {
+    vf row[D];
+    MINKE_UNROLL
+    for (int k = 0; k < D; k++) row[k] = io.load(b + k * ldb + j);
+    MINKE_UNROLL
+    for (int i = 0; i < R; i++) {
+      vf sum = io.load(c + i * ldc + j);
+      MINKE_UNROLL
+      for (int k = 0; k < D; k++) sum = fma(splat(x[i][k]), row[k], sum);
+      io.store(c + i * ldc + j, sum);
+    }
+  });
+}
+
+/** Few rows: B as it lies in memory, because packing pays only when each element is used often enough. */
+constexpr int thinRows = W > 4 ? 8 : 4;
+template <int R>
+static void thin(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c, idx ldc, idx n) {
+  if constexpr (R > 1)
+    if (rows < R) return thin<R - 1>(rows, K, a, rsa, csa, b, ldb, c, ldc, n);
+  constexpr int depth = 8;
+  idx k = 0;
+  for (; k + depth <= K; k += depth) thinStep<R, depth>(a + k * csa, rsa, csa, b + k * ldb, ldb, c, ldc, n);
+  for (; k < K; k++) thinStep<R, 1>(a + k * csa, rsa, csa, b + k * ldb, ldb, c, ldc, n);
+}
+
+/** `thin` for B stored [n, K]: blocks of W x W turned in registers, the sums of W columns kept there too. */
+template <int R>
+static void thinTransposed(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c, idx ldc, idx n) {
+  if constexpr (R > 1)
+    if (rows < R) return thinTransposed<R - 1>(rows, K, a, rsa, csa, b, ldb, c, ldc, n);
+  vectors(0, n, [&](auto io, idx j) {
+    const idx columns = min(W, n - j);
+    const float* from = b + j * ldb;
+    vf sum[R], turned[W];
+    MINKE_UNROLL
+    for (int i = 0; i < R; i++) sum[i] = io.load(c + i * ldc + j);
+    idx k = 0;
+    for (; k + W <= K; k += W) {
+      MINKE_UNROLL
+      for (int r = 0; r < W; r++) turned[r] = r < columns ? load(from + r * ldb + k) : vf{};
+      transposeRegisters(turned);
+      MINKE_UNROLL
+      for (int i = 0; i < R; i++)
+        MINKE_UNROLL
+        for (int q = 0; q < W; q++) sum[i] = fma(splat(a[i * rsa + (k + q) * csa]), turned[q], sum[i]);
+    }
+    for (; k < K; k++) {
+      float across[W] = {};
+      for (idx r = 0; r < columns; r++) across[r] = from[r * ldb + k];
+      MINKE_UNROLL
+      for (int i = 0; i < R; i++) sum[i] = fma(splat(a[i * rsa + k * csa]), load(across), sum[i]);
+    }
+    MINKE_UNROLL
+    for (int i = 0; i < R; i++) io.store(c + i * ldc + j, sum[i]);
+  });
+}
+
 /** One product: c [M, N] (+)= op(a) op(b). Strides are shared by a batch. */
 struct Product {
   const float* a;
@@ -126,8 +194,24 @@ static void packColumns(const Product& p, const Layout& l, idx j, idx n, idx k0,
     vectors(0, n, [&](auto io, idx x) { store(to + k * tileColumns + x, io.load(from + k * l.ldb + x)); });
 }
 
+/** `productBlock` for few rows. The sums move close together: rows of c a power of two apart share cache sets. */
+static void thinBlock(const Call& call, const Product& p, const Layout& l, idx i0, idx mc, idx j0, idx nc, int thread) {
+  const idx stride = nc + W, rsa = l.transA ? 1 : l.lda, csa = l.transA ? l.lda : 1;
+  float* sums = (float*)call.local(thread, mc * stride * 4);
+  if (!sums) return;
+  float* c = p.c + i0 * l.ldc + j0;
+  for (idx r = 0; r < mc; r++)
+    if (l.accumulate) copy(sums + r * stride, c + r * l.ldc, nc * 4);
+    else zero(sums + r * stride, nc * 4);
+  const float* a = p.a + i0 * rsa;
+  if (l.transB) thinTransposed<thinRows>(mc, p.K, a, rsa, csa, p.b + j0 * l.ldb, l.ldb, sums, stride, nc);
+  else thin<thinRows>(mc, p.K, a, rsa, csa, p.b + j0, l.ldb, sums, stride, nc);
+  for (idx r = 0; r < mc; r++) copy(c + r * l.ldc, sums + r * stride, nc * 4);
+}
+
 /** Rows i0 .. i0 + mc and columns j0 .. j0 + nc of one product. */
 static void productBlock(const Call& call, const Product& p, const Layout& l, idx i0, idx mc, idx j0, idx nc, int thread) {
+  if (mc <= thinRows) return thinBlock(call, p, l, i0, mc, j0, nc, thread);
   const idx depth = min(p.K, blockK);
   const idx rowsSize = roundUp(mc, tileRows) * depth + 2 * W, columnsSize = depth * tileColumns + W;
   float* rows = (float*)call.local(thread, (rowsSize + columnsSize + tileRows * tileColumns) * 4);

@@ -122,12 +122,23 @@ describe.each(builds)('$name', ({ name, create }) => {
 
   it('gives a row of a product the same bits in any batch', ({ skip }) => {
     if (!usable) skip();
-    const [x, w] = [f32(67, 300), f32(70, 300)];
-    const [all] = call(backend, 'matmul', [x, w], { transA: 0, transB: 1 });
-    for (const row of [0, 13, 66]) {
-      const one = { shape: [1, 300], data: x.data.slice(row * 300, (row + 1) * 300) };
-      const [alone] = call(backend, 'matmul', [one, w], { transA: 0, transB: 1 });
-      expect(alone).toEqual(all!.slice(row * 70, (row + 1) * 70));
+    const x = f32(67, 300);
+    for (const transB of [0, 1] as const) {
+      const w = transB ? f32(70, 300) : f32(300, 70);
+      const [all] = call(backend, 'matmul', [x, w], { transA: 0, transB });
+      for (const [row, count] of [
+        [0, 1],
+        [13, 1],
+        [66, 1],
+        [5, 3],
+        [20, 4],
+        [1, 8],
+        [40, 9],
+      ] as const) {
+        const some = { shape: [count, 300], data: x.data.slice(row * 300, (row + count) * 300) };
+        const [alone] = call(backend, 'matmul', [some, w], { transA: 0, transB });
+        expect(alone, `${count} rows from ${row}`).toEqual(all!.slice(row * 70, (row + count) * 70));
+      }
     }
   });
 
