@@ -34,7 +34,7 @@ interface Encoded {
 }
 
 /** What the table cannot say about `any` slots: which storage types a kernel can read and write. */
-function checkTypes(record: CommandRecord): void {
+export function checkTypes(record: CommandRecord): void {
   const [first, second] = record.tensors;
   if (record.op === 'copyInto')
     check(
@@ -77,7 +77,7 @@ function encode(records: readonly CommandRecord[]): Encoded {
 }
 
 /** New attributes must lead to the shapes that were recorded. */
-function checkAttributes(record: CommandRecord, index: number, attributes: readonly number[]): void {
+export function checkAttributes(record: CommandRecord, index: number, attributes: readonly number[]): void {
   const row = opRow(record.op);
   const names = Object.keys(row.attributes);
   const inputs = record.tensors.slice(0, row.inputs.length).map((t) => t.shape);

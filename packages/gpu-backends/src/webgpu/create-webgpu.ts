@@ -1,0 +1,70 @@
+/**
+ * Finds a GPU device: the caller's, the browser's, or in Node that of Dawn, the npm package `webgpu`.
+ *
+ * Dawn is an optional peer: 130 MB that only those who ask for it install. It is imported when it is needed, under
+ * a name that bundlers leave alone.
+ */
+import { type Backend, MinkeError } from '@minke/core';
+import { WebgpuBackend } from './webgpu-backend.ts';
+
+/** Where the backend runs. */
+export interface WebgpuOptions {
+  /** A device of the caller's, who also destroys it; by default one is requested. */
+  readonly device?: GPUDevice;
+}
+
+/** The entry of WebGPU: `navigator.gpu`, or one made by Dawn that lives as long as it is held. */
+async function findGpu(): Promise<GPU> {
+  const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  if (own !== undefined) return own;
+  if (typeof process === 'undefined' || !process.versions?.node)
+    throw new MinkeError(
+      'unsupported',
+      'webgpu: expected navigator.gpu, got none; use a browser with WebGPU',
+    );
+  const name = 'webgpu';
+  let dawn: { create(flags: readonly string[]): GPU };
+  try {
+    dawn = await import(/* @vite-ignore */ /* webpackIgnore: true */ name);
+  } catch (cause) {
+    throw new MinkeError(
+      'unsupported',
+      'webgpu: expected the package webgpu (Dawn) in Node, got none; npm install webgpu',
+      { cause },
+    );
+  }
+  return dawn.create([]);
+}
+
+/** Requests a device with the adapter's largest buffers. */
+async function requestDevice(gpu: GPU): Promise<GPUDevice> {
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (adapter === null)
+    throw new MinkeError('unsupported', 'webgpu: expected an adapter, got none; check the graphics driver');
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  return adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+}
+
+/**
+ * Creates the WebGPU backend: f32, every op forward and backward, on whatever adapter there is.
+ *
+ * In Node the package `webgpu` must be installed. `read` waits for the device and there is no `readSync`. Throws
+ * `unsupported` when there is no WebGPU, no adapter, or the package is missing.
+ *
+ * @example
+ * const backend = await createWebgpu();
+ * console.log(backend.info.device); // for example: google swiftshader
+ */
+export async function createWebgpu(options: WebgpuOptions = {}): Promise<Backend> {
+  // Held by the closure below until dispose: Dawn's devices end with the entry they came from.
+  let gpu: GPU | undefined = options.device === undefined ? await findGpu() : undefined;
+  const device = options.device ?? (await requestDevice(gpu as GPU));
+  const { vendor, architecture, description } = device.adapterInfo;
+  const name = [vendor, architecture || description].filter((part) => part !== '').join(' ');
+  const reason = options.device === undefined ? 'asked for: WebGPU' : 'the device given';
+  const info = { name: 'webgpu', reason, device: name || 'unnamed adapter', threads: 1, bits: 32 } as const;
+  return new WebgpuBackend(device, info, () => {
+    if (gpu !== undefined) device.destroy();
+    gpu = undefined;
+  });
+}

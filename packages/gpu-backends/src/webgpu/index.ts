@@ -1,0 +1,1 @@
+export { createWebgpu, type WebgpuOptions } from './create-webgpu.ts';
