@@ -246,7 +246,9 @@ describe.each(builds)('$name', ({ name, create }) => {
   });
 });
 
-describe.runIf(native.available)('native threads', () => {
+// Without a compiler there is no add-on, and nothing to test; where one was built, conformance fails unless it loads.
+const describeNative = native.available ? describe : () => {};
+describeNative('native threads', () => {
   it('do not change a bit of large products, attention and reductions', async () => {
     const [one, two] = [await createNative({ threads: 1 }), await createNative({ threads: 2 })];
     const segments = i32([700, 2], (i) => (i % 2 ? (i + 1) / 2 : Math.floor(i / 2 / 100) * 100));
