@@ -5,7 +5,8 @@
  */
 import type { BackendBuffer, TensorRef } from './backend.ts';
 import { check, MinkeError } from './errors.ts';
-import { type Attributes, checkCall, encodeAttributes, type OpName } from './ops.ts';
+import { checkCall, encodeAttributes } from './op-calls.ts';
+import type { Attributes, OpName } from './ops.ts';
 
 /** One call. `tensors` holds the row's inputs (in-out ones included), then its outputs. */
 export interface CommandRecord {

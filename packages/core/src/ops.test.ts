@@ -3,7 +3,8 @@ import type { TensorRef } from './backend.ts';
 import { CommandList } from './command-list.ts';
 import type { DType, Shape } from './dtype.ts';
 import { elementCount } from './dtype.ts';
-import { broadcastDivisor, encodeAttributes, inferOutputs } from './ops.ts';
+import { encodeAttributes, inferOutputs } from './op-calls.ts';
+import { broadcastDivisor } from './ops.ts';
 
 const ref = (shape: Shape, dtype: DType = 'f32', offset = 0): TensorRef => ({
   buffer: { dtype, length: elementCount(shape) },

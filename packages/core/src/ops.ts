@@ -8,9 +8,7 @@
  * whatever the thread count; outputs never alias inputs unless a slot says `inout`; empty tensors are
  * valid. Index data is not trusted: an index outside its range reads as zeros and is skipped on writes.
  */
-import type { TensorRef } from './backend.ts';
-import { type DType, dtypes, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';
-import { MinkeError } from './errors.ts';
+import { type DType, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';
 
 interface Slot {
   readonly name: string;
@@ -626,112 +624,4 @@ export const opNames = Object.keys(opTable) as readonly OpName[];
 /** The table row of an op, without its literal types. */
 export function opRow(op: OpName): OpRow {
   return opTable[op];
-}
-
-/** Attributes in row order, enumerations as their index. */
-export function encodeAttributes<O extends OpName>(op: O, attributes: Attributes<O>): number[] {
-  const given = attributes as Readonly<Record<string, number | string>>;
-  return Object.entries(opRow(op).attributes).map(([name, kind]) => {
-    const value = given[name];
-    if (typeof kind === 'object') {
-      const index = kind.indexOf(value as string);
-      if (index < 0)
-        throw new MinkeError(
-          'invalid-argument',
-          `${op}: expected ${name} to be one of ${kind.join(', ')}, got ${String(value)}`,
-        );
-      return index;
-    }
-    const valid =
-      typeof value === 'number' && (kind === 'int' ? Number.isSafeInteger(value) : !Number.isNaN(value));
-    if (!valid)
-      throw new MinkeError(
-        'invalid-argument',
-        `${op}: expected ${name} to be ${kind === 'int' ? 'an integer' : 'a number'}, got ${String(value)}`,
-      );
-    return value as number;
-  });
-}
-
-/** Types and shapes of an op's outputs. Throws `invalid-argument` when the inputs do not fit its row. */
-export function inferOutputs<O extends OpName>(
-  op: O,
-  inputs: readonly { readonly dtype: DType; readonly shape: Shape }[],
-  attributes: Attributes<O>,
-): { dtype: DType; shape: Shape }[] {
-  const row = opRow(op);
-  const got = () => inputs.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(', ');
-  if (inputs.length !== row.inputs.length) {
-    throw new MinkeError(
-      'invalid-argument',
-      `${op}: expected ${row.inputs.map((s) => s.name).join(', ')}, got ${inputs.length} tensors`,
-    );
-  }
-  row.inputs.forEach((slot, i) => {
-    const tensor = inputs[i]!;
-    const rank = tensor.shape.length;
-    if ((slot.dtype !== 'any' && tensor.dtype !== slot.dtype) || rank < slot.rank[0] || rank > slot.rank[1]) {
-      const ranks =
-        slot.rank[0] === slot.rank[1] ? `rank ${slot.rank[0]}` : `rank ${slot.rank[0]} to ${slot.rank[1]}`;
-      throw new MinkeError(
-        'invalid-argument',
-        `${op}: expected ${slot.name} to be ${slot.dtype} of ${ranks}, got ${tensor.dtype}${formatShape(tensor.shape)}`,
-      );
-    }
-  });
-  const encoded = encodeAttributes(op, attributes);
-  const numbers: Record<string, number> = {};
-  Object.keys(row.attributes).forEach((name, i) => {
-    numbers[name] = encoded[i]!;
-  });
-  try {
-    const shapes = row.shapes(
-      inputs.map((t) => t.shape),
-      numbers,
-    );
-    return shapes.map((shape, i) => {
-      const slot = row.outputs[i]!;
-      return { dtype: slot.dtype === 'any' ? castTarget(numbers.to) : slot.dtype, shape };
-    });
-  } catch (problem) {
-    if (typeof problem === 'string')
-      throw new MinkeError('invalid-argument', `${op}: expected ${problem}, got ${got()}`);
-    throw problem;
-  }
-}
-
-const castTargets: readonly DType[] = opTable.cast.attributes.to;
-function castTarget(index: number | undefined): DType {
-  return castTargets[index ?? 0]!;
-}
-
-/** Checks a whole call: inputs against the row, outputs against the inferred shapes, every tensor inside its buffer. */
-export function checkCall<O extends OpName>(
-  op: O,
-  inputs: readonly TensorRef[],
-  outputs: readonly TensorRef[],
-  attributes: Attributes<O>,
-): void {
-  const expected = inferOutputs(op, inputs, attributes);
-  const fits =
-    outputs.length === expected.length &&
-    outputs.every((out, i) => out.dtype === expected[i]!.dtype && sameShape(out.shape, expected[i]!.shape));
-  if (!fits) {
-    const want = expected.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(', ');
-    const got = outputs.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(', ');
-    throw new MinkeError(
-      'invalid-argument',
-      `${op}: expected outputs ${want || 'none'}, got ${got || 'none'}`,
-    );
-  }
-  for (const tensor of [...inputs, ...outputs]) {
-    const end = tensor.offset + elementCount(tensor.shape);
-    const aligned = tensor.offset % dtypes[tensor.dtype].blockSize === 0;
-    if (tensor.offset < 0 || !aligned || end > tensor.buffer.length || tensor.buffer.dtype !== tensor.dtype) {
-      throw new MinkeError(
-        'invalid-argument',
-        `${op}: expected a view inside its buffer, got ${tensor.dtype}${formatShape(tensor.shape)} at ${tensor.offset} of ${tensor.buffer.length} ${tensor.buffer.dtype}`,
-      );
-    }
-  }
 }
