@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { nativeAvailable } from './cpu/index.ts';
 import { auto, type BackendName, backendInfo, createBackend } from './index.ts';
 
-const names = ['native', 'wasm', 'reference'];
+const names = ['native', 'wasm', 'webgpu', 'reference'];
 
 beforeEach(() => {
   vi.stubEnv('MINKE_BACKEND', '');
@@ -27,8 +27,18 @@ describe('auto', () => {
     const backend = await auto({ prefer: 'reference' });
     expect(backend.info).toMatchObject({ name: 'reference', reason: 'plain TypeScript; preferred' });
     await expect(auto({ prefer: 'cuda' as BackendName })).rejects.toThrow(
-      'auto: expected one of native, wasm, reference, got cuda',
+      'auto: expected one of native, wasm, webgpu, reference, got cuda',
     );
+  });
+
+  it('never takes WebGPU unasked in Node, and says how to get it where it is missing', async () => {
+    const { backends, picked } = await backendInfo();
+    expect(picked).not.toBe('webgpu');
+    const { available, reason } = backends.find(({ name }) => name === 'webgpu')!;
+    if (!available) {
+      expect(reason).toMatch(/npm install webgpu|graphics driver/);
+      await expect(createBackend('webgpu')).rejects.toMatchObject({ code: 'unsupported' });
+    }
   });
 
   it('passes threads and device on', async () => {
@@ -49,7 +59,9 @@ describe('auto', () => {
 
   it('refuses an unknown MINKE_BACKEND, listing the choices', async () => {
     vi.stubEnv('MINKE_BACKEND', 'gpu');
-    await expect(auto()).rejects.toThrow('MINKE_BACKEND: expected one of native, wasm, reference, got gpu');
+    await expect(auto()).rejects.toThrow(
+      'MINKE_BACKEND: expected one of native, wasm, webgpu, reference, got gpu',
+    );
     expect(await backendInfo()).toMatchObject({ picked: null, reason: expect.stringContaining('got gpu') });
   });
 

@@ -1,5 +1,5 @@
 /**
- * Which backend runs here: native C++, WebAssembly, or plain TypeScript, and why.
+ * Which backend runs here: native C++, WebAssembly, WebGPU or plain TypeScript, and why.
  *
  * Backends are imported when they are tried, so that a page that asks for one does not load the others, and
  * nothing of Node is imported at the top. Every choice carries its reason in `backend.info.reason`.
@@ -20,7 +20,6 @@ interface Candidate {
   readonly create: (options: CreateOptions) => Promise<Backend>;
 }
 
-/** Fastest first. A WebGPU backend belongs in front of `native` in browsers that have `navigator.gpu`. */
 const candidates = {
   native: {
     async missing() {
@@ -52,6 +51,22 @@ const candidates = {
       return createWasm();
     },
   },
+  webgpu: {
+    async missing() {
+      const { createWebgpu } = await import('./webgpu/index.ts');
+      try {
+        (await createWebgpu()).dispose();
+        return undefined;
+      } catch (error) {
+        if (MinkeError.isInstance(error)) return error.message;
+        throw error;
+      }
+    },
+    async create() {
+      const { createWebgpu } = await import('./webgpu/index.ts');
+      return createWebgpu();
+    },
+  },
   reference: {
     missing: async () => undefined,
     async create() {
@@ -65,6 +80,15 @@ const candidates = {
 export type BackendName = keyof typeof candidates;
 
 const backendNames = Object.keys(candidates) as BackendName[];
+
+/** Names as `auto` tries them, fastest first: WebGPU in browsers that have it, never unasked in Node, where its
+ *  adapter may well be software. */
+function usualOrder(): BackendName[] {
+  const others = backendNames.filter((name) => name !== 'webgpu');
+  const browser = typeof process === 'undefined' || !process.versions?.node;
+  const { navigator } = globalThis as { navigator?: object };
+  return browser && navigator !== undefined && 'gpu' in navigator ? ['webgpu', ...others] : others;
+}
 
 /** What `auto` takes. */
 export interface AutoOptions extends CreateOptions {
@@ -116,7 +140,7 @@ async function choose(prefer: BackendName | undefined): Promise<{ name: BackendN
     return { name, reason: `MINKE_BACKEND=${name}` };
   }
   if (prefer !== undefined) checkName('auto', prefer);
-  const order = prefer === undefined ? backendNames : [prefer, ...backendNames];
+  const order = prefer === undefined ? usualOrder() : [prefer, ...usualOrder()];
   const passed: string[] = [];
   for (const name of order) {
     const why = await candidates[name].missing();
@@ -130,7 +154,8 @@ async function choose(prefer: BackendName | undefined): Promise<{ name: BackendN
 }
 
 /**
- * The fastest backend that runs here: native, then wasm, then reference. `info.reason` says why it was chosen.
+ * The fastest backend that runs here: in a browser WebGPU where there is one, then native, wasm, reference.
+ * `info.reason` says why it was chosen. In Node WebGPU runs only when asked for.
  *
  * In Node the environment variable `MINKE_BACKEND` names one and excludes the others. Throws
  * `invalid-argument` for a name that does not exist, `unsupported` when the forced one cannot run.
@@ -145,7 +170,7 @@ export async function auto(options: AutoOptions = {}): Promise<Backend> {
   return withReason(backend, `${backend.info.reason}; ${reason}`);
 }
 
-/** Every backend of this package as it stands here, fastest first. */
+/** Every backend of this package as it stands here. */
 export interface BackendChoice {
   /** What `auto()` creates; null when it throws. */
   readonly picked: BackendName | null;
