@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // `pnpm minke <command>`: the command line from the workspace, built first if its sources changed. Nothing but
 // the command writes to standard output.
 
