@@ -41,6 +41,7 @@ export function addBackendOptions(command: Command): Command {
       new Option('--backend <name>', 'compute backend; default: the fastest here').choices([
         'native',
         'wasm',
+        'webgpu',
         'reference',
       ]),
     )
