@@ -13,7 +13,11 @@ export interface WebgpuOptions {
   readonly device?: GPUDevice;
 }
 
-/** The entry of WebGPU: `navigator.gpu`, or one made by Dawn that lives as long as it is held. */
+/** Dawn's entry, made once and kept: with SwiftShader the process crashes when one is collected as garbage
+ *  while another has devices. It does not keep Node from exiting. */
+let dawnEntry: GPU | undefined;
+
+/** The entry of WebGPU: `navigator.gpu`, or Dawn's in Node. */
 async function findGpu(): Promise<GPU> {
   const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (own !== undefined) return own;
@@ -22,6 +26,7 @@ async function findGpu(): Promise<GPU> {
       'unsupported',
       'webgpu: expected navigator.gpu, got none; use a browser with WebGPU',
     );
+  if (dawnEntry !== undefined) return dawnEntry;
   const name = 'webgpu';
   let dawn: { create(flags: readonly string[]): GPU };
   try {
@@ -33,7 +38,8 @@ async function findGpu(): Promise<GPU> {
       { cause },
     );
   }
-  return dawn.create([]);
+  dawnEntry ??= dawn.create([]);
+  return dawnEntry;
 }
 
 /** Requests a device with the adapter's largest buffers. */
@@ -56,15 +62,12 @@ async function requestDevice(gpu: GPU): Promise<GPUDevice> {
  * console.log(backend.info.device); // for example: google swiftshader
  */
 export async function createWebgpu(options: WebgpuOptions = {}): Promise<Backend> {
-  // Held by the closure below until dispose: Dawn's devices end with the entry they came from.
-  let gpu: GPU | undefined = options.device === undefined ? await findGpu() : undefined;
-  const device = options.device ?? (await requestDevice(gpu as GPU));
+  const device = options.device ?? (await requestDevice(await findGpu()));
   const { vendor, architecture, description } = device.adapterInfo;
   const name = [vendor, architecture || description].filter((part) => part !== '').join(' ');
   const reason = options.device === undefined ? 'asked for: WebGPU' : 'the device given';
   const info = { name: 'webgpu', reason, device: name || 'unnamed adapter', threads: 1, bits: 32 } as const;
   return new WebgpuBackend(device, info, () => {
-    if (gpu !== undefined) device.destroy();
-    gpu = undefined;
+    if (options.device === undefined) device.destroy();
   });
 }

@@ -152,6 +152,11 @@ export class Dispatcher {
     this.#dispatches = 0;
   }
 
+  dispose(): void {
+    this.#parameters?.destroy();
+    this.#bindGroups.clear();
+  }
+
   #copy(from: Block, fromByte: number, to: Block, toByte: number, bytes: number): void {
     if (bytes > 0) this.#steps.push({ kind: 'copy', from, fromByte, to, toByte, bytes });
   }

@@ -55,6 +55,12 @@ export class MemoryPool {
     if (same === undefined) this.#free.set(block.bytes, [block]);
     else same.push(block);
   }
+
+  /** Destroys what was released. */
+  dispose(): void {
+    for (const blocks of this.#free.values()) for (const { gpu } of blocks) gpu.destroy();
+    this.#free.clear();
+  }
 }
 
 /** WebGPU's numbers for buffer usage: Node has no global `GPUBufferUsage`. */

@@ -6,6 +6,7 @@
  * as `P.<name>`. Workgroups beyond 65,535 continue in the second dimension, so `i` and `group` can run past the
  * count and bodies test for it.
  */
+import { MinkeError } from '@minke/core';
 import { groupText, mathsText } from './maths.ts';
 
 /** Threads in a workgroup, of every kernel. */
@@ -13,6 +14,9 @@ export const groupSize = 64;
 
 /** Bytes of one dispatch's parameters: the alignment WebGPU guarantees for dynamic uniform offsets. */
 export const parameterBytes = 256;
+
+/** Storage buffers every WebGPU device offers a kernel. */
+const mostBuffers = 8;
 
 type Scalar = 'u32' | 'i32' | 'f32';
 
@@ -51,6 +55,11 @@ export function shader<B extends string, P extends string>(
     ...names.map((one) => `${one}_at: u32`),
     ...Object.entries(parameters).map(([one, type]) => `${one}: ${type}`),
   ];
+  if (names.length > mostBuffers || fields.length * 4 > parameterBytes)
+    throw new MinkeError(
+      'internal',
+      `${name}: expected at most ${mostBuffers} buffers and ${parameterBytes / 4} parameters, got ${names.length} and ${fields.length}`,
+    );
   const bindings = names.map((one, index) => {
     const { type, written } = buffers[one];
     return `@group(0) @binding(${index + 1}) var<storage, ${written ? 'read_write' : 'read'}> ${one}: array<${type}>;`;

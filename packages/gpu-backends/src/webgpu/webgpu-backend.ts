@@ -234,9 +234,14 @@ export class WebgpuBackend implements Backend {
   dispose(): void {
     this.#alive('dispose');
     this.#disposed = true;
-    for (const buffer of this.#live) buffer.block = undefined;
+    for (const buffer of this.#live) {
+      buffer.block?.gpu.destroy();
+      buffer.block = undefined;
+    }
     this.#live.clear();
     this.#bytes = 0;
+    this.#pool.dispose();
+    this.#dispatcher.dispose();
     this.#close();
   }
 
