@@ -5,6 +5,7 @@ import { CommandList, elementCount, inferOutputs, opRow } from '../../packages/c
 import { conformanceCases } from '../../packages/gpu-backends/dist/conformance.js';
 import { createBackend } from '../../packages/gpu-backends/dist/index.js';
 import { createReference } from '../../packages/gpu-backends/dist/reference/index.js';
+import { createWebgpu } from '../../packages/gpu-backends/dist/webgpu/index.js';
 
 let passed = 0;
 let failed = 0;
@@ -157,6 +158,28 @@ for (const [op, inputs, attributes] of packed) {
     (await failure(() => second.read(buffer)))?.code === 'invalid-argument',
     'a disposed backend refuses reads',
   );
+}
+
+{
+  // A device of the caller's, taken away.
+  const { create } = await import('webgpu');
+  globalThis.entry = create([]);
+  const adapter = await globalThis.entry.requestAdapter();
+  const device = await adapter.requestDevice();
+  const given = await createWebgpu({ device });
+  const buffer = given.allocate('f32', 4);
+  given.write(buffer, Float32Array.of(1, 2, 3, 4));
+  check((await given.read(buffer)).join() === '1,2,3,4', 'a device of the caller computes');
+  device.destroy();
+  await device.lost;
+  const lost = await failure(() => given.read(buffer));
+  check(
+    lost?.name === 'MinkeError' && lost.message.includes('lost'),
+    'a lost device is told at the next read',
+  );
+  const refused = await failure(() => given.submit(new CommandList()));
+  check(refused?.message === lost?.message, 'and at the next submit');
+  given.dispose();
 }
 
 check(backend.memoryUse().buffers === 0, 'no memory is left');
