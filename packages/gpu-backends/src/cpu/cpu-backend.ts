@@ -20,6 +20,7 @@ import {
   type OpName,
   opNames,
 } from '@minke/core';
+import { checkPart, hostForm } from '../host-data.ts';
 import { Encoder } from './encode.ts';
 
 /** Memory and execution of one kernel build. Addresses are plain numbers. */
@@ -165,31 +166,4 @@ export class CpuBackend implements Backend {
     check(buffer.address !== 0, () => `${where}: expected a live buffer, got a released one`);
     return buffer;
   }
-}
-
-function checkPart(where: string, buffer: CpuBuffer, offset: number, count: number): void {
-  const { blockSize } = dtypes[buffer.dtype];
-  const whole = (n: number) => Number.isSafeInteger(n) && n >= 0 && n % blockSize === 0;
-  check(
-    whole(offset) && whole(count) && offset + count <= buffer.length,
-    () =>
-      `${where}: expected a part of ${buffer.length} ${buffer.dtype}, got ${count} elements from ${offset}`,
-  );
-}
-
-/** The bytes to store; f64 numbers are rounded to f32. */
-function hostForm(dtype: DType, data: HostArray): HostArray {
-  if (dtype === 'f32' && data instanceof Float64Array) return new Float32Array(data);
-  const fits =
-    dtype === 'f32'
-      ? data instanceof Float32Array
-      : dtype === 'i32'
-        ? data instanceof Int32Array
-        : data instanceof Uint8Array;
-  check(fits, () => {
-    const wanted =
-      dtype === 'f32' ? 'a Float32Array' : dtype === 'i32' ? 'an Int32Array' : 'bytes (Uint8Array)';
-    return `write: expected ${wanted} for ${dtype}, got ${data.constructor.name}`;
-  });
-  return data;
 }

@@ -27,6 +27,7 @@ import {
   type TensorRef,
 } from '@minke/core';
 import { checkAttributes, checkTypes } from '../cpu/encode.ts';
+import { checkPart, hostForm } from '../host-data.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Kernels, Tensor } from './kernel.ts';
 import { attention } from './kernels/attention.ts';
@@ -287,31 +288,4 @@ export class WebgpuBackend implements Backend {
     check(own.block !== undefined, () => `${where}: expected a live buffer, got a released one`);
     return [own, own.block as Block];
   }
-}
-
-function checkPart(where: string, buffer: WebgpuBuffer, offset: number, count: number): void {
-  const { blockSize } = dtypes[buffer.dtype];
-  const whole = (n: number) => Number.isSafeInteger(n) && n >= 0 && n % blockSize === 0;
-  check(
-    whole(offset) && whole(count) && offset + count <= buffer.length,
-    () =>
-      `${where}: expected a part of ${buffer.length} ${buffer.dtype}, got ${count} elements from ${offset}`,
-  );
-}
-
-/** The bytes to store; f64 numbers are rounded to f32. */
-function hostForm(dtype: DType, data: HostArray): HostArray {
-  if (dtype === 'f32' && data instanceof Float64Array) return new Float32Array(data);
-  const fits =
-    dtype === 'f32'
-      ? data instanceof Float32Array
-      : dtype === 'i32'
-        ? data instanceof Int32Array
-        : data instanceof Uint8Array;
-  check(fits, () => {
-    const wanted =
-      dtype === 'f32' ? 'a Float32Array' : dtype === 'i32' ? 'an Int32Array' : 'bytes (Uint8Array)';
-    return `write: expected ${wanted} for ${dtype}, got ${data.constructor.name}`;
-  });
-  return data;
 }
