@@ -10,20 +10,15 @@ import {
   byteLength,
   type CommandList,
   type CommandRecord,
-  check,
-  type DType,
   dtypes,
-  formatShape,
   MinkeError,
   opNames,
-  opRow,
   rebind,
-  sameShape,
   type TensorRef,
 } from '@minke/core';
+import { checkAttributes, checkTypes } from '../record-checks.ts';
 
 const opCodes = new Map(opNames.map((name, code) => [name, code]));
-const numericTypes: readonly DType[] = ['f32', 'i32', 'bf16', 'f16', 'i8', 'u8'];
 
 /** Where a record's attributes lie, and where a tensor's address does. */
 interface Encoded {
@@ -31,21 +26,6 @@ interface Encoded {
   readonly attributesAt: readonly number[];
   readonly pointers: readonly { readonly at: number; readonly tensor: TensorRef; readonly bytes: number }[];
   readonly buffers: readonly BackendBuffer[];
-}
-
-/** What the table cannot say about `any` slots: which storage types a kernel can read and write. */
-export function checkTypes(record: CommandRecord): void {
-  const [first, second] = record.tensors;
-  if (record.op === 'copyInto')
-    check(
-      first!.dtype === second!.dtype,
-      () => `copyInto: expected tensors of one type, got ${first!.dtype} and ${second!.dtype}; cast first`,
-    );
-  if (record.op === 'fill')
-    check(
-      numericTypes.includes(first!.dtype) || record.attributes[0] === 0,
-      () => `fill: expected a number type or the value 0, got ${first!.dtype}`,
-    );
 }
 
 function encode(records: readonly CommandRecord[]): Encoded {
@@ -74,37 +54,6 @@ function encode(records: readonly CommandRecord[]): Encoded {
     }
   }
   return { words, attributesAt, pointers, buffers: [...buffers] };
-}
-
-/** New attributes must lead to the shapes that were recorded. */
-export function checkAttributes(record: CommandRecord, index: number, attributes: readonly number[]): void {
-  const row = opRow(record.op);
-  const names = Object.keys(row.attributes);
-  const inputs = record.tensors.slice(0, row.inputs.length).map((t) => t.shape);
-  const outputs = record.tensors.slice(row.inputs.length).map((t) => t.shape);
-  let shapes: ReturnType<typeof row.shapes> = [];
-  let problem = attributes.length === names.length ? '' : `${names.length} attributes`;
-  if (!problem) {
-    try {
-      shapes = row.shapes(inputs, Object.fromEntries(names.map((name, i) => [name, attributes[i]!])));
-      const same =
-        shapes.length === outputs.length && shapes.every((shape, i) => sameShape(shape, outputs[i]!));
-      if (!same) problem = `attributes that keep the shapes ${outputs.map(formatShape).join(', ')}`;
-      names.forEach((name, i) => {
-        const kind = row.attributes[name]!;
-        const value = attributes[i]!;
-        if (kind === 'int' ? !Number.isSafeInteger(value) : typeof kind === 'object' && !(value in kind))
-          problem = `a valid ${name}`;
-      });
-    } catch (thrown) {
-      if (typeof thrown !== 'string') throw thrown;
-      problem = thrown;
-    }
-  }
-  check(
-    !problem,
-    () => `submit: expected ${problem} for record ${index} (${record.op}), got [${attributes.join(', ')}]`,
-  );
 }
 
 /** Turns lists into programs for buffers whose addresses `addressOf` knows; it throws for a released buffer. */

@@ -26,8 +26,8 @@ import {
   rebind,
   type TensorRef,
 } from '@minke/core';
-import { checkAttributes, checkTypes } from '../cpu/encode.ts';
 import { checkPart, hostForm } from '../host-data.ts';
+import { checkAttributes, checkTypes } from '../record-checks.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Kernels, Tensor } from './kernel.ts';
 import { attention } from './kernels/attention.ts';
