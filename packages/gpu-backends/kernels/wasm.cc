@@ -11,20 +11,30 @@ extern "C" unsigned char __heap_base;
 
 namespace {
 
-/** Linear memory from the end of the stack on; what is given back stays with the allocator. */
+/**
+ * Linear memory from the end of the stack on; what is given back stays with the allocator. It grows by half of
+ * what it is, at least 4 MiB: an engine accounts for each growth as if the whole memory had been allocated anew,
+ * and many small ones put its garbage collector under pressure all the time.
+ */
 struct LinearMemory {
+  static constexpr uintptr_t pageBytes = 65536, leastGrowth = 4u << 20;
   uintptr_t next = 0;
   void* take(size_t bytes) {
     if (!next) next = ((uintptr_t)&__heap_base + 63) & ~(uintptr_t)63;
     const uintptr_t end = next + bytes;
     if (end < next) return nullptr;
     const uintptr_t have = (uintptr_t)__builtin_wasm_memory_size(0) << 16;
-    if (end > have && __builtin_wasm_memory_grow(0, (end - have + 65535) >> 16) == (size_t)-1) return nullptr;
+    if (end > have) {
+      const uintptr_t needed = (end - have + pageBytes - 1) / pageBytes;
+      const uintptr_t generous = (have / 2 > leastGrowth ? have / 2 : leastGrowth) / pageBytes;
+      if ((needed >= generous || !grow(generous)) && !grow(needed)) return nullptr;
+    }
     const uintptr_t start = next;
     next = end;
     return (void*)start;
   }
   void give(void*, size_t) {}
+  static bool grow(uintptr_t pages) { return __builtin_wasm_memory_grow(0, pages) != (size_t)-1; }
 };
 
 constinit Allocator<LinearMemory> memory(LinearMemory{}, (size_t)-1);
