@@ -5,7 +5,7 @@
  * `submit`. Numbers come back through `read`, which waits for the work before it; backends that can block
  * also have `readSync`. No output shape depends on data.
  */
-import type { CommandList } from './command-list.ts';
+import type { CommandList, CommandRecord } from './command-list.ts';
 import type { DType, Shape } from './dtype.ts';
 import type { OpName } from './ops.ts';
 
@@ -47,6 +47,14 @@ export interface Bindings {
   readonly attributes?: ReadonlyMap<number, readonly number[]>;
 }
 
+/** One command as it ran. */
+export interface CommandTiming {
+  readonly record: CommandRecord;
+  /** Milliseconds on the clock of `performance.now()`. */
+  readonly start: number;
+  readonly end: number;
+}
+
 /** Bytes a backend holds. */
 export interface MemoryUse {
   readonly buffers: number;
@@ -70,6 +78,11 @@ export interface Backend {
   /** `read` without waiting for the event loop; only on backends that can block. */
   readSync?(buffer: BackendBuffer, offset?: number, length?: number): HostArray;
   memoryUse(): MemoryUse;
+  /**
+   * Calls `observer` after every command of later submits; null ends it. Commands then run one by one, which
+   * costs a microsecond or two each. Only on backends that can time a single command.
+   */
+  observe?(observer: ((timing: CommandTiming) => void) | null): void;
   /** Releases everything; later calls throw. */
   dispose(): void;
 }

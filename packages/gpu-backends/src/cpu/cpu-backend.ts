@@ -11,6 +11,7 @@ import {
   type Bindings,
   byteLength,
   type CommandList,
+  type CommandTiming,
   check,
   type DType,
   dtypes,
@@ -21,7 +22,7 @@ import {
   opNames,
 } from '@minke/core';
 import { checkPart, hostForm } from '../host-data.ts';
-import { Encoder } from './encode.ts';
+import { Encoder, recordWords } from './encode.ts';
 
 /** Memory and execution of one kernel build. Addresses are plain numbers. */
 export interface Machine {
@@ -61,6 +62,7 @@ export class CpuBackend implements Backend {
   readonly #encoder = new Encoder((buffer) => this.#own(buffer, 'submit').address);
   #bytes = 0;
   #disposed = false;
+  #observer: ((timing: CommandTiming) => void) | null = null;
 
   constructor(info: BackendInfo, machine: Machine) {
     this.info = info;
@@ -113,10 +115,14 @@ export class CpuBackend implements Backend {
   submit(list: CommandList, bindings?: Bindings): void {
     this.#alive('submit');
     if (list.records.length === 0) return;
-    if (!this.#machine.run(this.#encoder.program(list, bindings)))
-      throw new MinkeError('out-of-memory', 'submit: expected memory for intermediate results, got none', {
-        details: { held: this.#bytes },
-      });
+    const program = this.#encoder.program(list, bindings);
+    if (this.#observer === null) this.#run(program);
+    else this.#runObserved(list, program, this.#observer);
+  }
+
+  observe(observer: ((timing: CommandTiming) => void) | null): void {
+    this.#alive('observe');
+    this.#observer = observer;
   }
 
   read(buffer: BackendBuffer, offset?: number, length?: number): Promise<HostArray> {
@@ -151,6 +157,28 @@ export class CpuBackend implements Backend {
     this.#live.clear();
     this.#bytes = 0;
     this.#machine.dispose();
+  }
+
+  #run(program: Float64Array): void {
+    if (!this.#machine.run(program))
+      throw new MinkeError('out-of-memory', 'submit: expected memory for intermediate results, got none', {
+        details: { held: this.#bytes },
+      });
+  }
+
+  #runObserved(
+    list: CommandList,
+    program: Float64Array,
+    observer: (timing: CommandTiming) => void,
+  ): void {
+    let at = 0;
+    for (const record of list.records) {
+      const words = recordWords(record);
+      const start = performance.now();
+      this.#run(program.subarray(at, at + words));
+      observer({ record, start, end: performance.now() });
+      at += words;
+    }
   }
 
   #alive(where: string): void {

@@ -28,9 +28,14 @@ interface Encoded {
   readonly buffers: readonly BackendBuffer[];
 }
 
+/** Numbers that a record takes in a program. */
+export function recordWords({ attributes, tensors }: CommandRecord): number {
+  return 3 + attributes.length + 7 * tensors.length;
+}
+
 function encode(records: readonly CommandRecord[]): Encoded {
   let size = 0;
-  for (const record of records) size += 3 + record.attributes.length + 7 * record.tensors.length;
+  for (const record of records) size += recordWords(record);
   const words = new Float64Array(size);
   const attributesAt: number[] = [];
   const pointers: { at: number; tensor: TensorRef; bytes: number }[] = [];
