@@ -28,6 +28,7 @@ import {
 import type { GraphNode } from './autograd.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { trackLeaks, untrackLeaks } from './leaks.ts';
+import { Plan } from './plan.ts';
 import { Storage } from './storage.ts';
 import { isTensor, Tensor } from './tensor.ts';
 
@@ -68,6 +69,8 @@ export class Arena {
   #aliases: Tensor[] = [];
   readonly #scopes: Tensor[][] = [];
   #list = new CommandList();
+  /** Why this step's commands cannot be kept as a plan. */
+  #unkeepable: string | null = null;
   #paused = 0;
 
   constructor(backend: Backend, options: ArenaOptions = {}) {
@@ -149,8 +152,28 @@ export class Arena {
 
   /** Hands the recorded commands to the backend, in one `backend.submit`. */
   submit(): void {
+    if (this.#list.records.length === 0) return;
+    this.#submitList();
+    this.#unkeepable = 'some of its commands were submitted already';
+  }
+
+  /**
+   * Submits the recorded commands and keeps them as a plan, to be run again on other numbers. The arena can do
+   * nothing else until it is reset: what the commands gave back may serve others. Throws `invalid-argument` when
+   * the commands do not make a whole step.
+   */
+  keep(): Plan {
+    this.#assertOpen('keep');
+    check(
+      this.#unkeepable === null,
+      () => `keep: expected the commands of a whole step in "${this.label}", but ${this.#unkeepable}`,
+    );
+    const shared = [...this.#shared].map((storage) => ({ storage, written: storage.writer === this }));
+    return new Plan(this, this.#submitList(), shared);
+  }
+
+  #submitList(): CommandList {
     const list = this.#list;
-    if (list.records.length === 0) return;
     this.#list = new CommandList();
     for (const storage of this.#shared) {
       storage.users.delete(this);
@@ -159,6 +182,7 @@ export class Arena {
     this.#shared.clear();
     this.backend.submit(list.close());
     this.#pool.submitted();
+    return list;
   }
 
   /** Submits, then ends the step: every tensor of this arena becomes invalid and its memory is kept for reuse. */
@@ -339,6 +363,7 @@ export class Arena {
       ? this.backend.allocate(dtype, length || dtypes[dtype].blockSize)
       : this.#pool.take(dtype, length, upload);
     const storage = new Storage(buffer, this);
+    storage.uploaded = upload;
     this.#storages.add(storage);
     return this.#tensor(storage, shape, 0);
   }
@@ -365,6 +390,7 @@ export class Arena {
     this.#storages.delete(storage);
     storage.settle(storage.arena.persistent ? null : this);
     storage.live = false;
+    if (storage.uploaded) this.#unkeepable = 'numbers that it uploaded were released before its end';
     if (this.persistent) this.backend.release(storage.buffer);
     else this.#pool.give(storage.buffer);
   }
@@ -375,6 +401,7 @@ export class Arena {
     this.#aliases = [];
     this.generation++;
     for (const storage of [...this.#storages]) this.#free(storage);
+    this.#unkeepable = null;
   }
 }
 

@@ -39,6 +39,7 @@ export {
   normalInit,
   RmsNorm,
 } from './modules.ts';
+export type { Plan } from './plan.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
 export { concat, gatherLast, gatherRows, permute, repeat, scatterRows, slice, topK } from './shaping.ts';
 export { isTensor, Tensor } from './tensor.ts';

@@ -15,6 +15,8 @@ export class Storage {
   /** Tensors that hold this memory: views and aliases count. */
   handles = 0;
   live = true;
+  /** Whether the host filled this memory. */
+  uploaded = false;
   /** Whether several arenas may use this memory: that of persistent arenas, and what was adopted. */
   shared: boolean;
   /** Arenas with open commands that use this memory, when it is shared. */
