@@ -3,6 +3,7 @@ export type {
   BackendBuffer,
   BackendInfo,
   Bindings,
+  CommandTiming,
   HostArray,
   MemoryUse,
   TensorRef,

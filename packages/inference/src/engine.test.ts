@@ -87,6 +87,32 @@ describe('ModelStep', () => {
     step.dispose();
   });
 
+  it('gives the same bits when it runs a kept decoding pass as when it records one', async () => {
+    const rows = (slots: readonly number[], salt: number) =>
+      slots.map((slot) => ({ slot, ids: Int32Array.of(3 + salt + slot), role: 'generated' as const }));
+    const order = [[0, 1], [0, 1], [1, 2], [2], [1], [2, 0], [0, 1, 2], [2, 1]];
+    const run = async (fresh: boolean) => {
+      const results: Float32Array[] = [];
+      let step = new ModelStep(model, { slots: 3, maxTokens: 16 });
+      for (const slot of [0, 1, 2])
+        await step.run([{ slot, ids: Int32Array.from(prompt(3 + slot)), role: 'prompt' }]);
+      for (const [i, slots] of order.entries()) {
+        if (fresh) {
+          step.dispose();
+          step = new ModelStep(model, { slots: 3, maxTokens: 16 });
+          for (const slot of [0, 1, 2])
+            await step.run([{ slot, ids: Int32Array.from(prompt(3 + slot)), role: 'prompt' }]);
+          for (const [j, earlier] of order.slice(0, i).entries())
+            for (const row of rows(earlier, j)) await step.run([row]);
+        }
+        results.push(await step.run(rows(slots, i)));
+      }
+      step.dispose();
+      return results;
+    };
+    expect(await run(false)).toEqual(await run(true));
+  });
+
   it('leaves the cache as it was when a pass fails', async () => {
     const step = new ModelStep(model, { slots: 2, maxTokens: 8 });
     await step.run([{ slot: 0, ids: Int32Array.of(5, 6), role: 'prompt' }]);
@@ -100,6 +126,44 @@ describe('ModelStep', () => {
 });
 
 describe('Engine', () => {
+  it('computes a prompt once for requests that start together, with the tokens each gets alone', async () => {
+    const seeds = [1, 2, 3, 4];
+    const sample = (engine: Engine, seed: number) =>
+      tokensOf(engine.generate(request({ promptIds: prompt(30), sampling: random, seed })));
+    const alone: number[][] = [];
+    for (const seed of seeds) alone.push(await sample(newEngine(), seed));
+    const rows: number[] = [];
+    const run = ModelStep.prototype.run;
+    ModelStep.prototype.run = function (chunks) {
+      rows.push(...chunks.filter(({ role }) => role === 'prompt').map(({ ids }) => ids.length));
+      return run.call(this, chunks);
+    };
+    try {
+      const engine = newEngine({ promptChunk: 12 });
+      expect(await Promise.all(seeds.map((seed) => sample(engine, seed)))).toEqual(alone);
+    } finally {
+      ModelStep.prototype.run = run;
+    }
+    expect(rows).toEqual([12, 12, 6]);
+  });
+
+  it('hands a shared prompt on when the request that computes it leaves', async () => {
+    const shared = { promptIds: prompt(30), sampling: random };
+    const [second, third] = [2, 3].map((seed) => request({ ...shared, seed }));
+    const alone = [
+      await tokensOf(newEngine().generate(second!)),
+      await tokensOf(newEngine().generate(third!)),
+    ];
+    const engine = newEngine({ promptChunk: 8 });
+    const abort = new AbortController();
+    const first = tokensOf(engine.generate(request({ ...shared, seed: 1, signal: abort.signal })));
+    const others = [second!, third!].map((each) => tokensOf(engine.generate(each)));
+    setImmediate(() => setImmediate(() => abort.abort()));
+    expect(await codeOf(first)).toBe('aborted');
+    expect(await Promise.all(others)).toEqual(alone);
+    expect(engine.load).toEqual(idle);
+  });
+
   it('generates what repeated full forward passes would choose', async () => {
     const tokens = await tokensOf(newEngine().generate(request()));
     const arena = new Arena(model.backend);

@@ -4,9 +4,11 @@
  * A turn computes a bounded number of prompt tokens (expanded form), then one row of every running request
  * (absorbed form), so a long prompt delays the others by one piece and no more. What a request gets does not
  * depend on what else runs: kernels are batch-invariant and each request draws from its own random stream.
+ * Requests with the same prompt that start together (a group of samples) compute it once: the first one does, the
+ * others copy its cache rows and draw from the same logits.
  * When a shared step fails, its requests are tried one by one, and only those that fail alone end.
  *
- * Does not do: prefix caching, preemption (a request's whole context is reserved when it starts), speculation.
+ * Does not do: a cache of prefixes that outlives its request, preemption (a request's whole context is reserved when it starts), speculation.
  */
 import { check, MinkeError, Random } from '@minke/core';
 import type { TokenRole } from '@minke/mla-attention';
@@ -54,6 +56,8 @@ interface Sequence {
   readonly queue: TokenQueue;
   /** Cache region while running, else -1. */
   slot: number;
+  /** The running request that computes the same prompt for this one too. */
+  leader: Sequence | null;
   /** Prompt tokens computed. */
   prefilled: number;
   generated: number;
@@ -136,6 +140,7 @@ export class Engine {
       limit: Math.min(request.maxNewTokens, this.contextLength - prompt.length),
       queue: new TokenQueue(() => this.#leave(sequence), request.signal),
       slot: -1,
+      leader: null,
       prefilled: 0,
       generated: 0,
       last: -1,
@@ -199,6 +204,17 @@ export class Engine {
     }
     if (sequence.slot >= 0) this.#free.push(sequence.slot);
     sequence.slot = -1;
+    this.#promote(this.#followers(sequence));
+  }
+
+  /** Running requests that wait for this one's prompt. */
+  #followers(sequence: Sequence): Sequence[] {
+    return this.#running.filter(({ leader }) => leader === sequence);
+  }
+
+  /** The first of these computes their prompt from here on. */
+  #promote(followers: readonly Sequence[]): void {
+    for (const follower of followers) follower.leader = follower === followers[0] ? null : followers[0]!;
   }
 
   async #run(): Promise<void> {
@@ -218,6 +234,7 @@ export class Engine {
       const sequence = this.#waiting.shift() as Sequence;
       sequence.slot = this.#free.pop() as number;
       this.#step.clear(sequence.slot);
+      sequence.leader = this.#running.find((other) => sharesPrompt(other, sequence)) ?? null;
       this.#running.push(sequence);
     }
   }
@@ -227,7 +244,8 @@ export class Engine {
     const pieces: Piece[] = [];
     let left = this.#promptChunk;
     for (const sequence of this.#running) {
-      const { prompt, prefilled } = sequence;
+      const { prompt, prefilled, leader } = sequence;
+      if (leader !== null) continue;
       const ids = prompt.subarray(prefilled, prefilled + left);
       if (ids.length > 0) pieces.push({ sequence, ids, role: 'prompt' });
       left -= ids.length;
@@ -258,10 +276,22 @@ export class Engine {
     const { vocabSize } = this.#model.config;
     pieces.forEach(({ sequence, ids, role }, i) => {
       if (role === 'prompt') sequence.prefilled += ids.length;
-      if (sequence.prefilled === sequence.prompt.length) {
-        this.#take(sequence, logits.subarray(i * vocabSize, (i + 1) * vocabSize));
-      }
+      if (sequence.prefilled < sequence.prompt.length) return;
+      const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
+      if (role === 'prompt') this.#share(sequence, row);
+      this.#take(sequence, row);
     });
+  }
+
+  /** Gives a prompt's cache rows and logits to the requests that wait for them. */
+  #share(sequence: Sequence, logits: Float32Array): void {
+    if (sequence.slot < 0) return; // it left while its step ran, and its followers have another leader
+    for (const follower of this.#followers(sequence)) {
+      this.#step.copy(sequence.slot, follower.slot);
+      follower.leader = null;
+      follower.prefilled = follower.prompt.length;
+      this.#take(follower, logits);
+    }
   }
 
   /** Draws a sequence's next token from its logits [V]. */
@@ -275,4 +305,15 @@ export class Engine {
     const finish = stop ? 'stop' : sequence.generated >= sequence.limit ? 'length' : null;
     queue.push({ token, finish });
   }
+}
+
+/** Whether `other` is about to compute the prompt of `sequence`. */
+function sharesPrompt(other: Sequence, sequence: Sequence): boolean {
+  const { prompt, prefilled, leader } = other;
+  return (
+    leader === null &&
+    prefilled < prompt.length &&
+    prompt.length === sequence.prompt.length &&
+    prompt.every((id, i) => id === sequence.prompt[i])
+  );
 }

@@ -97,14 +97,19 @@ export function packSequences(arena: Arena, lengths: readonly number[]): Attenti
   };
 }
 
-/** A cached batch from its segments and the first cache row of each one's sequence. */
-export function cachedBatch(
-  arena: Arena,
+/** What a cached batch uploads, in row order. */
+interface CachedNumbers {
+  readonly positions: readonly number[];
+  readonly rows: readonly number[];
+  readonly ranges: readonly number[];
+  readonly cacheRanges: readonly number[];
+}
+
+function cachedNumbers(
   segments: readonly Segment[],
   regions: readonly number[],
-): AttentionBatch {
-  const runs = splitIntoRuns(segments, regions);
-  const total = segments.reduce((sum, { count }) => sum + count, 0);
+  runs: readonly Run[],
+): CachedNumbers {
   const positions: number[] = [];
   const rows: number[] = [];
   const cacheRanges: number[] = [];
@@ -116,17 +121,28 @@ export function cachedBatch(
       cacheRanges.push(region, region + context + i + 1);
     }
   });
-  const localRanges: number[] = [];
-  for (const run of runs) {
-    for (const { start, count, context } of segments) {
-      if (start < run.start || start >= run.start + run.count) continue;
-      const first = run.fresh ? start - run.start : 0;
-      for (let i = 0; i < count; i++) localRanges.push(first, first + context + i + 1);
-    }
+  const ranges: number[] = [];
+  let run = 0;
+  for (const { start, count, context } of segments) {
+    while (start >= runs[run]!.start + runs[run]!.count) run++;
+    const first = runs[run]!.fresh ? start - runs[run]!.start : 0;
+    for (let i = 0; i < count; i++) ranges.push(first, first + context + i + 1);
   }
+  return { positions, rows, ranges, cacheRanges };
+}
+
+/** A cached batch from its segments and the first cache row of each one's sequence. */
+export function cachedBatch(
+  arena: Arena,
+  segments: readonly Segment[],
+  regions: readonly number[],
+): AttentionBatch {
+  const runs = splitIntoRuns(segments, regions);
+  const { positions, rows, ranges, cacheRanges } = cachedNumbers(segments, regions, runs);
+  const total = positions.length;
   return {
     positions: arena.tensor(positions, [total], 'i32'),
-    ranges: arena.tensor(localRanges, [total, 2], 'i32'),
+    ranges: arena.tensor(ranges, [total, 2], 'i32'),
     segments,
     cached: {
       rows: arena.tensor(rows, [total], 'i32'),
@@ -134,6 +150,19 @@ export function cachedBatch(
       runs,
     },
   };
+}
+
+/** Overwrites the numbers of a batch of one generated token a sequence with those of the same number of others. */
+export function rewriteCachedBatch(
+  batch: AttentionBatch,
+  segments: readonly Segment[],
+  regions: readonly number[],
+): void {
+  const numbers = cachedNumbers(segments, regions, splitIntoRuns(segments, regions));
+  batch.positions.write(numbers.positions);
+  batch.ranges.write(numbers.ranges);
+  batch.cached!.rows.write(numbers.rows);
+  batch.cached!.ranges.write(numbers.cacheRanges);
 }
 
 function splitIntoRuns(segments: readonly Segment[], regions: readonly number[]): Run[] {

@@ -44,6 +44,40 @@ describe('a cache', () => {
     expect([0, 1, 2].map((sequence) => cache.length(sequence))).toEqual([2, 1, 4]);
   });
 
+  it('describes the next token of as many sequences in the tensors of a batch it made before', () => {
+    using cache = new LatentCache(backend, { sequences: 3, maxTokens: 10, width: 4 });
+    using arena = new Arena(backend);
+    cache.append(arena, [
+      { sequence: 0, count: 2, role: 'prompt' },
+      { sequence: 2, count: 5, role: 'prompt' },
+    ]);
+    const next = (sequence: number) => ({ sequence, count: 1, role: 'generated' as const });
+    const batch = cache.append(arena, [next(0), next(2)]);
+    cache.appendAgain(batch, [2, 1]);
+    const fresh = [batch.positions, batch.ranges, batch.cached!.rows, batch.cached!.ranges].map(numbers);
+    expect(fresh).toEqual([
+      [6, 0],
+      [0, 7, 0, 1],
+      [26, 10],
+      [20, 27, 10, 11],
+    ]);
+    expect([0, 1, 2].map((sequence) => cache.length(sequence))).toEqual([3, 1, 7]);
+    expect(() => cache.appendAgain(batch, [0])).toThrow(/appendAgain: expected a batch of 1 sequences/);
+    expect(() => cache.appendAgain(batch, [1, 1])).toThrow(/each sequence once/);
+  });
+
+  it('copies the first tokens of a sequence to another, in every layer', () => {
+    using cache = new LatentCache(backend, { layers: 2, sequences: 2, maxTokens: 3, width: 1 });
+    using arena = new Arena(backend);
+    const { cached } = cache.append(arena, [{ sequence: 1, count: 3, role: 'prompt' }]);
+    for (const layer of [0, 1]) cache.write(layer, arena.tensor([1, 2, 3], [3, 1]), cached!.rows);
+    cache.copySequence(arena, 1, 0, 2);
+    expect(cache.length(0)).toBe(2);
+    for (const layer of [0, 1]) expect(numbers(cache.latents(layer))).toEqual([1, 2, 0, 1, 2, 3]);
+    expect(() => cache.copySequence(arena, 0, 1, 3)).toThrow(/length from 0 to 2, got 0 to 1 and 3/);
+    expect(() => cache.copySequence(arena, 0, 0, 1)).toThrow(/expected another sequence/);
+  });
+
   it('refuses more tokens than it has room for, reserving none', () => {
     using cache = new ExpandedCache(backend, {
       sequences: 2,

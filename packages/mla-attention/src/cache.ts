@@ -7,8 +7,14 @@
  * weights: after an optimiser step, `clear()` first. No gradient passes through a cache.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
-import { Arena, scatterRows, type Tensor } from '@minke/tensor';
-import { type AttentionBatch, cachedBatch, type Segment, type TokenRole } from './batch.ts';
+import { Arena, call, scatterRows, type Tensor } from '@minke/tensor';
+import {
+  type AttentionBatch,
+  cachedBatch,
+  rewriteCachedBatch,
+  type Segment,
+  type TokenRole,
+} from './batch.ts';
 
 export interface CacheSize {
   /** Layers that share the sequence layout. Default 1. */
@@ -76,6 +82,46 @@ abstract class SequenceCache {
    * @param arena the transient arena of the forward pass
    */
   append(arena: Arena, requests: readonly AppendRequest[]): AttentionBatch {
+    return this.#reserve(requests, (segments, regions) => cachedBatch(arena, segments, regions));
+  }
+
+  /**
+   * Reserves one row of each sequence, for its next generated token, and writes what describes them into `batch`,
+   * which an `append` of as many generated tokens made: for plans (`Arena.keep`) of a decoding step.
+   */
+  appendAgain(batch: AttentionBatch, sequences: readonly number[]): void {
+    const one = (segment: Segment) => segment.count === 1 && segment.role === 'generated';
+    check(
+      batch.segments?.length === sequences.length && batch.segments.every(one),
+      () =>
+        `appendAgain: expected a batch of ${sequences.length} sequences with one generated token each, got another`,
+    );
+    const requests = sequences.map((sequence) => ({ sequence, count: 1, role: 'generated' as const }));
+    this.#reserve(requests, (segments, regions) => rewriteCachedBatch(batch, segments, regions));
+  }
+
+  /** Makes sequence `to` hold the first `length` tokens of `from`, whatever it held; recorded in `arena`. */
+  copySequence(arena: Arena, from: number, to: number, length: number): void {
+    const held = this.length(from);
+    this.#checkSequence(to, 'copySequence');
+    check(
+      Number.isSafeInteger(length) && length >= 0 && length <= held && from !== to,
+      () =>
+        `copySequence: expected another sequence and a length from 0 to ${held}, got ${from} to ${to} and ${length}`,
+    );
+    const region = (table: Tensor, sequence: number) =>
+      table.rows(sequence * this.maxTokens, sequence * this.maxTokens + length);
+    if (length > 0)
+      for (const table of this.#tables.flat())
+        call('copyInto', [region(table, from), region(table, to)], {}, arena);
+    this.#lengths[to] = length;
+  }
+
+  /** Checks requests and hands their segments on; the sequences grow only when that succeeds. */
+  #reserve<T>(
+    requests: readonly AppendRequest[],
+    use: (segments: readonly Segment[], regions: readonly number[]) => T,
+  ): T {
     const segments: Segment[] = [];
     const seen = new Set<number>();
     let start = 0;
@@ -98,13 +144,12 @@ abstract class SequenceCache {
       segments.push({ sequence, start, count, context, role });
       start += count;
     }
-    const batch = cachedBatch(
-      arena,
+    const result = use(
       segments,
       segments.map(({ sequence }) => sequence * this.maxTokens),
     );
     for (const { sequence, count, context } of segments) this.#lengths[sequence] = context + count;
-    return batch;
+    return result;
   }
 
   /** Forgets the tokens of a sequence from `length` on. */

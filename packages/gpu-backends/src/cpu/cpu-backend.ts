@@ -166,11 +166,7 @@ export class CpuBackend implements Backend {
       });
   }
 
-  #runObserved(
-    list: CommandList,
-    program: Float64Array,
-    observer: (timing: CommandTiming) => void,
-  ): void {
+  #runObserved(list: CommandList, program: Float64Array, observer: (timing: CommandTiming) => void): void {
     let at = 0;
     for (const record of list.records) {
       const words = recordWords(record);
