@@ -220,6 +220,35 @@ describe('chat', () => {
   });
 });
 
+describe('bench', () => {
+  it('measures a model and writes a trace that says where the time went', async () => {
+    const size = ['--sequences', '2', '--length', '8', '--tokens', '4', '--rounds', '1'];
+    const run = await minke(['bench', model, ...size, '--trace', 'trace.json', '--json']);
+    expect([run.code, run.err]).toEqual([0, '']);
+    const { results, commands } = JSON.parse(run.out);
+    expect(results.map((row: { case: string }) => row.case)).toEqual(['prefill', 'decode', 'train-step']);
+    for (const { ms, tokensPerSecond } of results) expect(Math.min(ms, tokensPerSecond)).toBeGreaterThan(0);
+    expect(commands.map(({ op }: { op: string }) => op)).toContain('adamW');
+    const { traceEvents } = JSON.parse(await readFile(join(folder, 'trace.json'), 'utf8'));
+    const timed = traceEvents.filter(({ ph }: { ph: string }) => ph === 'X');
+    const named = (name: string) => timed.filter((event: { name: string }) => event.name === name);
+    const [step] = named('train-step');
+    expect(named('attentionGrad').length).toBeGreaterThan(0);
+    for (const { ts, dur } of named('adamW')) {
+      expect(ts).toBeGreaterThanOrEqual(step.ts);
+      expect(ts + dur).toBeLessThanOrEqual(step.ts + step.dur);
+    }
+  });
+
+  it('refuses a context that is too long, and a trace of a backend without times', async () => {
+    const long = await minke(['bench', model, '--length', '4000']);
+    expect([long.code, long.err]).toEqual([2, expect.stringMatching(/at most \d+ together \(the context\)/)]);
+    const size = ['--sequences', '1', '--length', '2', '--tokens', '1', '--rounds', '1'];
+    const none = await minke(['bench', model, ...size, '--backend', 'reference', '--trace', 'none.json']);
+    expect([none.code, none.err]).toEqual([1, expect.stringMatching(/expected a backend that can time/)]);
+  });
+});
+
 describe('train sft and eval', () => {
   it('trains a new model on a file of conversations and measures the result', async () => {
     const out = join(folder, 'run');

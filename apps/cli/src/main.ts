@@ -3,6 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addBench } from './commands/bench.ts';
 import { addChat } from './commands/chat.ts';
 import { addEval } from './commands/eval.ts';
 import { addLogits } from './commands/logits.ts';
@@ -18,7 +19,7 @@ process.stdout.on('error', (problem: NodeJS.ErrnoException) => {
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const program = new Command('minke')
-  .description('Reasoning models in TypeScript: serve, chat, inspect logits, train and evaluate.')
+  .description('Reasoning models in TypeScript: serve, chat, inspect logits, train, evaluate and measure.')
   .version(version)
   .exitOverride();
 
@@ -27,6 +28,7 @@ addChat(program);
 addLogits(program);
 addTrain(program);
 addEval(program);
+addBench(program);
 
 try {
   await program.parseAsync();
