@@ -113,6 +113,27 @@ describe('ModelStep', () => {
     expect(await run(false)).toEqual(await run(true));
   });
 
+  it('with the expanded form pinned gives the bits of a forward pass without a cache', async () => {
+    const ids = prompt(14);
+    const vocabulary = model.config.vocabSize;
+    using arena = new Arena(model.backend);
+    const full = await model.forward(model.batch(arena, [ids])).logits.read();
+    const step = new ModelStep(model, { slots: 3, maxTokens: 16, form: 'expanded' });
+    await step.run([{ slot: 2, ids: Int32Array.from(ids.slice(0, 9)), role: 'prompt' }]);
+    step.copy(2, 0);
+    for (let i = 9; i < 14; i++) {
+      const one = { ids: Int32Array.of(ids[i] as number), role: 'generated' as const };
+      const logits = await step.run([
+        { ...one, slot: 0 },
+        { ...one, slot: 2 },
+      ]);
+      const expected = Float32Array.from(full.subarray(i * vocabulary, (i + 1) * vocabulary));
+      expect(logits.subarray(0, vocabulary)).toEqual(expected);
+      expect(logits.subarray(vocabulary)).toEqual(expected);
+    }
+    step.dispose();
+  });
+
   it('leaves the cache as it was when a pass fails', async () => {
     const step = new ModelStep(model, { slots: 2, maxTokens: 8 });
     await step.run([{ slot: 0, ids: Int32Array.of(5, 6), role: 'prompt' }]);

@@ -11,7 +11,7 @@
  * Does not do: a cache of prefixes that outlives its request, preemption (a request's whole context is reserved when it starts), speculation.
  */
 import { check, MinkeError, Random } from '@minke/core';
-import type { TokenRole } from '@minke/mla-attention';
+import type { AttentionForm, TokenRole } from '@minke/mla-attention';
 import type { DeepSeekModel } from '@minke/transformer';
 import { ModelStep } from './model-step.ts';
 import { type SamplingParams, sampleToken, validateSampling } from './sampling.ts';
@@ -39,6 +39,11 @@ export interface EngineOptions {
   readonly maxWaiting?: number;
   /** Prompt tokens computed, of all requests together, before running ones get their turn. Default 256. */
   readonly promptChunk?: number;
+  /**
+   * Pins the form of attention for every token. `expanded` caches every head's keys and values and gives, bit for
+   * bit, the logits of a training step; default: prompts expanded, generated tokens absorbed, latents cached.
+   */
+  readonly form?: AttentionForm;
 }
 
 /** Requests in the engine. */
@@ -109,7 +114,11 @@ export class Engine {
     this.#model = model;
     this.#maxWaiting = maxWaiting;
     this.#promptChunk = promptChunk;
-    this.#step = new ModelStep(model, { slots: maxSequences, maxTokens: contextLength });
+    this.#step = new ModelStep(model, {
+      slots: maxSequences,
+      maxTokens: contextLength,
+      form: options.form,
+    });
     this.#free = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
   }
 

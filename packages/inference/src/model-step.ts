@@ -9,7 +9,7 @@
  * A pass over one generated token of each sequence is recorded once for each batch size and then run again as
  * a plan: recording some hundreds of commands takes longer than computing them for a small model.
  */
-import type { AttentionCache, TokenRole } from '@minke/mla-attention';
+import type { AttentionCache, AttentionForm, TokenRole } from '@minke/mla-attention';
 import { Arena, type Plan, type Tensor } from '@minke/tensor';
 import type { DeepSeekModel, ModelBatch } from '@minke/transformer';
 
@@ -20,6 +20,14 @@ export interface Chunk {
   /** At least one token id. */
   readonly ids: Int32Array;
   readonly role: TokenRole;
+}
+
+/** Cache memory, and the form of attention. */
+export interface ModelStepOptions {
+  readonly slots: number;
+  readonly maxTokens: number;
+  /** Pins the form. Default: by token role, beside latents. */
+  readonly form?: AttentionForm | undefined;
 }
 
 /** Decoding plans kept, of different batch sizes; each holds the memory of one pass over its rows. */
@@ -36,14 +44,16 @@ interface DecodingPlan {
 export class ModelStep {
   readonly #model: DeepSeekModel;
   readonly #cache: AttentionCache;
+  readonly #form: { readonly form?: AttentionForm };
   readonly #arena: Arena;
   /** By number of rows, least recently used first. */
   readonly #plans = new Map<number, DecodingPlan>();
 
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
-  constructor(model: DeepSeekModel, size: { readonly slots: number; readonly maxTokens: number }) {
+  constructor(model: DeepSeekModel, { slots, maxTokens, form }: ModelStepOptions) {
     this.#model = model;
-    this.#cache = model.createCache({ maxTokens: size.maxTokens, sequences: size.slots });
+    this.#form = form === undefined ? {} : { form };
+    this.#cache = model.createCache({ maxTokens, sequences: slots, ...this.#form });
     this.#arena = new Arena(model.backend, { label: 'generation step' });
   }
 
@@ -132,7 +142,7 @@ export class ModelStep {
     const ids = arena.tensor(rows, [rows.length], 'i32');
     const requests = chunks.map(({ slot, ids, role }) => ({ sequence: slot, count: ids.length, role }));
     const batch = { ids, ...this.#cache.append(arena, requests) };
-    return { batch, ...this.#model.forward(batch, { cache: this.#cache, outputs: 'last' }) };
+    return { batch, ...this.#model.forward(batch, { cache: this.#cache, outputs: 'last', ...this.#form }) };
   }
 
   dispose(): void {
