@@ -44,6 +44,12 @@ static float rowLogSumExp(const float* x, idx C) {
   rowExp(x, nullptr, C, maximum, sum);
   return maximum == -infinity && sum == 0 ? -infinity : (maximum == -infinity ? 0 : maximum) + log1(sum);
 }
+static void rowSoftmax(const float* x, float* y, idx C) {
+  float maximum, sum;
+  rowExp(x, y, C, maximum, sum);
+  const vf scale = splat(sum == 0 ? 0 : 1 / sum);
+  vectors(0, C, [&](auto io, idx i) { io.store(y + i, io.load(y + i) * scale); });
+}
 
 static void reduce(const Call& call) {
   const Tensor &x = call.t[0], &y = call.t[1];
@@ -129,10 +135,7 @@ static void softmax(const Call& call) {
         const vf shift = splat(lse == -infinity ? 0 : lse);
         vectors(0, C, [&](auto io, idx i) { io.store(to + i, io.load(from + i) - shift); });
       } else {
-        float maximum, sum;
-        rowExp(from, to, C, maximum, sum);
-        const vf scale = splat(sum == 0 ? 0 : 1 / sum);
-        vectors(0, C, [&](auto io, idx i) { io.store(to + i, io.load(to + i) * scale); });
+        rowSoftmax(from, to, C);
       }
     }
   });

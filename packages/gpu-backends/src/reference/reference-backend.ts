@@ -37,6 +37,8 @@ import { matmul } from './matmul.ts';
 import { memory } from './memory.ts';
 import { normalisation } from './normalisation.ts';
 import { reductions } from './reductions.ts';
+import { routing } from './routing.ts';
+import { sampling } from './sampling.ts';
 
 const kernels: Kernels = {
   ...memory,
@@ -45,7 +47,9 @@ const kernels: Kernels = {
   ...matmul,
   ...normalisation,
   ...losses,
+  ...sampling,
   ...attention,
+  ...routing,
   ...experts,
 };
 
