@@ -498,6 +498,29 @@ export const opTable = {
       return [];
     },
   },
+  blend: {
+    doc: 'y = a x + b y',
+    inputs: [f32('x'), inout(f32('y'))],
+    outputs: [],
+    attributes: { a: 'float', b: 'float' },
+    shapes: ([x, y]) => {
+      expect(elementCount(x!) === elementCount(y!), 'equal element counts');
+      return [];
+    },
+  },
+  muonDirection: {
+    doc:
+      'g = c grad with c as in adamW; m = beta m + (1 - beta) g; u = beta m + (1 - beta) g with the new m when nesterov, else m; ' +
+      'x = u / max(|u|, eps) with the Frobenius norm of each matrix, those of rank 3 being a batch',
+    inputs: [f32('grad', [2, 3]), f32('normSquared', 1), inout(f32('m', [2, 3]))],
+    outputs: [f32('x', [2, 3])],
+    attributes: { beta: 'float', nesterov: 'int', eps: 'float', maxNorm: 'float' },
+    shapes: ([grad, norm, m]) => {
+      allSame([grad!, m!], 'grad and m');
+      expect(at(norm!, 0) === 1, 'normSquared [1]');
+      return [grad!];
+    },
+  },
   sample: {
     doc:
       'one token of each row: temperature, then the topK best, the smallest set of probability topP among those, those of at ' +

@@ -14,6 +14,7 @@
 #include "gemm.h"
 #include "memory.h"
 #include "ops.gen.h"
+#include "optimisers.h"
 #include "routing.h"
 #include "rows.h"
 #include "sampling.h"
@@ -54,6 +55,8 @@ static void runCall(int op, const Call& call) {
     case OP_CROSS_ENTROPY: return crossEntropy(call);
     case OP_CROSS_ENTROPY_GRAD: return crossEntropyGrad(call);
     case OP_ADAM_W: return adamW(call);
+    case OP_BLEND: return blend(call);
+    case OP_MUON_DIRECTION: return muonDirection(call);
     case OP_SAMPLE: return sample(call);
     case OP_RANGE_MASK: return rangeMask(call);
     case OP_ATTENTION: return attention(call);

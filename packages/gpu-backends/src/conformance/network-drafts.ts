@@ -142,6 +142,39 @@ export const networkDrafts = {
     );
   },
 
+  blend(draw: Draw): Draft<'blend'>[] {
+    return [...shapes, largeShape].flatMap((shape) =>
+      [
+        { a: 1, b: 0.5 },
+        { a: -0.25, b: 2.03125 },
+      ].map((attributes) => ({ label: '', inputs: [draw.normal(shape), draw.normal(shape)], attributes })),
+    );
+  },
+
+  muonDirection(draw: Draw): Draft<'muonDirection'>[] {
+    const sizes = [
+      [3, 5],
+      [1, 1],
+      [0, 4],
+      [64, 300],
+      [4, 7, 9],
+      [0, 3, 3],
+      [2, 0, 3],
+      [3, 90, 100],
+    ];
+    return sizes.flatMap((shape) =>
+      [
+        { nesterov: 1, maxNorm: 0, scale: 1 },
+        { nesterov: 0, maxNorm: 1, scale: 1 },
+        { nesterov: 1, maxNorm: 1, scale: 0 },
+      ].map(({ scale, ...rest }) => ({
+        label: scale ? `maxNorm ${rest.maxNorm}` : 'zeros',
+        inputs: [draw.normal(shape, 3 * scale), f32([1], [16]), draw.normal(shape, scale)],
+        attributes: { beta: Math.fround(0.95), eps: Math.fround(1e-7), ...rest },
+      })),
+    );
+  },
+
   rangeMask(draw: Draw): Draft<'rangeMask'>[] {
     return [
       [5, 7],

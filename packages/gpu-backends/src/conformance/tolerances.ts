@@ -159,6 +159,8 @@ export const tolerances: {
   crossEntropy: (shapes) => ({ relative: FUNCTION + lastOf(shapes, 0) * UNIT, magnitude: 'inputs' }),
   crossEntropyGrad: () => ({ relative: FUNCTION, magnitude: 'inputs' }),
   adamW: () => ({ relative: 16 * UNIT, magnitude: 'tensor' }),
+  blend: () => sum(2),
+  muonDirection: () => ({ relative: 16 * UNIT, magnitude: 'tensor' }),
   sample: (shapes) => ({
     relative: FUNCTION + lastOf(shapes, 0) * UNIT,
     magnitude: 'inputs',

@@ -36,6 +36,7 @@ import { losses } from './losses.ts';
 import { matmul } from './matmul.ts';
 import { memory } from './memory.ts';
 import { normalisation } from './normalisation.ts';
+import { optimisers } from './optimisers.ts';
 import { reductions } from './reductions.ts';
 import { routing } from './routing.ts';
 import { sampling } from './sampling.ts';
@@ -47,6 +48,7 @@ const kernels: Kernels = {
   ...matmul,
   ...normalisation,
   ...losses,
+  ...optimisers,
   ...sampling,
   ...attention,
   ...routing,

@@ -20,6 +20,8 @@ type Call<O extends OpName> = readonly [
 
 /** Fused ops left to their composed forms: they take more buffers than a device offers, or run on the host. */
 export const composedOps = [
+  'blend',
+  'muonDirection',
   'sample',
   'route',
   'routeGrad',
