@@ -7,7 +7,19 @@
  * `denseExperts` computes the same without grouped kernels, every expert on every token: the fallback for a
  * backend that lacks them, and the equivalence test's other side.
  */
-import { add, call, customOp, gradBuffer, matmul, mul, slice, swiglu, type Tensor } from '@minke/tensor';
+import {
+  accumulateProduct,
+  add,
+  call,
+  customOp,
+  freshGradBuffer,
+  gradBuffer,
+  matmul,
+  mul,
+  slice,
+  swiglu,
+  type Tensor,
+} from '@minke/tensor';
 import type { Routing } from './gate.ts';
 
 /** Weights of all routed experts of one layer, packed. */
@@ -159,8 +171,16 @@ function accumulateRouted(
 ): void {
   const matrices = [gate, up, down];
   if (matrices.every((w) => w.requiresGrad)) {
-    const inputs = [x, dout, offsets, rows, dgates, dups, hidden, ...matrices.map(gradBuffer)];
-    call('moeFeedForwardGradWeight', inputs, { accumulate: 1 });
+    const fresh = matrices.map(freshGradBuffer);
+    const accumulate = fresh.every((buffer) => buffer !== null) ? 0 : 1;
+    const buffers = fresh.map((buffer, i) => {
+      if (buffer === null) return gradBuffer(matrices[i] as Tensor);
+      if (accumulate) call('fill', [buffer], { value: 0 }, x.arena);
+      return buffer;
+    });
+    call('moeFeedForwardGradWeight', [x, dout, offsets, rows, dgates, dups, hidden, ...buffers], {
+      accumulate,
+    });
     return;
   }
   const product = (w: Tensor, a: Tensor, b: Tensor) =>
@@ -178,12 +198,9 @@ function accumulateShared(
   { gate, up, down }: SharedExpertWeights,
 ): void {
   const [dgates, dups, hidden] = parts as [Tensor, Tensor, Tensor];
-  const product = (w: Tensor, a: Tensor, b: Tensor) => {
-    if (w.requiresGrad) call('matmulInto', [a, b, gradBuffer(w)], { transA: 1, transB: 0 });
-  };
-  product(gate, dgates, x);
-  product(up, dups, x);
-  product(down, dout, hidden);
+  accumulateProduct(gate, dgates, x);
+  accumulateProduct(up, dups, x);
+  accumulateProduct(down, dout, hidden);
 }
 
 /** Weighted sum of the chosen experts' SwiGLU: x [N, D] -> [N, D]. */

@@ -28,7 +28,7 @@ export {
 export { crossEntropy, rmsNorm, swiglu } from './fused.ts';
 export { type GradcheckInput, type GradcheckOptions, type GradcheckReport, gradcheck } from './gradcheck.ts';
 export { reportLeaks } from './leaks.ts';
-export { linear, matmul } from './linear-algebra.ts';
+export { accumulateProduct, linear, matmul } from './linear-algebra.ts';
 export { linearCrossEntropy } from './linear-cross-entropy.ts';
 export {
   addParameters,

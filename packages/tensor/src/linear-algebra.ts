@@ -19,6 +19,14 @@ export function product(target: Tensor, a: Tensor, b: Tensor, transA: number, tr
 }
 
 /**
+ * Adds a^T b to the gradient of parameter `w`: dy [N, out], x [N, in] for w [out, in]. Nothing for a `w` without
+ * gradient. For operations with their own backward pass.
+ */
+export function accumulateProduct(w: Tensor, a: Tensor, b: Tensor): void {
+  if (w.requiresGrad) product(w, a, b, 1, 0);
+}
+
+/**
  * op(a) op(b), both of rank 2 or both of rank 3 (a batch); op transposes the last two axes.
  *
  * @example
