@@ -1,4 +1,4 @@
-"""Fixtures for @minke/tensor: fused operations and AdamW as PyTorch computes them.
+"""Fixtures for @minke/tensor: fused operations, AdamW and Muon as PyTorch computes them.
 
     python3 tensor.py ../../packages/tensor/fixtures
 
@@ -11,6 +11,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 torch.manual_seed(0)
 
@@ -58,6 +59,55 @@ def adamw():
     return {"options": options, "start": start, "steps": steps}
 
 
+class KeepFloat64(TorchFunctionMode):
+    """torch.optim.Muon orthogonalises in bfloat16: while active, it does so in float64."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.bfloat16:
+            return args[0].double()
+        return func(*args, **(kwargs or {}))
+
+
+def muon():
+    """Three steps: a wide, a tall and two packed matrices by Muon, an embedding and a vector by AdamW, one global norm."""
+    options = {"lr": 1e-2, "momentum": 0.95, "weightDecay": 0.1, "maxGradNorm": 4.0,
+               "adamW": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8}}
+    lrs = [1e-2, 5e-3, 2e-2]
+    shapes = {"wide": [3, 5], "tall": [6, 2], "packed": [2, 4, 3], "embed": [4, 3], "bias": [5]}
+    start = {name: randn(*shape) for name, shape in shapes.items()}
+    matrices = {"wide": [start["wide"]], "tall": [start["tall"]], "packed": list(start["packed"])}
+    matrices = {name: [m.clone().requires_grad_() for m in group] for name, group in matrices.items()}
+    others = {name: start[name].clone().requires_grad_() for name in ("embed", "bias")}
+    hidden = [m for group in matrices.values() for m in group]
+    first = torch.optim.Muon(hidden, lr=1e-2, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    second = torch.optim.AdamW(
+        [{"params": [others["embed"]], "weight_decay": 0.1}, {"params": [others["bias"]], "weight_decay": 0.0}],
+        betas=(0.9, 0.95), eps=1e-8)
+
+    def packed(values, name):
+        return torch.stack(values) if name == "packed" else values[0]
+
+    steps = []
+    for lr, scale in zip(lrs, [2.0, 1.0, 0.1]):
+        for p in [*hidden, *others.values()]:
+            p.grad = randn(*p.shape, scale=scale)
+        grads = {name: packed([m.grad for m in group], name) for name, group in matrices.items()}
+        grads.update({name: p.grad for name, p in others.items()})
+        grads = {name: flat(g.clone()) for name, g in grads.items()}
+        norm = torch.nn.utils.clip_grad_norm_([*hidden, *others.values()], 4.0)
+        for group in [*first.param_groups, *second.param_groups]:
+            group["lr"] = lr
+        with KeepFloat64():
+            first.step()
+        second.step()
+        parameters = {name: packed(group, name) for name, group in matrices.items()}
+        parameters.update(others)
+        steps.append({"lr": lr, "grads": grads, "norm": norm.item(),
+                      "parameters": {name: flat(p) for name, p in parameters.items()}})
+    assert steps[0]["norm"] > 4 > steps[2]["norm"]
+    return {"options": options, "start": {name: flat(p) for name, p in start.items()}, "steps": steps}
+
+
 targets = [2, -1, 0, 4, -1, 1]
 fixtures = {
     "softmax": case(lambda x: torch.softmax(x, -1), randn(2, 3, 5, scale=3.0)),
@@ -68,6 +118,7 @@ fixtures = {
         lambda x: F.cross_entropy(x, torch.tensor(targets), ignore_index=-1, reduction="none"),
         randn(6, 5, scale=3.0), targets=targets),
     "adamW": adamw(),
+    "muon": muon(),
 }
 
 folder = pathlib.Path(sys.argv[1])

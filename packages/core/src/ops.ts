@@ -98,6 +98,41 @@ function groupedCheck(x: Shape, w: Shape, offsets: Shape, transW: number): Shape
   return [at(x, 0), n];
 }
 
+function selectedShape(scores: Shape, bias: Shape, k: number, groups: number, topGroups: number): Shape {
+  const experts = at(scores, 1);
+  expect(at(bias, 0) === experts, 'bias [E]');
+  expect(groups >= 1 && experts % groups === 0, 'groups dividing the experts');
+  expect(topGroups >= 1 && topGroups <= groups, 'topGroups from 1 to groups');
+  expect(k >= 1 && k <= (experts / groups) * topGroups, 'k within the experts of the kept groups');
+  return [at(scores, 0), k];
+}
+
+/** [N, R, F, S] of a mixture's feed-forward, from its mixing weights, its six matrices and its plan. */
+function feedForwardSizes(
+  weights: Shape,
+  matrices: readonly Shape[],
+  [offsets, rows, slots]: readonly Shape[],
+): [number, number, number, number] {
+  const [gate, up, down, sharedGate, sharedUp, sharedDown] = matrices as [
+    Shape,
+    Shape,
+    Shape,
+    Shape,
+    Shape,
+    Shape,
+  ];
+  const [experts, f, d] = [at(gate, 0), at(gate, 1), at(gate, 2)];
+  const s = at(sharedGate, 0);
+  allSame([gate, up], 'gate and up');
+  expect(sameShape(down, [experts, d, f]), 'gate [E, F, D] and down [E, D, F]');
+  allSame([sharedGate, sharedUp], 'sharedGate and sharedUp');
+  expect(at(sharedGate, 1) === d && sameShape(sharedDown, [d, s]), 'sharedGate [S, D] and sharedDown [D, S]');
+  allSame([weights, slots!], 'weights and slots');
+  expect(at(offsets!, 0) === experts + 1, 'offsets [E + 1]');
+  expect(at(rows!, 0) === elementCount(slots!), 'rows [N K]');
+  return [at(slots!, 0), at(rows!, 0), f, s];
+}
+
 const unaryKinds = [
   'neg',
   'exp',
@@ -463,6 +498,55 @@ export const opTable = {
       return [];
     },
   },
+  blend: {
+    doc: 'y = a x + b y',
+    inputs: [f32('x'), inout(f32('y'))],
+    outputs: [],
+    attributes: { a: 'float', b: 'float' },
+    shapes: ([x, y]) => {
+      expect(elementCount(x!) === elementCount(y!), 'equal element counts');
+      return [];
+    },
+  },
+  muonDirection: {
+    doc:
+      'g = c grad with c as in adamW; m = beta m + (1 - beta) g; u = beta m + (1 - beta) g with the new m when nesterov, else m; ' +
+      'x = u / max(|u|, eps) with the Frobenius norm of each matrix, those of rank 3 being a batch',
+    inputs: [f32('grad', [2, 3]), f32('normSquared', 1), inout(f32('m', [2, 3]))],
+    outputs: [f32('x', [2, 3])],
+    attributes: { beta: 'float', nesterov: 'int', eps: 'float', maxNorm: 'float' },
+    shapes: ([grad, norm, m]) => {
+      allSame([grad!, m!], 'grad and m');
+      expect(at(norm!, 0) === 1, 'normSquared [1]');
+      return [grad!];
+    },
+  },
+  sample: {
+    doc:
+      'one token of each row: temperature, then the topK best, the smallest set of probability topP among those, those of at ' +
+      'least minP times the best probability (topK 0, topP 1, minP 0: all); ranked by logit, ties to the lowest index; drawn ' +
+      'where the running sum of probabilities (by rank; by index when all are kept) passes a uniform of 53 bits from the two ' +
+      'Philox4x32-10 words at the position in stream[n] = (seed low, seed high, stream, position low, position high); temperature 0 takes the ' +
+      'largest logit and no random number; NaN is never chosen unless all are NaN (then token 0); logProb is under the ' +
+      'softmax of the logits, chosenLogProb under the distribution drawn from',
+    inputs: [
+      f32('logits', 2),
+      f32('temperature', 1),
+      i32('topK', 1),
+      f32('topP', 1),
+      f32('minP', 1),
+      i32('stream', 2),
+    ],
+    outputs: [i32('tokens', 1), f32('logProb', 1), f32('chosenLogProb', 1)],
+    attributes: {},
+    shapes: ([logits, temperature, topK, topP, minP, stream]) => {
+      const rows = at(logits!, 0);
+      allSame([[rows], temperature!, topK!, topP!, minP!], 'temperature, topK, topP and minP [N]');
+      expect(at(stream!, 0) === rows && at(stream!, 1) === 5, 'stream [N, 5]');
+      expect(at(logits!, 1) >= 1, 'at least one token');
+      return [[rows], [rows], [rows]];
+    },
+  },
 
   // --- attention ---
   rangeMask: {
@@ -533,14 +617,9 @@ export const opTable = {
     inputs: [f32('scores', 2), f32('bias', 1)],
     outputs: [i32('indices', 2)],
     attributes: { k: 'int', groups: 'int', topGroups: 'int', groupScore: ['max', 'top2Sum'] },
-    shapes: ([scores, bias], { k, groups, topGroups }) => {
-      const experts = at(scores!, 1);
-      expect(at(bias!, 0) === experts, 'bias [E]');
-      expect(groups! >= 1 && experts % groups! === 0, 'groups dividing the experts');
-      expect(topGroups! >= 1 && topGroups! <= groups!, 'topGroups from 1 to groups');
-      expect(k! >= 1 && k! <= (experts / groups!) * topGroups!, 'k within the experts of the kept groups');
-      return [[at(scores!, 0), k!]];
-    },
+    shapes: ([scores, bias], { k, groups, topGroups }) => [
+      selectedShape(scores!, bias!, k!, groups!, topGroups!),
+    ],
   },
   expertPlan: {
     doc:
@@ -603,6 +682,144 @@ export const opTable = {
       allSame([weights!, slots!], 'weights and slots');
       expect(at(dout!, 0) === at(slots!, 0) && at(dout!, 1) === at(y!, 1), 'dout [N, D]');
       return [y!, weights!];
+    },
+  },
+  route: {
+    doc:
+      'scores = softmax or sigmoid of the logits; indices = routeSelect of scores and bias; weights[n, k] = scale ' +
+      's[n, k] / (sum over k of s + 1e-20) with s the chosen scores, or scale s[n, k] when not normalised',
+    inputs: [f32('logits', 2), f32('bias', 1)],
+    outputs: [f32('scores', 2), i32('indices', 2), f32('weights', 2)],
+    attributes: {
+      scoring: ['softmax', 'sigmoid'],
+      k: 'int',
+      groups: 'int',
+      topGroups: 'int',
+      groupScore: ['max', 'top2Sum'],
+      normalise: 'int',
+      scale: 'float',
+    },
+    shapes: ([logits, bias], { k, groups, topGroups }) => {
+      const indices = selectedShape(logits!, bias!, k!, groups!, topGroups!);
+      return [logits!, indices, indices];
+    },
+  },
+  routeGrad: {
+    doc: 'dlogits of route from the gradients of its weights and of its scores; the choice has none',
+    inputs: [f32('scores', 2), i32('indices', 2), f32('dweights', 2), f32('dscores', 2)],
+    outputs: [f32('dlogits', 2)],
+    attributes: { scoring: ['softmax', 'sigmoid'], normalise: 'int', scale: 'float' },
+    shapes: ([scores, indices, dweights, dscores]) => {
+      allSame([scores!, dscores!], 'scores and dscores');
+      allSame([indices!, dweights!], 'indices and dweights');
+      expect(at(scores!, 0) === at(indices!, 0), 'equal rows');
+      return [scores!];
+    },
+  },
+  moeFeedForward: {
+    doc:
+      'SwiGLU experts over a plan: for sorted row r of expert e and token n = rows[r], gates[r] = gate[e] x[n], ups[r] = up[e] x[n], ' +
+      'y[r] = down[e] (silu(gates[r]) ups[r]); out[n] = sum over ascending k of weights[n, k] y[slots[n, k]], plus the shared ' +
+      'expert of width S (0 for none) applied to x[n]; rows beyond offsets[E] give zeros',
+    inputs: [
+      f32('x', 2),
+      f32('weights', 2),
+      f32('gate', 3),
+      f32('up', 3),
+      f32('down', 3),
+      f32('sharedGate', 2),
+      f32('sharedUp', 2),
+      f32('sharedDown', 2),
+      i32('offsets', 1),
+      i32('rows', 1),
+      i32('slots', 2),
+    ],
+    outputs: [f32('out', 2), f32('gates', 2), f32('ups', 2), f32('sharedGates', 2), f32('sharedUps', 2)],
+    attributes: {},
+    shapes: ([x, weights, gate, up, down, sharedGate, sharedUp, sharedDown, offsets, rows, slots]) => {
+      const [n, r, f, s] = feedForwardSizes(
+        weights!,
+        [gate!, up!, down!, sharedGate!, sharedUp!, sharedDown!],
+        [offsets!, rows!, slots!],
+      );
+      expect(at(x!, 0) === n && at(x!, 1) === at(gate!, 2), 'x [N, D]');
+      return [x!, [r, f], [r, f], [n, s], [n, s]];
+    },
+  },
+  moeFeedForwardGrad: {
+    doc:
+      'gradients of moeFeedForward by x, by weights and by the saved gates and ups; hidden[r] = w[r] silu(gates[r]) ups[r] with ' +
+      'w[r] the weight of the pair in row r, and sharedHidden without weight: with dout they make the gradients of the matrices',
+    inputs: [
+      f32('weights', 2),
+      f32('gate', 3),
+      f32('up', 3),
+      f32('down', 3),
+      f32('sharedGate', 2),
+      f32('sharedUp', 2),
+      f32('sharedDown', 2),
+      i32('offsets', 1),
+      i32('rows', 1),
+      i32('slots', 2),
+      f32('gates', 2),
+      f32('ups', 2),
+      f32('sharedGates', 2),
+      f32('sharedUps', 2),
+      f32('dout', 2),
+    ],
+    outputs: [
+      f32('dx', 2),
+      f32('dweights', 2),
+      f32('dgates', 2),
+      f32('dups', 2),
+      f32('hidden', 2),
+      f32('dsharedGates', 2),
+      f32('dsharedUps', 2),
+      f32('sharedHidden', 2),
+    ],
+    attributes: {},
+    shapes: ([weights, gate, up, down, sharedGate, sharedUp, sharedDown, ...rest]) => {
+      const [offsets, rows, slots, gates, ups, sharedGates, sharedUps, dout] = rest;
+      const [n, r, f, s] = feedForwardSizes(
+        weights!,
+        [gate!, up!, down!, sharedGate!, sharedUp!, sharedDown!],
+        [offsets!, rows!, slots!],
+      );
+      expect(at(gates!, 0) === r && at(gates!, 1) === f, 'gates [N K, F]');
+      allSame([gates!, ups!], 'gates and ups');
+      expect(at(sharedGates!, 0) === n && at(sharedGates!, 1) === s, 'sharedGates [N, S]');
+      allSame([sharedGates!, sharedUps!], 'sharedGates and sharedUps');
+      expect(at(dout!, 0) === n && at(dout!, 1) === at(gate!, 2), 'dout [N, D]');
+      return [dout!, weights!, gates!, gates!, gates!, sharedGates!, sharedGates!, sharedGates!];
+    },
+  },
+  moeFeedForwardGradWeight: {
+    doc:
+      'over the sorted rows r of expert e with token n = rows[r]: dgate[e] += dgates[r]^T x[n], dup[e] += dups[r]^T x[n], ' +
+      'ddown[e] += dout[n]^T hidden[r]; = in place of += when accumulate is 0',
+    inputs: [
+      f32('x', 2),
+      f32('dout', 2),
+      i32('offsets', 1),
+      i32('rows', 1),
+      f32('dgates', 2),
+      f32('dups', 2),
+      f32('hidden', 2),
+      inout(f32('dgate', 3)),
+      inout(f32('dup', 3)),
+      inout(f32('ddown', 3)),
+    ],
+    outputs: [],
+    attributes: { accumulate: 'int' },
+    shapes: ([x, dout, offsets, rows, dgates, dups, hidden, dgate, dup, ddown]) => {
+      allSame([x!, dout!], 'x and dout');
+      allSame([dgates!, dups!, hidden!], 'dgates, dups and hidden');
+      allSame([dgate!, dup!], 'dgate and dup');
+      expect(at(rows!, 0) === at(dgates!, 0), 'rows [R]');
+      expect(at(offsets!, 0) === at(dgate!, 0) + 1, 'offsets [E + 1]');
+      expect(at(dgate!, 1) === at(dgates!, 1) && at(dgate!, 2) === at(x!, 1), 'dgate [E, F, D]');
+      expect(sameShape(ddown!, [at(dgate!, 0), at(x!, 1), at(dgates!, 1)]), 'ddown [E, D, F]');
+      return [];
     },
   },
 } as const satisfies Record<string, OpRow>;

@@ -1,5 +1,5 @@
 // Elementwise ops: unary functions and their gradients, binary ops with the three broadcast forms,
-// accumulate, SwiGLU and AdamW.
+// accumulate, blend and SwiGLU.
 #pragma once
 #include "math.h"
 #include "ops.gen.h"
@@ -154,28 +154,11 @@ static void swigluGrad(const Call& call) {
   });
 }
 
-static void adamW(const Call& call) {
-  const float* grad = call.t[0].f();
-  float *p = call.t[2].f(), *m = call.t[3].f(), *v = call.t[4].f();
-  const double* at = call.attributes;
-  const double lr = at[0], beta1 = at[1], beta2 = at[2], decay = at[4], maxNorm = at[7];
-  double clip = 1;
-  if (maxNorm != 0) {
-    clip = maxNorm / (__builtin_sqrt((double)call.t[1].f()[0]) + 1e-6);
-    if (clip > 1) clip = 1;  // NaN stays NaN
-  }
-  const vf c = splat((float)clip), b1 = splat((float)beta1), b2 = splat((float)beta2), n1 = splat((float)(1 - beta1)),
-           n2 = splat((float)(1 - beta2)), eps = splat((float)at[3]), keep = splat((float)(1 - lr * decay)),
-           step = splat((float)(lr / at[5])), correction2 = splat((float)at[6]);
-  call.pieces(call.t[0].count, 3, [&](idx b, idx e, int) {
-    vectors(b, e, [&](auto io, idx i) {
-      const vf g = c * io.load(grad + i);
-      const vf m1 = fma(b1, io.load(m + i), n1 * g), v1 = fma(b2, io.load(v + i), n2 * (g * g));
-      io.store(m + i, m1);
-      io.store(v + i, v1);
-      io.store(p + i, keep * io.load(p + i) - step * (m1 / (vsqrt(v1 / correction2) + eps)));
-    });
-  });
+static void blend(const Call& call) {
+  const float* x = call.t[0].f();
+  float* y = call.t[1].f();
+  const vf a = splat(call.attributeFloat(0)), b = splat(call.attributeFloat(1));
+  map2(call, x, y, y, call.t[0].count, 1, [=](vf v, vf w) { return fma(a, v, b * w); });
 }
 
 }  // namespace MINKE_NS

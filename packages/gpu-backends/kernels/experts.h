@@ -1,111 +1,76 @@
-// Mixture-of-experts routing: expert choice, the sort of rows by expert, weighted combination and its gradient.
+// The experts of a mixture: weighted combination of their rows, and the whole feed-forward over a plan, SwiGLU of
+// every routed expert and of the shared one, with its gradients.
+//
+// DeepSeekMoE, arXiv 2401.06066; SwiGLU: Shazeer 2020, https://arxiv.org/abs/2002.05202, eq. 6. A row's sums run as
+// in the ops that the fused ones stand for: one chain over ascending k for each product, experts combined in
+// ascending order, the shared expert last. Weights enter the backward pass on the hidden row (hidden . dy down is
+// the gradient of a weight), so that outputs of experts need not be kept.
 #pragma once
+#include "elementwise.h"
+#include "gemm.h"
 #include "ops.gen.h"
 #include "rows.h"
 
 namespace MINKE_NS {
 
-static void routeSelect(const Call& call) {
-  const Tensor& scores = call.t[0];
-  const float* bias = call.t[1].f();
-  int32_t* indices = call.t[2].i();
-  const idx N = scores.d[0], E = scores.d[1], k = (idx)call.attributes[0], groups = (idx)call.attributes[1],
-            topGroups = (idx)call.attributes[2], each = E / groups;
-  const bool two = call.attributeInt(3) == ROUTE_SELECT_GROUP_SCORE_TOP2_SUM;
-  call.pieces(N, E * 4, [&](idx b, idx e, int thread) {
-    float* choice = (float*)call.local(thread, (E + groups) * 4 + E + groups);
-    if (!choice) return;
-    float* groupScore = choice + E;
-    char *taken = (char*)(groupScore + groups), *kept = taken + E;
-    for (idx n = b; n < e; n++) {
-      for (idx i = 0; i < E; i++) choice[i] = rank1(scores.f()[n * E + i] + bias[i]);
-      for (idx g = 0; g < groups; g++) {
-        float first = -infinity, second = -infinity;
-        for (idx i = g * each; i < (g + 1) * each; i++) {
-          if (choice[i] > first) {
-            second = first;
-            first = choice[i];
-          } else if (choice[i] > second) {
-            second = choice[i];
-          }
-        }
-        groupScore[g] = two && each > 1 ? rank1(first + second) : first;
-        kept[g] = 0;
-      }
-      for (idx t = 0; t < topGroups; t++) {
-        idx best = -1;
-        for (idx g = 0; g < groups; g++)
-          if (!kept[g] && (best < 0 || groupScore[g] > groupScore[best])) best = g;
-        kept[best] = 1;
-      }
-      // Among kept groups only: an expert of a dropped group is never chosen, whatever its score.
-      for (idx i = 0; i < E; i++) taken[i] = 0;
-      for (idx t = 0; t < k; t++) {
-        idx best = -1;
-        for (idx i = 0; i < E; i++)
-          if (!taken[i] && kept[i / each] && (best < 0 || choice[i] > choice[best])) best = i;
-        taken[best] = 1;
-      }
-      idx slot = 0;
-      for (idx i = 0; i < E; i++)
-        if (taken[i]) indices[n * k + slot++] = (int32_t)i;
+/** Sorted rows of the experts that have any. Rows that belong to none become zeros in each of `cleared`. */
+struct ExpertRows {
+  idx expert, first, count;
+};
+struct Cleared {
+  float* to;
+  idx width;
+};
+
+template <int C>
+static idx expertRuns(const Tensor& offsets, idx E, idx R, ExpertRows* runs, const Cleared (&cleared)[C]) {
+  idx found = 0, end = 0, covered = 0;
+  auto clear = [&](idx from, idx to) {
+    for (const Cleared& c : cleared) zero(c.to + from * c.width, (to - from) * c.width * 4);
+  };
+  for (idx e = 0; e < E; e++) {
+    idx first, count;
+    expertRows(offsets, e, R, end, first, count);
+    if (!count) continue;
+    clear(covered, first);
+    covered = first + count;
+    runs[found++] = {e, first, count};
+  }
+  clear(covered, R);
+  return found;
+}
+
+/** to[r] = from[rows[r]], zeros where a row names no token. */
+static void gatherTokens(const Call& call, const float* from, idx N, const Tensor& rows, idx D, float* to) {
+  call.pieces(rows.count, D, [&](idx b, idx e, int) {
+    for (idx r = b; r < e; r++) {
+      const idx n = rows.i()[r];
+      if (n >= 0 && n < N) copy(to + r * D, from + n * D, D * 4);
+      else zero(to + r * D, D * 4);
     }
   });
 }
 
-static void expertPlan(const Call& call) {
-  const Tensor& indices = call.t[0];
-  int32_t *offsets = call.t[1].i(), *rows = call.t[2].i(), *slots = call.t[3].i();
-  const idx total = indices.count, K = indices.last(), E = (idx)call.attributes[0];
-  int32_t* next = (int32_t*)call.shared((E + 1) * 4);
-  if (!next) return;
-  zero(next, (E + 1) * 4);
-  for (idx i = 0; i < total; i++) {
-    const idx e = indices.i()[i];
-    if (e >= 0 && e < E) next[e + 1]++;
-  }
-  offsets[0] = 0;
-  for (idx e = 0; e < E; e++) offsets[e + 1] = next[e + 1] += next[e];
-  for (idx i = 0; i < total; i++) {
-    const idx e = indices.i()[i];
-    if (e < 0 || e >= E) {
-      slots[i] = -1;
-      continue;
-    }
-    const int32_t slot = next[e]++;
-    slots[i] = slot;
-    rows[slot] = (int32_t)(i / K);
-  }
-  for (idx r = offsets[E]; r < total; r++) rows[r] = -1;
-}
-
-static void histogram(const Call& call) {
-  const Tensor &ids = call.t[0], &counts = call.t[1];
-  const idx size = counts.count;
-  int32_t* count = (int32_t*)call.shared(size * 4);
-  if (!count) return;
-  zero(count, size * 4);
-  for (idx i = 0; i < ids.count; i++) {
-    const idx id = ids.i()[i];
-    if (id >= 0 && id < size) count[id]++;
-  }
-  for (idx i = 0; i < size; i++) counts.f()[i] = (float)count[i];
-}
-
-static void moeCombine(const Call& call) {
-  const Tensor &y = call.t[0], &weights = call.t[1], &slots = call.t[2], &out = call.t[3];
-  const idx N = slots.d[0], K = slots.d[1], D = y.d[1], R = y.d[0];
-  call.pieces(N, K * D, [&](idx b, idx e, int) {
+/** out[n] = sum over ascending k of w[n, k] y[slots[n, k]] (w null: 1), then + last[n] (null: nothing). */
+static void combineRows(const Call& call, const float* y, idx R, const float* w, const Tensor& slots, const float* last,
+                        idx D, float* out) {
+  const idx N = slots.d[0], K = slots.d[1];
+  call.pieces(N, (K + 1) * D, [&](idx b, idx e, int) {
     for (idx n = b; n < e; n++)
       vectors(0, D, [&](auto io, idx i) {
         vf sum = {};
         for (idx k = 0; k < K; k++) {
           const idx slot = slots.i()[n * K + k];
-          if (slot >= 0 && slot < R) sum = fma(splat(weights.f()[n * K + k]), io.load(y.f() + slot * D + i), sum);
+          if (slot >= 0 && slot < R) sum = fma(splat(w ? w[n * K + k] : 1.0f), io.load(y + slot * D + i), sum);
         }
-        io.store(out.f() + n * D + i, sum);
+        io.store(out + n * D + i, last ? sum + io.load(last + n * D + i) : sum);
       });
   });
+}
+
+static void moeCombine(const Call& call) {
+  const Tensor& y = call.t[0];
+  combineRows(call, y.f(), y.d[0], call.t[1].f(), call.t[2], nullptr, y.d[1], call.t[3].f());
 }
 
 static void moeCombineGrad(const Call& call) {
@@ -138,6 +103,155 @@ static void moeCombineGrad(const Call& call) {
       dweights[i] = slot >= 0 && slot < R ? rowDot(y.f() + slot * D, dout + i / K * D, D) : 0;
     }
   });
+}
+
+static void gatedRows(const Call& call, const float* gate, const float* up, float* hidden, idx count) {
+  map2(call, gate, up, hidden, count, 2, [](vf g, vf u) { return g * vsigmoid(g) * u; });
+}
+
+/** The shared expert's products join the routed ones where strides agree, and run after them where not. */
+static void runWithShared(const Call& call, Product* products, idx routed, idx shared, const Layout& l, const Layout& sharedLayout) {
+  const bool alike = l.lda == sharedLayout.lda && l.ldb == sharedLayout.ldb && l.ldc == sharedLayout.ldc;
+  runProducts(call, products, alike ? routed + shared : routed, l);
+  if (!alike && shared) runProducts(call, products + routed, shared, sharedLayout);
+}
+
+static void moeFeedForward(const Call& call) {
+  const Tensor &x = call.t[0], &weights = call.t[1], &gate = call.t[2], &up = call.t[3], &down = call.t[4],
+               &sharedGate = call.t[5], &sharedUp = call.t[6], &sharedDown = call.t[7], &offsets = call.t[8],
+               &rows = call.t[9], &slots = call.t[10], &out = call.t[11], &gates = call.t[12], &ups = call.t[13],
+               &sharedGates = call.t[14], &sharedUps = call.t[15];
+  const idx N = x.d[0], D = x.d[1], R = rows.count, E = gate.d[0], F = gate.d[1], S = sharedGate.d[0];
+  ExpertRows* runs = (ExpertRows*)call.workspace(roundUp((E + 1) * (idx)sizeof(ExpertRows), 64) + (R * (2 * D + F) + N * (S + D)) * 4);
+  if (!runs) return;
+  float* xs = (float*)((char*)runs + roundUp((E + 1) * (idx)sizeof(ExpertRows), 64));
+  float *y = xs + R * D, *sharedY = y + R * D, *hidden = sharedY + N * D, *sharedHidden = hidden + R * F;
+  const idx found = expertRuns(offsets, E, R, runs, {Cleared{gates.f(), F}, Cleared{ups.f(), F}, Cleared{y, D}});
+  gatherTokens(call, x.f(), N, rows, D, xs);
+  Product* products = (Product*)call.shared((2 * E + 2) * (idx)sizeof(Product));
+  if (!products) return;
+  idx count = 0;
+  for (idx i = 0; i < found; i++) {
+    const auto [e, first, n] = runs[i];
+    products[count++] = {xs + first * D, gate.f() + e * F * D, gates.f() + first * F, n, F, D};
+    products[count++] = {xs + first * D, up.f() + e * F * D, ups.f() + first * F, n, F, D};
+  }
+  if (S) {
+    products[count] = {x.f(), sharedGate.f(), sharedGates.f(), N, S, D};
+    products[count + 1] = {x.f(), sharedUp.f(), sharedUps.f(), N, S, D};
+  }
+  runWithShared(call, products, count, S ? 2 : 0, {false, true, false, D, D, F}, {false, true, false, D, D, S});
+  gatedRows(call, gates.f(), ups.f(), hidden, R * F);
+  gatedRows(call, sharedGates.f(), sharedUps.f(), sharedHidden, N * S);
+  products = (Product*)call.shared((2 * E + 2) * (idx)sizeof(Product));
+  if (!products) return;
+  for (idx i = 0; i < found; i++) {
+    const auto [e, first, n] = runs[i];
+    products[i] = {hidden + first * F, down.f() + e * D * F, y + first * D, n, D, F};
+  }
+  if (S) products[found] = {sharedHidden, sharedDown.f(), sharedY, N, D, S};
+  runWithShared(call, products, found, S ? 1 : 0, {false, true, false, F, F, D}, {false, true, false, S, S, D});
+  combineRows(call, y, R, weights.f(), slots, S ? sharedY : nullptr, D, out.f());
+}
+
+/** One row of SwiGLU back from dh = dy down: dgate, dup and the hidden row, all times w. Returns hidden . dh. */
+static float gatedRowGrad(const float* gate, const float* up, const float* dh, float w, idx F, float* dgate, float* dup, float* hidden) {
+  const vf scale = splat(w);
+  vf sum = {};
+  vectors(0, F, [&](auto io, idx i) {
+    const vf g = io.load(gate + i), u = io.load(up + i), d = io.load(dh + i), s = vsigmoid(g), silu = g * s;
+    const vf h = silu * u, dw = scale * d;
+    sum = fma(io.keep(h, 0), io.keep(d, 0), sum);
+    io.store(dgate + i, dw * u * (s * fma(g, 1.0f - s, splat(1.0f))));
+    io.store(dup + i, dw * silu);
+    io.store(hidden + i, scale * h);
+  });
+  return sumLanes(sum);
+}
+
+static void moeFeedForwardGrad(const Call& call) {
+  const Tensor &weights = call.t[0], &gate = call.t[1], &up = call.t[2], &down = call.t[3], &sharedGate = call.t[4],
+               &sharedUp = call.t[5], &sharedDown = call.t[6], &offsets = call.t[7], &rows = call.t[8], &slots = call.t[9],
+               &gates = call.t[10], &ups = call.t[11], &sharedGates = call.t[12], &sharedUps = call.t[13], &dout = call.t[14],
+               &dx = call.t[15], &dweights = call.t[16], &dgates = call.t[17], &dups = call.t[18], &hidden = call.t[19],
+               &dsharedGates = call.t[20], &dsharedUps = call.t[21], &sharedHidden = call.t[22];
+  const idx N = dout.d[0], D = dout.d[1], R = rows.count, K = slots.d[1], E = gate.d[0], F = gate.d[1], S = sharedGate.d[0];
+  const idx head = roundUp((E + 1) * (idx)sizeof(ExpertRows), 64);
+  ExpertRows* runs = (ExpertRows*)call.workspace(head + (R * (D + F) + N * (S + D)) * 4);
+  if (!runs) return;
+  // The gathered gradients of the outputs make room for those of the inputs.
+  float *dys = (float*)((char*)runs + head), *sharedDx = dys + R * D, *dh = sharedDx + N * D, *sharedDh = dh + R * F;
+  const idx found = expertRuns(offsets, E, R, runs,
+                               {Cleared{dh, F}, Cleared{dgates.f(), F}, Cleared{dups.f(), F}, Cleared{hidden.f(), F}});
+  gatherTokens(call, dout.f(), N, rows, D, dys);
+  auto list = [&] { return (Product*)call.shared((E + 1) * (idx)sizeof(Product)); };
+  Product* products = list();
+  if (!products) return;
+  for (idx i = 0; i < found; i++) {
+    const auto [e, first, n] = runs[i];
+    products[i] = {dys + first * D, down.f() + e * D * F, dh + first * F, n, F, D};
+  }
+  if (S) products[found] = {dout.f(), sharedDown.f(), sharedDh, N, S, D};
+  runWithShared(call, products, found, S ? 1 : 0, {false, false, false, D, F, F}, {false, false, false, D, S, S});
+  call.pieces(N * K, 4 * F, [&](idx b, idx e, int) {
+    for (idx i = b; i < e; i++) {
+      const idx r = slots.i()[i];
+      dweights.f()[i] = r >= 0 && r < R ? gatedRowGrad(gates.f() + r * F, ups.f() + r * F, dh + r * F, weights.f()[i], F,
+                                                       dgates.f() + r * F, dups.f() + r * F, hidden.f() + r * F)
+                                        : 0;
+    }
+  });
+  if (S)
+    call.pieces(N, 4 * S, [&](idx b, idx e, int) {
+      for (idx i = b * S; i < e * S; i += S)
+        gatedRowGrad(sharedGates.f() + i, sharedUps.f() + i, sharedDh + i, 1, S, dsharedGates.f() + i, dsharedUps.f() + i,
+                     sharedHidden.f() + i);
+    });
+  float* dxs = dys;
+  for (int pass = 0; pass < 2; pass++) {
+    const bool second = pass == 1;
+    products = list();
+    if (!products) return;
+    const Tensor &d = second ? dups : dgates, &w = second ? up : gate;
+    for (idx i = 0; i < found; i++) {
+      const auto [e, first, n] = runs[i];
+      products[i] = {d.f() + first * F, w.f() + e * F * D, dxs + first * D, n, D, F};
+    }
+    if (S) products[found] = {(second ? dsharedUps : dsharedGates).f(), (second ? sharedUp : sharedGate).f(), sharedDx, N, D, S};
+    runWithShared(call, products, found, S ? 1 : 0, {false, false, second, F, D, D}, {false, false, second, S, D, D});
+  }
+  combineRows(call, dxs, R, nullptr, slots, S ? sharedDx : nullptr, D, dx.f());
+}
+
+static void moeFeedForwardGradWeight(const Call& call) {
+  const Tensor &x = call.t[0], &dout = call.t[1], &offsets = call.t[2], &rows = call.t[3], &dgates = call.t[4],
+               &dups = call.t[5], &hidden = call.t[6], &dgate = call.t[7], &dup = call.t[8], &ddown = call.t[9];
+  const idx N = x.d[0], D = x.d[1], R = rows.count, E = dgate.d[0], F = dgate.d[1];
+  const bool accumulate = call.attributeInt(0) != 0;
+  float* xs = (float*)call.workspace(2 * R * D * 4);
+  if (!xs) return;
+  float* dys = xs + R * D;
+  gatherTokens(call, x.f(), N, rows, D, xs);
+  gatherTokens(call, dout.f(), N, rows, D, dys);
+  Product* products = (Product*)call.shared(2 * E * (idx)sizeof(Product));
+  if (!products) return;
+  idx end = 0;
+  for (idx e = 0; e < E; e++) {
+    idx first, count;
+    expertRows(offsets, e, R, end, first, count);
+    products[2 * e] = {dgates.f() + first * F, xs + first * D, dgate.f() + e * F * D, F, D, count};
+    products[2 * e + 1] = {dups.f() + first * F, xs + first * D, dup.f() + e * F * D, F, D, count};
+  }
+  runProducts(call, products, 2 * E, {true, false, accumulate, F, D, D});
+  products = (Product*)call.shared(2 * E * (idx)sizeof(Product));
+  if (!products) return;
+  end = 0;
+  for (idx e = 0; e < E; e++) {
+    idx first, count;
+    expertRows(offsets, e, R, end, first, count);
+    products[e] = {dys + first * D, hidden.f() + first * F, ddown.f() + e * D * F, D, F, count};
+  }
+  runProducts(call, products, E, {true, false, accumulate, D, F, F});
 }
 
 }  // namespace MINKE_NS

@@ -14,7 +14,10 @@
 #include "gemm.h"
 #include "memory.h"
 #include "ops.gen.h"
+#include "optimisers.h"
+#include "routing.h"
 #include "rows.h"
+#include "sampling.h"
 
 namespace MINKE_NS {
 
@@ -52,6 +55,9 @@ static void runCall(int op, const Call& call) {
     case OP_CROSS_ENTROPY: return crossEntropy(call);
     case OP_CROSS_ENTROPY_GRAD: return crossEntropyGrad(call);
     case OP_ADAM_W: return adamW(call);
+    case OP_BLEND: return blend(call);
+    case OP_MUON_DIRECTION: return muonDirection(call);
+    case OP_SAMPLE: return sample(call);
     case OP_RANGE_MASK: return rangeMask(call);
     case OP_ATTENTION: return attention(call);
     case OP_ATTENTION_GRAD: return attentionGrad(call);
@@ -63,6 +69,11 @@ static void runCall(int op, const Call& call) {
     case OP_GROUPED_MATMUL_GRAD_WEIGHT: return groupedMatmulGradWeight(call);
     case OP_MOE_COMBINE: return moeCombine(call);
     case OP_MOE_COMBINE_GRAD: return moeCombineGrad(call);
+    case OP_ROUTE: return route(call);
+    case OP_ROUTE_GRAD: return routeGrad(call);
+    case OP_MOE_FEED_FORWARD: return moeFeedForward(call);
+    case OP_MOE_FEED_FORWARD_GRAD: return moeFeedForwardGrad(call);
+    case OP_MOE_FEED_FORWARD_GRAD_WEIGHT: return moeFeedForwardGradWeight(call);
   }
 }
 
@@ -74,7 +85,7 @@ extern "C" int MINKE_RUN(const double* program, size_t words, MinkeHost* host) {
   host->outOfMemory = 0;
   for (const double* word = program; word < program + words && !host->outOfMemory;) {
     const int op = (int)word[0], tensors = (int)word[1], attributes = (int)word[2];
-    Tensor t[16];
+    Tensor t[32];
     const double* w = word + 3 + attributes;
     for (int i = 0; i < tensors; i++, w += 7) {
       t[i].p = (char*)(uintptr_t)w[0];

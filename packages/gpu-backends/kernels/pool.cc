@@ -35,7 +35,7 @@ void restoreArithmetic(unsigned before) {
   (void)before;
 }
 
-Pool::Pool(int threads) : slots_((size_t)threads + 1) {
+Pool::Pool(int threads) : slots_((size_t)threads + 2) {
   for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
 }
 

@@ -44,6 +44,12 @@ static float rowLogSumExp(const float* x, idx C) {
   rowExp(x, nullptr, C, maximum, sum);
   return maximum == -infinity && sum == 0 ? -infinity : (maximum == -infinity ? 0 : maximum) + log1(sum);
 }
+static void rowSoftmax(const float* x, float* y, idx C) {
+  float maximum, sum;
+  rowExp(x, y, C, maximum, sum);
+  const vf scale = splat(sum == 0 ? 0 : 1 / sum);
+  vectors(0, C, [&](auto io, idx i) { io.store(y + i, io.load(y + i) * scale); });
+}
 
 static void reduce(const Call& call) {
   const Tensor &x = call.t[0], &y = call.t[1];
@@ -95,20 +101,24 @@ static void reduce(const Call& call) {
   });
 }
 
+/** x . x in f64: blocks of fixed size, a partial sum each. */
+constexpr idx squaresBlock = 8192;
+static double blockSquares(const float* x, idx n, idx block) {
+  vd s = {};
+  vectors(block * squaresBlock, min(n, (block + 1) * squaresBlock), [&](auto io, idx i) {
+    const vd v = __builtin_convertvector(io.load(x + i), vd);
+    s += v * v;
+  });
+  return sumLanes(s);
+}
+
 static void sumSquares(const Call& call) {
   const float* x = call.t[0].f();
-  const idx n = call.t[0].count, block = 8192, blocks = (n + block - 1) / block;
+  const idx n = call.t[0].count, blocks = (n + squaresBlock - 1) / squaresBlock;
   double* partial = (double*)call.shared((blocks + 1) * 8);
   if (!partial) return;
-  call.pieces(blocks, block, [&](idx b, idx e, int) {
-    for (idx k = b; k < e; k++) {
-      vd s = {};
-      vectors(k * block, min(n, (k + 1) * block), [&](auto io, idx i) {
-        const vd v = __builtin_convertvector(io.load(x + i), vd);
-        s += v * v;
-      });
-      partial[k] = sumLanes(s);
-    }
+  call.pieces(blocks, squaresBlock, [&](idx b, idx e, int) {
+    for (idx k = b; k < e; k++) partial[k] = blockSquares(x, n, k);
   });
   double total = call.t[1].f()[0];
   for (idx k = 0; k < blocks; k++) total += partial[k];
@@ -129,10 +139,7 @@ static void softmax(const Call& call) {
         const vf shift = splat(lse == -infinity ? 0 : lse);
         vectors(0, C, [&](auto io, idx i) { io.store(to + i, io.load(from + i) - shift); });
       } else {
-        float maximum, sum;
-        rowExp(from, to, C, maximum, sum);
-        const vf scale = splat(sum == 0 ? 0 : 1 / sum);
-        vectors(0, C, [&](auto io, idx i) { io.store(to + i, io.load(to + i) * scale); });
+        rowSoftmax(from, to, C);
       }
     }
   });

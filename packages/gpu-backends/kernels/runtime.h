@@ -38,8 +38,10 @@ struct Call {
 
   /** Scratch of the whole call; one piece at a time. */
   char* shared(idx bytes) const { return slot(0, bytes); }
+  /** A second piece, for ops that keep their own results while they call matrix products. */
+  char* workspace(idx bytes) const { return slot(1, bytes); }
   /** Scratch of one thread inside a task. */
-  char* local(int thread, idx bytes) const { return slot(1 + thread, bytes); }
+  char* local(int thread, idx bytes) const { return slot(2 + thread, bytes); }
 
   template <class F>
   void parallel(idx tasks, F body) const {

@@ -43,7 +43,8 @@ struct Slot {
   void* memory;
   size_t bytes;
 };
-Slot slots[3];  // shared, the one thread, the program
+constexpr int programSlot = 3;
+Slot slots[programSlot + 1];  // shared, workspace, the one thread, the program
 
 void* scratch(void*, int slot, size_t bytes) {
   Slot& s = slots[slot];
@@ -66,5 +67,5 @@ MinkeHost host = {nullptr, parallel, scratch, 0};
 MINKE_EXPORT void* minkeAllocate(size_t bytes) { return memory.allocate(bytes); }
 MINKE_EXPORT void minkeRelease(void* address, size_t bytes) { memory.release(address, bytes); }
 /** Where a program of `words` doubles may be written, or null. */
-MINKE_EXPORT void* minkeProgram(size_t words) { return scratch(nullptr, 2, words * 8); }
-MINKE_EXPORT int minkeRun(size_t words) { return minkeRunWasm((const double*)slots[2].memory, words, &host); }
+MINKE_EXPORT void* minkeProgram(size_t words) { return scratch(nullptr, programSlot, words * 8); }
+MINKE_EXPORT int minkeRun(size_t words) { return minkeRunWasm((const double*)slots[programSlot].memory, words, &host); }

@@ -10,9 +10,11 @@ import { type Attributes, type Backend, type OpName, opNames } from '@minke/core
 import { contractChecks } from './conformance/contract.ts';
 import { type Draft, Draw } from './conformance/draw.ts';
 import { absolute, compare, execute } from './conformance/execute.ts';
+import { expertDrafts } from './conformance/expert-drafts.ts';
 import { mathsDrafts } from './conformance/maths-drafts.ts';
 import { memoryDrafts } from './conformance/memory-drafts.ts';
 import { networkDrafts } from './conformance/network-drafts.ts';
+import { samplingDrafts } from './conformance/sampling-drafts.ts';
 import { type Tolerance, tolerances } from './conformance/tolerances.ts';
 import { createReference } from './reference/index.ts';
 
@@ -63,6 +65,8 @@ const drafts: { readonly [O in OpName]: (draw: Draw) => Draft<O>[] } = {
   ...memoryDrafts,
   ...mathsDrafts,
   ...networkDrafts,
+  ...samplingDrafts,
+  ...expertDrafts,
 };
 
 /** Runs `body` and turns what it throws into a failed result. */

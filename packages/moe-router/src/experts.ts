@@ -1,12 +1,25 @@
 /**
- * The routed experts: dispatch, grouped SwiGLU, combine; forward and backward.
+ * The experts: dispatch, grouped SwiGLU, combine; forward and backward.
  *
  * Token copies are sorted by expert (`expertPlan`), so that each expert multiplies one block of rows;
- * capacity is N x K whatever the routing, nothing is dropped. `denseExperts` computes the same without
- * grouped kernels, every expert on every token: the fallback for a backend that lacks them, and the
- * equivalence test's other side.
+ * capacity is N x K whatever the routing, nothing is dropped. `fusedExperts` is one op forward and two back,
+ * with the shared expert as one more; `groupedExperts` composes the routed part of it, same bits forward.
+ * `denseExperts` computes the same without grouped kernels, every expert on every token: the fallback for a
+ * backend that lacks them, and the equivalence test's other side.
  */
-import { add, call, customOp, gradBuffer, matmul, mul, slice, swiglu, type Tensor } from '@minke/tensor';
+import {
+  accumulateProduct,
+  add,
+  call,
+  customOp,
+  freshGradBuffer,
+  gradBuffer,
+  matmul,
+  mul,
+  slice,
+  swiglu,
+  type Tensor,
+} from '@minke/tensor';
 import type { Routing } from './gate.ts';
 
 /** Weights of all routed experts of one layer, packed. */
@@ -16,6 +29,16 @@ export interface ExpertWeights {
   /** [E, F, D] */
   readonly up: Tensor;
   /** [E, D, F] */
+  readonly down: Tensor;
+}
+
+/** The shared expert: one SwiGLU of width S for every token. */
+export interface SharedExpertWeights {
+  /** [S, D] */
+  readonly gate: Tensor;
+  /** [S, D] */
+  readonly up: Tensor;
+  /** [D, S] */
   readonly down: Tensor;
 }
 
@@ -69,15 +92,121 @@ function combine(y: Tensor, weights: Tensor, plan: Plan): Tensor {
   );
 }
 
-/** Weighted sum of the chosen experts' SwiGLU: x [N, D] -> [N, D]. */
-export function groupedExperts(x: Tensor, routing: Routing, weights: ExpertWeights): Tensor {
+function planOf(routing: Routing, weights: ExpertWeights): Plan {
   const experts = weights.gate.shape[0] as number;
   const [offsets, rows, slots] = call('expertPlan', [routing.indices], { experts }) as [
     Tensor,
     Tensor,
     Tensor,
   ];
-  const plan = { offsets, rows, slots };
+  return { offsets, rows, slots };
+}
+
+/** What `fusedExperts` runs on. */
+export const fusedOps = [
+  'expertPlan',
+  'moeFeedForward',
+  'moeFeedForwardGrad',
+  'moeFeedForwardGradWeight',
+] as const;
+
+/**
+ * Weighted sum of the chosen experts' SwiGLU, plus the shared expert's: x [N, D] -> [N, D]. Weights must be
+ * parameters or without gradient. Keeps gate and up of each row for the backward pass.
+ */
+export function fusedExperts(
+  x: Tensor,
+  routing: Routing,
+  weights: ExpertWeights,
+  shared?: SharedExpertWeights,
+): Tensor {
+  const { arena } = x;
+  const plan = planOf(routing, weights);
+  const { offsets, rows, slots } = plan;
+  const width = x.shape[1] as number;
+  const none = shared ?? {
+    gate: arena.empty([0, width]),
+    up: arena.empty([0, width]),
+    down: arena.empty([width, 0]),
+  };
+  const matrices = [weights.gate, weights.up, weights.down, none.gate, none.up, none.down];
+  const keep = arena.recordsGradients;
+  let saved: Tensor[] = [];
+  return first(
+    customOp({
+      name: 'fusedExperts',
+      inputs: [x, routing.weights, ...matrices],
+      forward: () => {
+        const [out, ...rest] = call(
+          'moeFeedForward',
+          [x, routing.weights, ...matrices, offsets, rows, slots],
+          {},
+        ) as [Tensor, ...Tensor[]];
+        if (keep) saved = rest;
+        else for (const t of rest) t.dispose();
+        return [out];
+      },
+      backward: ([grad]) => {
+        const dout = grad as Tensor;
+        const [dx, dweights, dgates, dups, hidden, ...sharedParts] = call(
+          'moeFeedForwardGrad',
+          [routing.weights, ...matrices, offsets, rows, slots, ...saved, dout],
+          {},
+        ) as [Tensor, Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+        accumulateRouted(x, dout, plan, [dgates, dups, hidden], weights);
+        if (shared !== undefined) accumulateShared(x, dout, sharedParts, shared);
+        return [dx, dweights, ...matrices.map(() => null)];
+      },
+    }),
+  );
+}
+
+/** Adds to the gradients of the packed weights. */
+function accumulateRouted(
+  x: Tensor,
+  dout: Tensor,
+  { offsets, rows }: Plan,
+  [dgates, dups, hidden]: readonly [Tensor, Tensor, Tensor],
+  { gate, up, down }: ExpertWeights,
+): void {
+  const matrices = [gate, up, down];
+  if (matrices.every((w) => w.requiresGrad)) {
+    const fresh = matrices.map(freshGradBuffer);
+    const accumulate = fresh.every((buffer) => buffer !== null) ? 0 : 1;
+    const buffers = fresh.map((buffer, i) => {
+      if (buffer === null) return gradBuffer(matrices[i] as Tensor);
+      if (accumulate) call('fill', [buffer], { value: 0 }, x.arena);
+      return buffer;
+    });
+    call('moeFeedForwardGradWeight', [x, dout, offsets, rows, dgates, dups, hidden, ...buffers], {
+      accumulate,
+    });
+    return;
+  }
+  const product = (w: Tensor, a: Tensor, b: Tensor) =>
+    call('groupedMatmulGradWeight', [a, b, offsets, gradBuffer(w)], {});
+  const sorted = (t: Tensor) => first(call('gatherRows', [t, rows], {}));
+  if (gate.requiresGrad) product(gate, dgates, sorted(x));
+  if (up.requiresGrad) product(up, dups, sorted(x));
+  if (down.requiresGrad) product(down, sorted(dout), hidden);
+}
+
+function accumulateShared(
+  x: Tensor,
+  dout: Tensor,
+  parts: readonly Tensor[],
+  { gate, up, down }: SharedExpertWeights,
+): void {
+  const [dgates, dups, hidden] = parts as [Tensor, Tensor, Tensor];
+  accumulateProduct(gate, dgates, x);
+  accumulateProduct(up, dups, x);
+  accumulateProduct(down, dout, hidden);
+}
+
+/** Weighted sum of the chosen experts' SwiGLU: x [N, D] -> [N, D]. */
+export function groupedExperts(x: Tensor, routing: Routing, weights: ExpertWeights): Tensor {
+  const plan = planOf(routing, weights);
+  const { offsets } = plan;
   const xs = dispatch(x, plan);
   const hidden = swiglu(groupedLinear(xs, weights.gate, offsets), groupedLinear(xs, weights.up, offsets));
   return combine(groupedLinear(hidden, weights.down, offsets), routing.weights, plan);

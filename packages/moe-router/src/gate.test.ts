@@ -1,5 +1,6 @@
+import { type Backend, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
-import { Arena, type Tensor } from '@minke/tensor';
+import { Arena, add, gradcheck, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { deepseekV3Gate, type MoeConfig } from './config.ts';
 import { route } from './gate.ts';
@@ -71,5 +72,49 @@ describe('route, group_limited_greedy', () => {
     const { indices, weights } = routeScores([0.9, 0.1, 0.6, 0.55], [0, 0, 0, 0], config);
     expect(indices).toEqual([0, 1]);
     expect(weights[0]).toBeCloseTo(16 * 0.9, 10);
+  });
+});
+
+describe('route in one op', () => {
+  const configs = (['softmax', 'sigmoid'] as const).flatMap((scoring) =>
+    [true, false].map(
+      (normTopK): MoeConfig => ({ ...base, experts: 6, groups: 2, topK: 2, scoring, normTopK }),
+    ),
+  );
+  const random = new Random(11);
+  const logits = { data: Array.from({ length: 5 * 6 }, () => random.normal()), shape: [5, 6] };
+  const identity = Array.from({ length: 36 }, (_, i) => (i % 7 === 0 ? 1 : 0));
+  /** Weights and scores, weighted differently, of logits given as x. */
+  const probe = (config: MoeConfig) => (x: Tensor) => {
+    const { arena } = x;
+    const { scores, weights } = route(x, arena.tensor(identity, [6, 6]), arena.zeros([6]), config);
+    const number = (t: Tensor) =>
+      arena.tensor(
+        Array.from({ length: t.size }, (_, i) => Math.sin(i)),
+        t.shape,
+      );
+    return add(sum(mul(scores, number(scores))), sum(mul(weights, number(weights))));
+  };
+
+  it.each(configs)(
+    'has the gradient of its weights and of its scores ($scoring, $normTopK)',
+    async (config) => {
+      expect(await gradcheck(probe(config), [logits])).toMatchObject({ ok: true });
+    },
+  );
+
+  it.each(configs)('agrees with the ops it stands for ($scoring, $normTopK)', (config) => {
+    const inner = createReference({ bits: 64 });
+    const composed: Backend = { ...inner, supports: (op) => op !== 'route' };
+    const results = [inner, composed].map((backend) => {
+      const leaf = new Arena(backend, { persistent: true }).parameter(logits.data, logits.shape);
+      const arena = new Arena(backend, { grad: true });
+      const loss = sum(probe(config)(arena.adopt(leaf)));
+      loss.backward();
+      return [...loss.readSync(), ...leaf.grad!.readSync()];
+    });
+    results[0]!.forEach((value, i) => {
+      expect(value).toBeCloseTo(results[1]![i]!, 12);
+    });
   });
 });

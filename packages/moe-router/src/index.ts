@@ -12,7 +12,14 @@ export {
   type MoeConfig,
   validateMoeConfig,
 } from './config.ts';
-export { denseExperts, type ExpertWeights, groupedExperts, groupedLinear } from './experts.ts';
+export {
+  denseExperts,
+  type ExpertWeights,
+  fusedExperts,
+  groupedExperts,
+  groupedLinear,
+  type SharedExpertWeights,
+} from './experts.ts';
 export { expertLoad, type Routing, route } from './gate.ts';
 export { type LoadStatistics, loadStatistics } from './load-statistics.ts';
 export { type InitOptions, MoeLayer, type MoeOutput } from './moe-layer.ts';

@@ -1,4 +1,5 @@
 import { type Backend, Random } from '@minke/core';
+import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
@@ -36,9 +37,11 @@ function setUp(config: MoeConfig, bits: 32 | 64 = 64) {
   return { backend, weights, step, layer, x, random };
 }
 
-function gradients(layer: MoeLayer, x: Tensor, probe: Tensor, dense: boolean): Map<string, number[]> {
+type Form = 'fused' | 'grouped' | 'dense';
+
+function gradients(layer: MoeLayer, x: Tensor, probe: Tensor, form: Form): Map<string, number[]> {
   for (const p of layer.parameters().values()) p.grad?.write(new Float64Array(p.size));
-  const { output } = layer.forward(x, { dense });
+  const { output } = layer.forward(x, { form });
   sum(mul(output, probe)).backward();
   const result = new Map<string, number[]>();
   for (const [name, p] of layer.parameters()) if (p.grad) result.set(name, Array.from(p.grad.readSync()));
@@ -46,31 +49,47 @@ function gradients(layer: MoeLayer, x: Tensor, probe: Tensor, dense: boolean): M
 }
 
 describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
-  it('computes the same output grouped and dense', () => {
+  it.each(['fused', 'grouped'] as const)('computes the same output %s and dense', (form) => {
     const { layer, x } = setUp(config);
-    const a = layer.forward(x, { dense: false }).output.readSync();
-    const b = layer.forward(x, { dense: true }).output.readSync();
+    const a = layer.forward(x, { form }).output.readSync();
+    const b = layer.forward(x, { form: 'dense' }).output.readSync();
     for (let i = 0; i < a.length; i++) expect(a[i]).toBeCloseTo(b[i] as number, 10);
   });
 
-  it('computes the same gradients grouped and dense, for every parameter', () => {
-    const { layer, step, x, random } = setUp(config);
-    const probe = step.tensor(
-      Float64Array.from({ length: x.size }, () => random.normal()),
-      x.shape,
-    );
-    const a = gradients(layer, x, probe, false);
-    const b = gradients(layer, x, probe, true);
-    const trained = [...layer.parameters().keys()].filter((name) => name !== 'gate.e_score_correction_bias');
-    expect([...a.keys()].sort()).toEqual(trained.sort());
-    for (const [name, values] of a) {
-      const other = b.get(name) as number[];
-      values.forEach((value, i) => {
-        expect(value, `${name}[${i}]`).toBeCloseTo(other[i] as number, 9);
+  it.each(['fused', 'grouped'] as const)(
+    'computes the same gradients %s and dense, for every parameter',
+    (form) => {
+      const { layer, step, weights, random } = setUp(config);
+      const shape = [9, config.hiddenSize];
+      const leaf = weights.parameter(
+        Float64Array.from({ length: 9 * config.hiddenSize }, () => random.normal()),
+        shape,
+      );
+      const x = step.adopt(leaf);
+      const probe = step.tensor(
+        Float64Array.from({ length: x.size }, () => random.normal()),
+        x.shape,
+      );
+      const a = gradients(layer, x, probe, form);
+      const dx = Array.from(leaf.grad!.readSync());
+      leaf.grad!.write(new Float64Array(leaf.size));
+      const b = gradients(layer, x, probe, 'dense');
+      Array.from(leaf.grad!.readSync()).forEach((value, i) => {
+        expect(dx[i], `x[${i}]`).toBeCloseTo(value, 9);
       });
-      expect(Math.max(...values.map(Math.abs)), name).toBeGreaterThan(0);
-    }
-  });
+      const trained = [...layer.parameters().keys()].filter(
+        (name) => name !== 'gate.e_score_correction_bias',
+      );
+      expect([...a.keys()].sort()).toEqual(trained.sort());
+      for (const [name, values] of a) {
+        const other = b.get(name) as number[];
+        values.forEach((value, i) => {
+          expect(value, `${name}[${i}]`).toBeCloseTo(other[i] as number, 9);
+        });
+        expect(Math.max(...values.map(Math.abs)), name).toBeGreaterThan(0);
+      }
+    },
+  );
 
   it('routes one token alone as in a batch, bit for bit', () => {
     const { layer, x } = setUp(config, 32);
@@ -81,6 +100,48 @@ describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
         Array.from(all.slice(n * config.hiddenSize, (n + 1) * config.hiddenSize)),
       );
     }
+  });
+
+  it('computes the same fused as in single ops on the CPU kernels, bit for bit', async () => {
+    const { layer: other, x: input } = setUp(config, 32);
+    const create = () => (nativeAvailable().available ? createNative({ threads: 2 }) : createWasm());
+    const [fused, single] = [await create(), await create()];
+    const { supports } = single;
+    single.supports = (op) => op !== 'route' && supports.call(single, op);
+    const output = (backend: Backend, form: Form) => {
+      const arena = new Arena(backend, { persistent: true });
+      const parameters = [...other.parameters()].map(
+        ([name, p]) => [name, arena.tensor(p.readSync(), p.shape)] as const,
+      );
+      const layer = new MoeLayer(config, new Map(parameters));
+      const step = new Arena(backend);
+      return Array.from(
+        layer.forward(step.tensor(input.readSync(), input.shape), { form }).output.readSync(),
+      );
+    };
+    expect(output(fused, 'fused')).toEqual(output(single, 'grouped'));
+    fused.dispose();
+    single.dispose();
+  });
+
+  it('leaves frozen weights without gradient', () => {
+    const { layer, step, x, backend } = setUp(config);
+    const frozen = new Arena(backend, { persistent: true });
+    const parameters = layer.parameters();
+    for (const name of ['experts.up_proj', 'shared_experts.up_proj.weight']) {
+      const p = parameters.get(name);
+      if (p) parameters.set(name, frozen.tensor(p.readSync(), p.shape));
+    }
+    const partly = new MoeLayer(config, parameters);
+    const probe = step.full(x.shape, 1);
+    const a = gradients(partly, x, probe, 'fused');
+    const b = gradients(partly, x, probe, 'dense');
+    expect([...a.keys()]).toEqual([...b.keys()]);
+    expect(a.has('experts.up_proj')).toBe(false);
+    for (const [name, values] of a)
+      values.forEach((value, i) => {
+        expect(value, `${name}[${i}]`).toBeCloseTo(b.get(name)![i]!, 9);
+      });
   });
 
   it('counts K choices a token', () => {

@@ -5,11 +5,11 @@
  * Experts are held packed, [E, out, in]; published checkpoints hold them one by one (the transformer
  * package maps the names). The residual is the caller's.
  */
-import { type Backend, Random } from '@minke/core';
+import { type Backend, type OpName, Random } from '@minke/core';
 import { Arena, add, linear, type Module, normalInit, swiglu, type Tensor } from '@minke/tensor';
 import { updateBias } from './balance.ts';
 import { type MoeConfig, validateMoeConfig } from './config.ts';
-import { denseExperts, groupedExperts } from './experts.ts';
+import { denseExperts, fusedExperts, fusedOps, groupedExperts, type SharedExpertWeights } from './experts.ts';
 import { expertLoad, type Routing, route } from './gate.ts';
 
 export interface MoeOutput {
@@ -86,9 +86,10 @@ export class MoeLayer implements Module {
 
   /**
    * @param x [N, D] or [B, T, D]
-   * @param options.dense compute every expert on every token; the default only where grouped kernels are missing
+   * @param options.form how the experts are computed: `fused` in one op, `grouped` in one op for each step, `dense`
+   * with every expert on every token. Default: the first of these that the backend can.
    */
-  forward(x: Tensor, options: { dense?: boolean } = {}): MoeOutput {
+  forward(x: Tensor, options: { form?: 'fused' | 'grouped' | 'dense' } = {}): MoeOutput {
     const { config } = this;
     const rows = x.reshape([-1, config.hiddenSize]);
     const bias = this.#parameters.get('gate.e_score_correction_bias') ?? rows.arena.zeros([config.experts]);
@@ -98,9 +99,21 @@ export class MoeLayer implements Module {
       up: this.#get('experts.up_proj'),
       down: this.#get('experts.down_proj'),
     };
-    const dense = options.dense ?? !grouped.every((op) => x.arena.backend.supports(op));
-    let output = dense ? denseExperts(rows, routing, weights) : groupedExperts(rows, routing, weights);
-    if (config.sharedExperts > 0) output = add(output, this.#shared(rows));
+    const supports = (ops: readonly OpName[]) => ops.every((op) => x.arena.backend.supports(op));
+    const shared = config.sharedExperts > 0 ? this.#shared() : undefined;
+    const matrices = [weights, shared].flatMap((group) => (group ? [group.gate, group.up, group.down] : []));
+    const fused = supports(fusedOps) && matrices.every((w) => w.node === null);
+    const form = options.form ?? (fused ? 'fused' : supports(grouped) ? 'grouped' : 'dense');
+    let output: Tensor;
+    if (form === 'fused') {
+      output = fusedExperts(rows, routing, weights, shared);
+    } else {
+      output = (form === 'grouped' ? groupedExperts : denseExperts)(rows, routing, weights);
+      if (shared !== undefined) {
+        const hidden = swiglu(linear(rows, shared.gate), linear(rows, shared.up));
+        output = add(output, linear(hidden, shared.down));
+      }
+    }
     return { output: output.reshape(x.shape), load: expertLoad(routing.indices, config.experts), routing };
   }
 
@@ -113,10 +126,12 @@ export class MoeLayer implements Module {
     if (bias !== undefined) updateBias(bias, load, options);
   }
 
-  #shared(rows: Tensor): Tensor {
-    const gate = linear(rows, this.#get('shared_experts.gate_proj.weight'));
-    const up = linear(rows, this.#get('shared_experts.up_proj.weight'));
-    return linear(swiglu(gate, up), this.#get('shared_experts.down_proj.weight'));
+  #shared(): SharedExpertWeights {
+    return {
+      gate: this.#get('shared_experts.gate_proj.weight'),
+      up: this.#get('shared_experts.up_proj.weight'),
+      down: this.#get('shared_experts.down_proj.weight'),
+    };
   }
 
   #get(name: string): Tensor {

@@ -6,11 +6,11 @@
  * the device, so a step needs no readback. A parameter without gradient is left alone. Deviation from PyTorch:
  * the step count for bias correction is one for all parameters.
  */
-import { check, MinkeError, type Shape } from '@minke/core';
+import type { Shape } from '@minke/core';
 import type { Arena } from './arena.ts';
 import { call } from './call.ts';
-import { affine, clamp, div, mul, reciprocal, sqrt, square } from './elementwise.ts';
-import { sum } from './reductions.ts';
+import { affine, div, sqrt, square } from './elementwise.ts';
+import { checkParameters, clearGradients, clipped, restoreStates, squaredNorm } from './optimizer.ts';
 import type { Tensor } from './tensor.ts';
 
 export interface AdamWOptions {
@@ -61,13 +61,9 @@ export class AdamW {
       ...options,
     };
     this.#parameters = new Map(parameters);
-    for (const [name, p] of this.#parameters) {
-      check(
-        p.leaf?.root === p,
-        () => `AdamW: expected parameters, got "${name}", which is none; make it with arena.parameter`,
-      );
+    checkParameters('AdamW', parameters);
+    for (const [name, p] of this.#parameters)
       this.#moments.set(name, { m: p.arena.zeros(p.shape), v: p.arena.zeros(p.shape) });
-    }
   }
 
   /** Steps taken. */
@@ -75,17 +71,24 @@ export class AdamW {
     return this.#stepCount;
   }
 
-  /** Records one update. Returns the squared norm of all gradients before clipping, [1]. */
-  step(arena: Arena, { lr = this.options.lr }: { readonly lr?: number } = {}): Tensor {
+  /**
+   * Records one update. Returns the squared norm of all gradients before clipping, [1].
+   * @param options.normSquared the norm to clip by, where these parameters are only some of the model's
+   */
+  step(
+    arena: Arena,
+    options: { readonly lr?: number | undefined; readonly normSquared?: Tensor | undefined } = {},
+  ): Tensor {
+    const { lr = this.options.lr } = options;
     const { beta1, beta2, eps, weightDecay, maxGradNorm, decay } = this.options;
     this.#stepCount++;
-    const normSquared = arena.zeros([1]);
     return arena.withoutGrad(() => {
-      for (const { grad } of this.#parameters.values()) if (grad) addSumOfSquares(arena, grad, normSquared);
+      const normSquared = options.normSquared ?? squaredNorm(arena, this.#parameters.values());
       for (const [name, p] of this.#parameters) {
-        if (p.grad === null) continue;
+        const { grad } = p;
+        if (grad === null) continue;
         const { m, v } = this.#moments.get(name)!;
-        updateParameter(arena, p.grad, normSquared, p, m, v, {
+        updateParameter(arena, grad, normSquared, p, m, v, {
           lr,
           beta1,
           beta2,
@@ -100,9 +103,9 @@ export class AdamW {
     });
   }
 
-  /** Records zeroing of all gradients. */
+  /** All gradients become zero: at once for who reads them, by writing instead of adding for the next pass. */
   zeroGrad(arena: Arena): void {
-    for (const { grad } of this.#parameters.values()) if (grad) call('fill', [grad], { value: 0 }, arena);
+    clearGradients(arena, this.#parameters.values());
   }
 
   /** What a checkpoint needs, besides the parameters: `read` the moments. */
@@ -115,30 +118,9 @@ export class AdamW {
     readonly stepCount: number;
     readonly moments: ReadonlyMap<string, { readonly m: ArrayLike<number>; readonly v: ArrayLike<number> }>;
   }): void {
-    const missing = [...this.#moments.keys()].filter((name) => !state.moments.has(name));
-    const unknown = [...state.moments.keys()].filter((name) => !this.#moments.has(name));
-    if (missing.length + unknown.length > 0)
-      throw new MinkeError(
-        'invalid-argument',
-        `AdamW.restore: expected the moments of this model, got ${missing.length} missing (${missing.join(', ')}) and ${unknown.length} unknown (${unknown.join(', ')})`,
-      );
-    for (const [name, { m, v }] of this.#moments) {
-      const saved = state.moments.get(name)!;
-      m.write(saved.m);
-      v.write(saved.v);
-    }
+    restoreStates('AdamW', this.#moments, state.moments);
     this.#stepCount = state.stepCount;
   }
-}
-
-function addSumOfSquares(arena: Arena, x: Tensor, into: Tensor): void {
-  if (arena.backend.supports('sumSquares')) {
-    call('sumSquares', [x, into], {}, arena);
-    return;
-  }
-  arena.scope(() => {
-    call('accumulate', [sum(square(arena.adopt(x))), into], { scale: 1 });
-  });
 }
 
 interface UpdateAttributes {
@@ -167,11 +149,7 @@ function updateParameter(
   }
   const { lr, beta1, beta2, eps, weightDecay, correction1, correction2, maxNorm } = attributes;
   arena.scope(() => {
-    let g = arena.adopt(grad);
-    if (maxNorm > 0) {
-      const scale = clamp(affine(reciprocal(affine(sqrt(normSquared), 1, 1e-6)), maxNorm, 0), 0, 1);
-      g = mul(g, scale);
-    }
+    const g = clipped(arena, grad, normSquared, maxNorm);
     const moment = (into: Tensor, x: Tensor, beta: number) => {
       const kept = affine(arena.adopt(into), beta, 0);
       call('accumulate', [x, kept], { scale: 1 - beta });

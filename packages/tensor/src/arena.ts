@@ -122,7 +122,7 @@ export class Arena {
   /** A leaf: gradients accumulate in its `grad`, in this arena, which should be persistent. */
   parameter(data: ArrayLike<number>, shape: Shape): Tensor {
     const tensor = this.tensor(data, shape);
-    tensor.leaf = { root: tensor, grad: null };
+    tensor.leaf = { root: tensor, grad: null, cleared: null };
     return tensor;
   }
 
@@ -252,10 +252,18 @@ export class Arena {
     return this.grad && this.#paused === 0;
   }
 
-  /** @internal Appends one call and returns its outputs, checked once by the command list. */
-  run<O extends OpName>(op: O, inputs: readonly Tensor[], attributes: Attributes<O>): Tensor[] {
+  /**
+   * @internal Appends one call and returns its outputs, checked once by the command list.
+   * @param into existing tensors to write the outputs to
+   */
+  run<O extends OpName>(
+    op: O,
+    inputs: readonly Tensor[],
+    attributes: Attributes<O>,
+    into?: readonly Tensor[],
+  ): Tensor[] {
     this.#assertOpen(op);
-    for (const input of inputs) {
+    for (const input of into ? [...inputs, ...into] : inputs) {
       input.assertLive(op);
       if (input.arena.backend !== this.backend)
         throw new MinkeError(
@@ -264,14 +272,14 @@ export class Arena {
         );
     }
     const refs = inputs.map((input) => input.ref);
-    const outputs = inferOutputs(op, refs, attributes).map(({ dtype, shape }) =>
-      this.#create(op, shape, dtype, false),
-    );
+    const outputs = into
+      ? [...into]
+      : inferOutputs(op, refs, attributes).map(({ dtype, shape }) => this.#create(op, shape, dtype, false));
     const written = writes.get(op)!;
     inputs.forEach((input, i) => {
       if (input.storage.shared) this.#share(input.storage, written[i]!);
     });
-    if (this.persistent) for (const output of outputs) this.#share(output.storage, true);
+    for (const { storage } of outputs) if (storage.shared) this.#share(storage, true);
     this.#list.record(
       op,
       refs,
@@ -302,6 +310,11 @@ export class Arena {
       this.#scopes.push(...scopes);
     }
     const { grad } = leaf;
+    if (leaf.cleared !== null) {
+      const recorder = leaf.cleared.disposed ? this : leaf.cleared;
+      leaf.cleared = null;
+      recorder.run('fill', [grad], { value: 0 });
+    }
     if (t.ref.offset === root.ref.offset && sameShape(t.shape, root.shape)) return grad;
     if (t.gradView === null || t.gradView.storage !== grad.storage)
       t.gradView = new Tensor(

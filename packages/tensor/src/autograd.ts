@@ -80,6 +80,22 @@ export function gradBuffer(leaf: Tensor): Tensor {
 }
 
 /**
+ * The same buffer when its gradient was cleared and not touched since, for operations that can write all of it in
+ * place of adding; null otherwise: then add to `gradBuffer`. Whoever gets the buffer must write it.
+ *
+ * @example
+ * const fresh = freshGradBuffer(weight);
+ * call('groupedSum', [dy, x, fresh ?? gradBuffer(weight)], { accumulate: fresh ? 0 : 1 });
+ */
+export function freshGradBuffer(t: Tensor): Tensor | null {
+  const { leaf } = t;
+  if (!leaf || leaf.cleared === null || leaf.cleared.disposed || t.size !== leaf.root.size) return null;
+  t.assertLive('freshGradBuffer');
+  leaf.cleared = null;
+  return leaf.root.arena.gradientOf(t);
+}
+
+/**
  * An operation with its own gradient.
  *
  * `forward` runs without recording; `backward` gets the gradients of the outputs (null for unused ones) and
@@ -176,7 +192,9 @@ function step(arena: Arena, node: GraphNode, gradients: Map<Tensor, Tensor>): vo
 /** Adds `grad`, which passes to this function, to what `target` has received so far. */
 function deliver(target: Tensor, grad: Tensor, gradients: Map<Tensor, Tensor>): void {
   if (isLeaf(target)) {
-    call('accumulate', [grad, gradBuffer(target)], { scale: 1 });
+    const fresh = freshGradBuffer(target);
+    if (fresh) call('copyInto', [grad, fresh], {});
+    else call('accumulate', [grad, gradBuffer(target)], { scale: 1 });
     grad.dispose();
     return;
   }

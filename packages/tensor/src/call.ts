@@ -50,8 +50,9 @@ export function callOne<O extends OpName>(
   op: O,
   inputs: readonly Tensor[],
   attributes: Attributes<O>,
+  arena?: Arena,
 ): Tensor {
-  return call(op, inputs, attributes)[0]!;
+  return call(op, inputs, attributes, arena)[0]!;
 }
 
 /** `t` under another shape for one call: holds no memory, needs no dispose. */

@@ -1,6 +1,6 @@
 export { AdamW, type AdamWOptions, type Moments } from './adamw.ts';
 export { Arena, type ArenaOptions } from './arena.ts';
-export { type Backward, customOp, gradBuffer } from './autograd.ts';
+export { type Backward, customOp, freshGradBuffer, gradBuffer } from './autograd.ts';
 export { call } from './call.ts';
 export {
   abs,
@@ -28,7 +28,8 @@ export {
 export { crossEntropy, rmsNorm, swiglu } from './fused.ts';
 export { type GradcheckInput, type GradcheckOptions, type GradcheckReport, gradcheck } from './gradcheck.ts';
 export { reportLeaks } from './leaks.ts';
-export { linear, matmul } from './linear-algebra.ts';
+export { accumulateProduct, linear, matmul } from './linear-algebra.ts';
+export { linearCrossEntropy } from './linear-cross-entropy.ts';
 export {
   addParameters,
   constantInit,
@@ -39,7 +40,9 @@ export {
   normalInit,
   RmsNorm,
 } from './modules.ts';
+export { Muon, type MuonOptions, type MuonState } from './muon.ts';
 export type { Plan } from './plan.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
+export { type SampledTokens, type SamplingRows, sampleTokens } from './sampling.ts';
 export { concat, gatherLast, gatherRows, permute, repeat, scatterRows, slice, topK } from './shaping.ts';
 export { isTensor, Tensor } from './tensor.ts';

@@ -1,18 +1,29 @@
 /**
- * Matrix products. Gradients of leaves are added to their buffers by the product itself (`matmulInto`).
+ * Matrix products. Gradients of leaves are added to their buffers by the product itself (`matmulInto`), or written
+ * there when they are the first since the buffer was cleared.
  */
 import { check, formatShape } from '@minke/core';
-import { gradBuffer, isLeaf, trackOne } from './autograd.ts';
-import { call, callOne, flattened, renamed } from './call.ts';
+import { freshGradBuffer, gradBuffer, isLeaf, trackOne } from './autograd.ts';
+import { call, callOne, flattened, homeOf, renamed } from './call.ts';
 import { sumToShape } from './elementwise.ts';
 import type { Tensor } from './tensor.ts';
 
 /** op(a) op(b) as the gradient of `target`: added to its buffer, or returned. */
-function product(target: Tensor, a: Tensor, b: Tensor, transA: number, transB: number): Tensor | null {
+export function product(target: Tensor, a: Tensor, b: Tensor, transA: number, transB: number): Tensor | null {
   if (!target.requiresGrad) return null;
   if (!isLeaf(target)) return callOne('matmul', [a, b], { transA, transB });
-  call('matmulInto', [a, b, gradBuffer(target)], { transA, transB });
+  const fresh = freshGradBuffer(target);
+  if (fresh) homeOf('matmul', [a, b]).run('matmul', [a, b], { transA, transB }, [fresh]);
+  else call('matmulInto', [a, b, gradBuffer(target)], { transA, transB });
   return null;
+}
+
+/**
+ * Adds a^T b to the gradient of parameter `w`: dy [N, out], x [N, in] for w [out, in]. Nothing for a `w` without
+ * gradient. For operations with their own backward pass.
+ */
+export function accumulateProduct(w: Tensor, a: Tensor, b: Tensor): void {
+  if (w.requiresGrad) product(w, a, b, 1, 0);
 }
 
 /**

@@ -8,6 +8,8 @@ import {
   Arena,
   crossEntropy,
   logSoftmax,
+  Muon,
+  type MuonOptions,
   mul,
   rmsNorm,
   softmax,
@@ -38,6 +40,9 @@ interface AdamWCase {
   start: Record<string, Values>;
   steps: { lr: number; grads: Record<string, Values>; norm: number; parameters: Record<string, Values> }[];
 }
+interface MuonCase extends Omit<AdamWCase, 'options'> {
+  options: MuonOptions;
+}
 interface Fixture {
   softmax: OpCase;
   logSoftmax: OpCase;
@@ -45,6 +50,7 @@ interface Fixture {
   rmsNorm: OpCase & { eps: number };
   crossEntropy: OpCase & { targets: number[] };
   adamW: AdamWCase;
+  muon: MuonCase;
 }
 const fixture = JSON.parse(
   readFileSync(new URL('../fixtures/pytorch.json', import.meta.url), 'utf8'),
@@ -62,7 +68,16 @@ function expectClose(actual: ArrayLike<number>, expected: readonly number[], tol
 
 /** The reference backend, or one that says it lacks every fused kernel. */
 function backends(): [string, Backend, number][] {
-  const fused: readonly OpName[] = ['softmax', 'rmsNorm', 'swiglu', 'crossEntropy', 'adamW', 'sumSquares'];
+  const fused: readonly OpName[] = [
+    'softmax',
+    'rmsNorm',
+    'swiglu',
+    'crossEntropy',
+    'adamW',
+    'sumSquares',
+    'blend',
+    'muonDirection',
+  ];
   const composed = (inner: Backend): Backend => ({ ...inner, supports: (op) => !fused.includes(op) });
   return [
     ['fused in f64', createReference({ bits: 64 }), 1e-13],
@@ -100,15 +115,18 @@ describe.each(backends())('as PyTorch, %s', (_, backend, tolerance) => {
     arena.reset();
   });
 
-  test('AdamW over three steps, with clipping, decay of matrices only and a schedule', () => {
-    const { options, start, steps } = fixture.adamW;
+  /** Feeds recorded gradients to an optimiser and compares norm and parameters after each step. */
+  function follow(
+    { start, steps }: Pick<AdamWCase, 'start' | 'steps'>,
+    create: (parameters: Map<string, Tensor>) => AdamW | Muon,
+  ): AdamW | Muon {
     const parameters = new Map(
       Object.entries(start).map(([name, { data, shape }]) => [name, owner.parameter(data, shape)]),
     );
-    const optimizer = new AdamW(parameters, options);
+    const optimizer = create(parameters);
     for (const { lr, grads, norm: expectedNorm, parameters: expected } of steps) {
       const total = [...parameters].map(([name, p]) =>
-        sum(mul(arena.adopt(p), arena.tensor(grads[name]!.data, p.shape))),
+        sum(mul(arena.adopt(p), arena.tensor(grads[name]!.data, p.shape)).reshape([-1])),
       );
       for (const t of total) t.backward();
       const normSquared = optimizer.step(arena, { lr });
@@ -120,7 +138,24 @@ describe.each(backends())('as PyTorch, %s', (_, backend, tolerance) => {
       }
       arena.reset();
     }
+    return optimizer;
+  }
+
+  test('AdamW over three steps, with clipping, decay of matrices only and a schedule', () => {
+    const { options } = fixture.adamW;
+    const optimizer = follow(fixture.adamW, (parameters) => new AdamW(parameters, options));
     expect(optimizer.stepCount).toBe(3);
+  });
+
+  test('Muon over three steps: wide, tall and packed matrices, AdamW for the rest, one norm', () => {
+    const { options } = fixture.muon;
+    const optimizer = follow(fixture.muon, (parameters) => new Muon(parameters, options)) as Muon;
+    const { stepCount, momenta, moments } = optimizer.state();
+    expect([stepCount, [...momenta.keys()], [...moments.keys()]]).toEqual([
+      3,
+      ['wide', 'tall', 'packed'],
+      ['embed', 'bias'],
+    ]);
   });
 });
 

@@ -26,6 +26,8 @@ export interface Leaf {
   /** The parameter itself. */
   readonly root: Tensor;
   grad: Tensor | null;
+  /** Set while the gradient counts as zero, whatever its memory holds: the arena to record the zeroing in. */
+  cleared: Arena | null;
 }
 
 export class Tensor {

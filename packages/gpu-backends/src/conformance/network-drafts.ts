@@ -1,9 +1,9 @@
 /**
- * Conformance calls of the fused network ops: normalisation, rotation, losses, the optimiser, attention and
- * mixture of experts. Backward ops get their saved tensors from the reference's forward ops.
+ * Conformance calls of the fused network ops: normalisation, rotation, losses, the optimiser and
+ * attention. Backward ops get their saved tensors from the reference's forward ops.
  */
 import { opTable } from '@minke/core';
-import { type Draft, type Draw, f32, forward, i32, outside, reshape } from './draw.ts';
+import { type Draft, type Draw, f32, forward, i32 } from './draw.ts';
 import { largeShape, shapes } from './memory-drafts.ts';
 
 const rowSizes = [
@@ -29,27 +29,6 @@ const attentionSizes = [
   [2, 2, 1, 300, 24, 16],
   [70, 3, 3, 70, 48, 32],
 ] as const;
-
-const planSizes = [
-  { tokens: 7, perToken: 2, experts: 4 },
-  { tokens: 1, perToken: 1, experts: 1 },
-  { tokens: 0, perToken: 2, experts: 3 },
-  { tokens: 5, perToken: 3, experts: 40 },
-  { tokens: 100, perToken: 4, experts: 8 },
-];
-
-/** Plans over random choices of experts, some outside, some experts without rows. */
-function plans(draw: Draw) {
-  return planSizes.flatMap(({ tokens, perToken, experts }) =>
-    [
-      draw.integers([tokens, perToken], 0, experts),
-      draw.indices([tokens, perToken], Math.min(experts, 3)),
-    ].map((indices) => {
-      const [offsets, , slots] = forward('expertPlan', [indices], { experts });
-      return { rows: tokens * perToken, tokens, perToken, experts, offsets: offsets!, slots: slots! };
-    }),
-  );
-}
 
 export const networkDrafts = {
   rmsNorm(draw: Draw): Draft<'rmsNorm'>[] {
@@ -163,6 +142,39 @@ export const networkDrafts = {
     );
   },
 
+  blend(draw: Draw): Draft<'blend'>[] {
+    return [...shapes, largeShape].flatMap((shape) =>
+      [
+        { a: 1, b: 0.5 },
+        { a: -0.25, b: 2.03125 },
+      ].map((attributes) => ({ label: '', inputs: [draw.normal(shape), draw.normal(shape)], attributes })),
+    );
+  },
+
+  muonDirection(draw: Draw): Draft<'muonDirection'>[] {
+    const sizes = [
+      [3, 5],
+      [1, 1],
+      [0, 4],
+      [64, 300],
+      [4, 7, 9],
+      [0, 3, 3],
+      [2, 0, 3],
+      [3, 90, 100],
+    ];
+    return sizes.flatMap((shape) =>
+      [
+        { nesterov: 1, maxNorm: 0, scale: 1 },
+        { nesterov: 0, maxNorm: 1, scale: 1 },
+        { nesterov: 1, maxNorm: 1, scale: 0 },
+      ].map(({ scale, ...rest }) => ({
+        label: scale ? `maxNorm ${rest.maxNorm}` : 'zeros',
+        inputs: [draw.normal(shape, 3 * scale), f32([1], [16]), draw.normal(shape, scale)],
+        attributes: { beta: Math.fround(0.95), eps: Math.fround(1e-7), ...rest },
+      })),
+    );
+  },
+
   rangeMask(draw: Draw): Draft<'rangeMask'>[] {
     return [
       [5, 7],
@@ -207,133 +219,5 @@ export const networkDrafts = {
         attributes: { scale: Math.fround(d ** -0.5), valueWidth },
       })),
     );
-  },
-
-  routeSelect(draw: Draw): Draft<'routeSelect'>[] {
-    const sizes = [
-      { n: 5, e: 8, groups: 1, topGroups: 1, k: 2 },
-      { n: 5, e: 8, groups: 4, topGroups: 2, k: 3 },
-      { n: 3, e: 6, groups: 6, topGroups: 3, k: 2 },
-      { n: 1, e: 1, groups: 1, topGroups: 1, k: 1 },
-      { n: 0, e: 4, groups: 2, topGroups: 1, k: 1 },
-      { n: 4, e: 12, groups: 3, topGroups: 2, k: 8 },
-      { n: 40, e: 256, groups: 8, topGroups: 4, k: 8 },
-    ];
-    return sizes.flatMap(({ n, e, groups, topGroups, k }) =>
-      opTable.routeSelect.attributes.groupScore.flatMap((groupScore) => {
-        const attributes = { k, groups, topGroups, groupScore };
-        const marked = draw.sprinkle(draw.coarse([n, e]), [NaN, -Infinity], 3);
-        return [
-          {
-            label: `${groupScore}, distinct`,
-            inputs: [draw.uniform([n, e], 0, 1), draw.normal([e], 0.1)],
-            attributes,
-          },
-          { label: `${groupScore}, ties`, inputs: [draw.coarse([n, e], 2), draw.coarse([e], 1)], attributes },
-          { label: `${groupScore}, NaN and -inf`, inputs: [marked, draw.coarse([e])], attributes },
-          {
-            label: `${groupScore}, all equal`,
-            inputs: [draw.among([n, e], [0.5]), draw.among([e], [0])],
-            attributes,
-          },
-        ];
-      }),
-    );
-  },
-
-  expertPlan(draw: Draw): Draft<'expertPlan'>[] {
-    return [
-      ...planSizes,
-      { tokens: 4, perToken: 0, experts: 2 },
-      { tokens: 3000, perToken: 6, experts: 64 },
-    ].flatMap(({ tokens, perToken, experts }) =>
-      [
-        draw.integers([tokens, perToken], 0, experts),
-        draw.indices([tokens, perToken], Math.min(experts, 3)),
-      ].map((indices) => ({
-        label: `${tokens} x ${perToken} to ${experts}`,
-        inputs: [indices],
-        attributes: { experts },
-      })),
-    );
-  },
-
-  histogram(draw: Draw): Draft<'histogram'>[] {
-    return [...shapes, largeShape].flatMap((shape) =>
-      [0, 1, 9].map((size) => ({
-        label: `size ${size}`,
-        inputs: [draw.indices(shape, size)],
-        attributes: { size },
-      })),
-    );
-  },
-
-  groupedMatmul(draw: Draw): Draft<'groupedMatmul'>[] {
-    const widths = [
-      [5, 3],
-      [1, 1],
-      [33, 40],
-      [0, 3],
-      [3, 0],
-    ] as const;
-    const untrusted = { rows: 6, experts: 3, offsets: i32([4], [-3, 2, 2, 0x7fffffff]) };
-    return [...plans(draw), untrusted].flatMap(({ rows, experts, offsets }) =>
-      widths.flatMap(([k, n]) =>
-        [0, 1].map((transW) => ({
-          label: `${rows} rows to ${experts} experts [${k}, ${n}]${transW ? ' transW' : ''}`,
-          inputs: [draw.normal([rows, k]), draw.normal(transW ? [experts, n, k] : [experts, k, n]), offsets],
-          attributes: { transW },
-        })),
-      ),
-    );
-  },
-
-  groupedMatmulGradWeight(draw: Draw): Draft<'groupedMatmulGradWeight'>[] {
-    const untrusted = { rows: 6, experts: 3, offsets: i32([4], [-3, 2, 2, 0x7fffffff]) };
-    return [...plans(draw), untrusted].flatMap(({ rows, experts, offsets }) =>
-      (
-        [
-          [5, 3],
-          [1, 1],
-          [33, 40],
-          [3, 0],
-        ] as const
-      ).map(([n, k]) => ({
-        label: `${rows} rows to ${experts} experts [${n}, ${k}]`,
-        inputs: [draw.normal([rows, n]), draw.normal([rows, k]), offsets, draw.normal([experts, n, k])],
-        attributes: {},
-      })),
-    );
-  },
-
-  moeCombine(draw: Draw): Draft<'moeCombine'>[] {
-    return plans(draw).flatMap(({ rows, tokens, perToken, slots }) => {
-      const marked = draw.sprinkle(slots, [...outside, rows]);
-      return [slots, marked, draw.integers(slots.shape, 0, rows)].flatMap((chosen) =>
-        [1, 40].map((width) => ({
-          label: `${tokens} x ${perToken}, width ${width}`,
-          inputs: [draw.normal([rows, width]), draw.normal(slots.shape), chosen],
-          attributes: {},
-        })),
-      );
-    });
-  },
-
-  moeCombineGrad(draw: Draw): Draft<'moeCombineGrad'>[] {
-    return plans(draw).flatMap(({ rows, tokens, perToken, slots }) => {
-      const marked = draw.sprinkle(slots, [...outside, rows]);
-      return [slots, marked].flatMap((chosen) =>
-        [1, 40].map((width) => ({
-          label: `${tokens} x ${perToken}, width ${width}`,
-          inputs: [
-            draw.normal([rows, width]),
-            draw.normal(slots.shape),
-            reshape(chosen, slots.shape),
-            draw.normal([tokens, width]),
-          ],
-          attributes: {},
-        })),
-      );
-    });
   },
 };

@@ -159,6 +159,13 @@ export const tolerances: {
   crossEntropy: (shapes) => ({ relative: FUNCTION + lastOf(shapes, 0) * UNIT, magnitude: 'inputs' }),
   crossEntropyGrad: () => ({ relative: FUNCTION, magnitude: 'inputs' }),
   adamW: () => ({ relative: 16 * UNIT, magnitude: 'tensor' }),
+  blend: () => sum(2),
+  muonDirection: () => ({ relative: 16 * UNIT, magnitude: 'tensor' }),
+  sample: (shapes) => ({
+    relative: FUNCTION + lastOf(shapes, 0) * UNIT,
+    magnitude: 'inputs',
+    floor: NEAR_ONE,
+  }),
   rangeMask: () => EXACT,
   attention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   attentionGrad: (shapes) =>
@@ -171,4 +178,9 @@ export const tolerances: {
   groupedMatmulGradWeight: (shapes) => sum(axis(shapes, 0, 0) + 1),
   moeCombine: (shapes) => sum(axis(shapes, 1, 1)),
   moeCombineGrad: (shapes) => sum(axis(shapes, 0, 1)),
+  route: (shapes) => ({ relative: FUNCTION + lastOf(shapes, 0) * UNIT, magnitude: 'tensor' }),
+  routeGrad: (shapes) => fused(lastOf(shapes, 0), 1),
+  moeFeedForward: (shapes) => fused(axis(shapes, 2, 2) + axis(shapes, 2, 1) + axis(shapes, 5, 0), 1),
+  moeFeedForwardGrad: (shapes) => fused(axis(shapes, 1, 2) + 2 * axis(shapes, 1, 1) + axis(shapes, 4, 0), 1),
+  moeFeedForwardGradWeight: (shapes) => fused(axis(shapes, 3, 0)),
 };

@@ -1,78 +1,85 @@
 /**
- * Mixture of experts: selection limited to groups (DeepSeek-V3, arXiv 2412.19437, section 2.1.2), the sorted
- * plan, products over each expert's rows, and the weighted combination with its gradient.
+ * Mixture of experts over a plan: products over each expert's rows, the weighted combination, the whole SwiGLU
+ * feed-forward with its shared expert, and their gradients.
  *
  * The plan's arrays are index data and not trusted: row ranges are clamped, slots out of range are skipped.
  */
-import { type Kernels, roundingLike, type Tensor } from './kernel.ts';
-import { largest } from './reductions.ts';
+import { sigmoid, silu, siluSlope } from './elementwise.ts';
+import type { Kernels, Tensor } from './kernel.ts';
 
 /** Expert e's rows, clamped to the `rows` there are. */
 function rowsOf(offsets: Tensor, e: number, rows: number): [first: number, end: number] {
   return [Math.max(offsets.data[e]!, 0), Math.min(offsets.data[e + 1]!, rows)];
 }
 
+type Numbers = Tensor['data'] | readonly number[];
+
+/** x[at .. at + width] as plain numbers. */
+const row = (x: Tensor, r: number, width: number): number[] =>
+  Array.from(x.data.subarray(r * width, (r + 1) * width) as Float64Array);
+const dot = (a: Numbers, b: Numbers): number => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+};
+
+/** One matrix [rows, columns] of a packed or plain weight. */
+interface Matrix {
+  readonly data: Tensor['data'];
+  readonly rows: number;
+  readonly columns: number;
+}
+function matrixOf(w: Tensor, e = 0): Matrix {
+  const [rows, columns] = w.shape.slice(-2) as [number, number];
+  return { data: w.data.subarray(e * rows * columns, (e + 1) * rows * columns), rows, columns };
+}
+/** w x */
+const times = ({ data, rows, columns }: Matrix, x: readonly number[]): number[] =>
+  Array.from({ length: rows }, (_, i) =>
+    dot(data.subarray(i * columns, (i + 1) * columns) as Float64Array, x),
+  );
+/** w^T y */
+const transposedTimes = ({ data, rows, columns }: Matrix, y: readonly number[]): number[] =>
+  Array.from({ length: columns }, (_, j) => {
+    let sum = 0;
+    for (let i = 0; i < rows; i++) sum += data[i * columns + j]! * y[i]!;
+    return sum;
+  });
+const addInto = (to: number[], from: readonly number[], scale = 1): void => {
+  from.forEach((value, i) => {
+    to[i] = to[i]! + scale * value;
+  });
+};
+
+/** Which expert has each sorted row; -1 beyond the plan. */
+function expertOfRow(offsets: Tensor, experts: number, rows: number): number[] {
+  const owner = Array.from({ length: rows }, () => -1);
+  for (let e = 0; e < experts; e++) {
+    const [first, end] = rowsOf(offsets, e, rows);
+    owner.fill(e, first, Math.max(first, end));
+  }
+  return owner;
+}
+
+/** SwiGLU back from dh, the gradient of the hidden row: gradients of gate and up, and the hidden row itself. */
+function gatedGrad(gates: readonly number[], ups: readonly number[], dh: readonly number[]) {
+  return {
+    dgate: dh.map((d, i) => d * ups[i]! * siluSlope(gates[i]!)),
+    dup: dh.map((d, i) => d * gates[i]! * sigmoid(gates[i]!)),
+    hidden: gates.map((g, i) => silu(g) * ups[i]!),
+  };
+}
+
 export const experts: Pick<
   Kernels,
-  | 'routeSelect'
-  | 'expertPlan'
-  | 'histogram'
   | 'groupedMatmul'
   | 'groupedMatmulGradWeight'
   | 'moeCombine'
   | 'moeCombineGrad'
+  | 'moeFeedForward'
+  | 'moeFeedForwardGrad'
+  | 'moeFeedForwardGradWeight'
 > = {
-  routeSelect([scores, bias, indices], { k, groups, topGroups, groupScore }) {
-    const count = bias.data.length;
-    const groupSize = count / groups;
-    // Ties are decided on values rounded to storage, as every backend sees them.
-    const choice = roundingLike(scores.data, count);
-    const groupScores = roundingLike(scores.data, groups);
-    for (let n = 0; n < scores.shape[0]!; n++) {
-      for (let e = 0; e < count; e++) {
-        choice[e] = scores.data[n * count + e]! + bias.data[e]!;
-        if (Number.isNaN(choice[e]!)) choice[e] = -Infinity;
-      }
-      for (let g = 0; g < groups; g++) {
-        const group = choice.subarray(g * groupSize, (g + 1) * groupSize);
-        groupScores[g] = largest(group, groupScore === 'max' ? 1 : 2).reduce((sum, i) => sum + group[i]!, 0);
-      }
-      const staying = largest(groupScores, topGroups).sort((a, b) => a - b);
-      const candidates = staying.flatMap((g) =>
-        Array.from({ length: groupSize }, (_, i) => g * groupSize + i),
-      );
-      const chosen = largest(
-        candidates.map((e) => choice[e]!),
-        k,
-      ).map((i) => candidates[i]!);
-      indices.data.set(
-        chosen.sort((a, b) => a - b),
-        n * k,
-      );
-    }
-  },
-
-  expertPlan([indices, offsets, rows, slots], { experts }) {
-    const perToken = indices.shape[1]!;
-    let next = 0;
-    rows.data.fill(-1);
-    slots.data.fill(-1);
-    for (let e = 0; e < experts; e++) {
-      offsets.data[e] = next;
-      indices.data.forEach((index, pair) => {
-        if (index !== e) return;
-        rows.data[next] = Math.floor(pair / perToken);
-        slots.data[pair] = next++;
-      });
-    }
-    offsets.data[experts] = next;
-  },
-
-  histogram([ids, counts], { size }) {
-    counts.data.fill(0);
-    for (const id of ids.data) if (id >= 0 && id < size) counts.data[id] = counts.data[id]! + 1;
-  },
-
   groupedMatmul([x, w, offsets, y], { transW }) {
     const [rows, k, n] = [x.shape[0]!, x.shape[1]!, y.shape[1]!];
     y.data.fill(0);
@@ -133,6 +140,156 @@ export const experts: Pick<
         }
       }
       dweights.data[pair] = sum;
+    });
+  },
+
+  moeFeedForward([
+    x,
+    weights,
+    gate,
+    up,
+    down,
+    sharedGate,
+    sharedUp,
+    sharedDown,
+    offsets,
+    rows,
+    slots,
+    out,
+    gates,
+    ups,
+    sharedGates,
+    sharedUps,
+  ]) {
+    const [count, width] = [x.shape[0]!, x.shape[1]!];
+    const perToken = slots.shape[1]!;
+    const owner = expertOfRow(offsets, gate.shape[0]!, rows.data.length);
+    const forward = (
+      input: number[],
+      g: Matrix,
+      u: Matrix,
+      d: Matrix,
+      r: number,
+      saved: [Tensor, Tensor],
+    ) => {
+      const [gated, upped] = [times(g, input), times(u, input)];
+      saved[0].data.set(gated, r * g.rows);
+      saved[1].data.set(upped, r * g.rows);
+      return times(
+        d,
+        gated.map((value, i) => silu(value) * upped[i]!),
+      );
+    };
+    gates.data.fill(0);
+    ups.data.fill(0);
+    const y = owner.map((e, r) => {
+      const n = rows.data[r]!;
+      if (e < 0) return Array.from({ length: width }, () => 0);
+      const token = n >= 0 && n < count ? row(x, n, width) : Array.from({ length: width }, () => 0);
+      return forward(token, matrixOf(gate, e), matrixOf(up, e), matrixOf(down, e), r, [gates, ups]);
+    });
+    for (let n = 0; n < count; n++) {
+      const sum = Array.from({ length: width }, () => 0);
+      for (let k = 0; k < perToken; k++) {
+        const slot = slots.data[n * perToken + k]!;
+        if (slot >= 0 && slot < y.length) addInto(sum, y[slot]!, weights.data[n * perToken + k]!);
+      }
+      const shared: [Tensor, Tensor] = [sharedGates, sharedUps];
+      addInto(
+        sum,
+        forward(row(x, n, width), matrixOf(sharedGate), matrixOf(sharedUp), matrixOf(sharedDown), n, shared),
+      );
+      out.data.set(sum, n * width);
+    }
+  },
+
+  moeFeedForwardGrad([
+    weights,
+    gate,
+    up,
+    down,
+    sharedGate,
+    sharedUp,
+    sharedDown,
+    offsets,
+    ,
+    slots,
+    gates,
+    ups,
+    sharedGates,
+    sharedUps,
+    dout,
+    dx,
+    dweights,
+    dgates,
+    dups,
+    hidden,
+    dsharedGates,
+    dsharedUps,
+    sharedHidden,
+  ]) {
+    const [count, width] = [dout.shape[0]!, dout.shape[1]!];
+    const [perToken, f, s] = [slots.shape[1]!, gate.shape[1]!, sharedGate.shape[0]!];
+    const owner = expertOfRow(offsets, gate.shape[0]!, gates.shape[0]!);
+    for (const cleared of [dgates, dups, hidden]) cleared.data.fill(0);
+    for (let n = 0; n < count; n++) {
+      const dy = row(dout, n, width);
+      const sum = Array.from({ length: width }, () => 0);
+      for (let k = 0; k < perToken; k++) {
+        const pair = n * perToken + k;
+        const r = slots.data[pair]!;
+        const e = owner[r] ?? -1;
+        dweights.data[pair] = 0;
+        if (e < 0) continue;
+        const w = weights.data[pair]!;
+        const dh = transposedTimes(matrixOf(down, e), dy);
+        const grad = gatedGrad(row(gates, r, f), row(ups, r, f), dh);
+        dweights.data[pair] = dot(grad.hidden, dh);
+        const scaled = (values: number[]) => values.map((value) => w * value);
+        dgates.data.set(scaled(grad.dgate), r * f);
+        dups.data.set(scaled(grad.dup), r * f);
+        hidden.data.set(scaled(grad.hidden), r * f);
+        addInto(sum, transposedTimes(matrixOf(gate, e), grad.dgate), w);
+        addInto(sum, transposedTimes(matrixOf(up, e), grad.dup), w);
+      }
+      const dh = transposedTimes(matrixOf(sharedDown), dy);
+      const grad = gatedGrad(row(sharedGates, n, s), row(sharedUps, n, s), dh);
+      dsharedGates.data.set(grad.dgate, n * s);
+      dsharedUps.data.set(grad.dup, n * s);
+      sharedHidden.data.set(grad.hidden, n * s);
+      addInto(sum, transposedTimes(matrixOf(sharedGate), grad.dgate));
+      addInto(sum, transposedTimes(matrixOf(sharedUp), grad.dup));
+      dx.data.set(sum, n * width);
+    }
+  },
+
+  moeFeedForwardGradWeight(
+    [x, dout, offsets, rows, dgates, dups, hidden, dgate, dup, ddown],
+    { accumulate },
+  ) {
+    const [count, width, f] = [x.shape[0]!, x.shape[1]!, dgates.shape[1]!];
+    const owner = expertOfRow(offsets, dgate.shape[0]!, rows.data.length);
+    const outer = (to: Tensor, e: number, a: Tensor, i: number, b: Tensor, j: number) => {
+      const [m, n] = [a.shape[1]!, b.shape[1]!];
+      for (let p = 0; p < m; p++)
+        for (let q = 0; q < n; q++) {
+          const at = (e * m + p) * n + q;
+          to.data[at] = to.data[at]! + a.data[i * m + p]! * b.data[j * n + q]!;
+        }
+    };
+    // Summed apart and rounded once.
+    const sums = [dgate, dup, ddown].map((t) => ({ ...t, data: new Float64Array(t.data.length) }));
+    owner.forEach((e, r) => {
+      const n = rows.data[r]!;
+      if (e < 0 || n < 0 || n >= count || width * f === 0) return;
+      outer(sums[0]!, e, dgates, r, x, n);
+      outer(sums[1]!, e, dups, r, x, n);
+      outer(sums[2]!, e, dout, n, hidden, r);
+    });
+    [dgate, dup, ddown].forEach((t, i) => {
+      sums[i]!.data.forEach((value, j) => {
+        t.data[j] = (accumulate ? t.data[j]! : 0) + value;
+      });
     });
   },
 };

@@ -36,7 +36,10 @@ import { losses } from './losses.ts';
 import { matmul } from './matmul.ts';
 import { memory } from './memory.ts';
 import { normalisation } from './normalisation.ts';
+import { optimisers } from './optimisers.ts';
 import { reductions } from './reductions.ts';
+import { routing } from './routing.ts';
+import { sampling } from './sampling.ts';
 
 const kernels: Kernels = {
   ...memory,
@@ -45,7 +48,10 @@ const kernels: Kernels = {
   ...matmul,
   ...normalisation,
   ...losses,
+  ...optimisers,
+  ...sampling,
   ...attention,
+  ...routing,
   ...experts,
 };
 

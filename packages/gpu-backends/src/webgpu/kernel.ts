@@ -18,9 +18,25 @@ type Call<O extends OpName> = readonly [
   ...Each<(typeof opTable)[O]['outputs']>,
 ];
 
+/** Fused ops left to their composed forms: they take more buffers than a device offers, or run on the host. */
+export const composedOps = [
+  'blend',
+  'muonDirection',
+  'sample',
+  'route',
+  'routeGrad',
+  'moeFeedForward',
+  'moeFeedForwardGrad',
+  'moeFeedForwardGradWeight',
+] as const satisfies readonly OpName[];
+
 /** One function per op. */
 export type Kernels = {
-  readonly [O in OpName]: (dispatcher: Dispatcher, tensors: Call<O>, attributes: Attributes<O>) => void;
+  readonly [O in Exclude<OpName, (typeof composedOps)[number]>]: (
+    dispatcher: Dispatcher,
+    tensors: Call<O>,
+    attributes: Attributes<O>,
+  ) => void;
 };
 
 /** Product of the axes before `axis`, its size, and the product of those after it. */

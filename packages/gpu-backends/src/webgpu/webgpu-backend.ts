@@ -182,7 +182,11 @@ export class WebgpuBackend implements Backend {
     const calls = list.records.map((record, index) => this.#resolve(record, index, bindings));
     try {
       for (const { op, tensors, attributes } of calls) {
-        const kernel = kernels[op] as (d: Dispatcher, t: readonly Tensor[], a: object) => void;
+        const kernel = kernels[op as keyof Kernels] as (
+          d: Dispatcher,
+          t: readonly Tensor[],
+          a: object,
+        ) => void;
         kernel(this.#dispatcher, tensors, attributes);
       }
     } catch (error) {
