@@ -10,11 +10,11 @@
  *
  * Does not do: a cache of prefixes that outlives its request, preemption (a request's whole context is reserved when it starts), speculation.
  */
-import { check, MinkeError, Random } from '@minke/core';
+import { check, MinkeError, type RandomState } from '@minke/core';
 import type { AttentionForm, TokenRole } from '@minke/mla-attention';
 import type { DeepSeekModel } from '@minke/transformer';
-import { ModelStep } from './model-step.ts';
-import { type SamplingParams, sampleToken, validateSampling } from './sampling.ts';
+import { type Draw, ModelStep } from './model-step.ts';
+import { type DrawnToken, type SamplingParams, validateSampling, wordsOfDraw } from './sampling.ts';
 import { TokenQueue, type TokenStream } from './token-queue.ts';
 
 export interface GenerationRequest {
@@ -55,7 +55,6 @@ export interface EngineLoad {
 interface Sequence {
   readonly request: GenerationRequest;
   readonly prompt: Int32Array;
-  readonly random: Random;
   /** Tokens to generate at most, the context considered. */
   readonly limit: number;
   readonly queue: TokenQueue;
@@ -145,7 +144,6 @@ export class Engine {
     const sequence: Sequence = {
       request,
       prompt,
-      random: new Random(request.seed),
       limit: Math.min(request.maxNewTokens, this.contextLength - prompt.length),
       queue: new TokenQueue(() => this.#leave(sequence), request.signal),
       slot: -1,
@@ -269,51 +267,55 @@ export class Engine {
       .map((sequence) => ({ sequence, ids: Int32Array.of(sequence.last), role: 'generated' }));
   }
 
-  /** Computes pieces together; a sequence whose prompt is complete gets its next token. */
+  /** Computes pieces together; a sequence whose prompt is complete gets its next token, and so do its followers. */
   async #advance(pieces: readonly Piece[]): Promise<void> {
     if (pieces.length === 0) return;
-    let logits: Float32Array;
+    const drawing: { sequence: Sequence; computedBy: Sequence }[] = [];
+    const draws: Draw[] = [];
+    pieces.forEach(({ sequence, ids, role }, chunk) => {
+      const computed = sequence.prefilled + (role === 'prompt' ? ids.length : 0);
+      if (computed < sequence.prompt.length) return;
+      for (const each of role === 'prompt' ? [sequence, ...this.#followers(sequence)] : [sequence]) {
+        drawing.push({ sequence: each, computedBy: sequence });
+        draws.push({ chunk, sampling: each.request.sampling, random: randomState(each) });
+      }
+    });
+    let drawn: DrawnToken[];
     try {
-      logits = await this.#step.run(
-        pieces.map(({ sequence, ids, role }) => ({ slot: sequence.slot, ids, role })),
-      );
+      const chunks = pieces.map(({ sequence, ids, role }) => ({ slot: sequence.slot, ids, role }));
+      drawn = await this.#step.draw(chunks, draws);
     } catch (problem) {
       if (pieces.length === 1) pieces[0]?.sequence.queue.end(problem);
       else for (const piece of pieces) if (!piece.sequence.queue.ended) await this.#advance([piece]);
       return;
     }
-    const { vocabSize } = this.#model.config;
-    pieces.forEach(({ sequence, ids, role }, i) => {
-      if (role === 'prompt') sequence.prefilled += ids.length;
-      if (sequence.prefilled < sequence.prompt.length) return;
-      const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
-      if (role === 'prompt') this.#share(sequence, row);
-      this.#take(sequence, row);
+    for (const { sequence, ids, role } of pieces) if (role === 'prompt') sequence.prefilled += ids.length;
+    drawing.forEach(({ sequence, computedBy }, i) => {
+      if (sequence !== computedBy) {
+        if (sequence.leader !== computedBy || sequence.slot < 0) return; // one of them left while the step ran
+        this.#step.copy(computedBy.slot, sequence.slot);
+        sequence.leader = null;
+        sequence.prefilled = sequence.prompt.length;
+      }
+      this.#take(sequence, drawn[i] as DrawnToken);
     });
   }
 
-  /** Gives a prompt's cache rows and logits to the requests that wait for them. */
-  #share(sequence: Sequence, logits: Float32Array): void {
-    if (sequence.slot < 0) return; // it left while its step ran, and its followers have another leader
-    for (const follower of this.#followers(sequence)) {
-      this.#step.copy(sequence.slot, follower.slot);
-      follower.leader = null;
-      follower.prefilled = follower.prompt.length;
-      this.#take(follower, logits);
-    }
-  }
-
-  /** Draws a sequence's next token from its logits [V]. */
-  #take(sequence: Sequence, logits: Float32Array): void {
+  /** Hands a sequence its next token. */
+  #take(sequence: Sequence, drawn: DrawnToken): void {
     const { request, queue } = sequence;
     if (queue.ended) return; // cancelled while its step ran
-    const token = sampleToken(logits, request.sampling, sequence.random);
-    sequence.last = token;
+    sequence.last = drawn.token;
     sequence.generated++;
-    const stop = request.stopTokenIds.includes(token);
+    const stop = request.stopTokenIds.includes(drawn.token);
     const finish = stop ? 'stop' : sequence.generated >= sequence.limit ? 'length' : null;
-    queue.push({ token, finish });
+    queue.push({ ...drawn, finish });
   }
+}
+
+/** Where a sequence's own random stream stands. */
+function randomState({ request, generated }: Sequence): RandomState {
+  return { seed: request.seed, stream: 0, position: generated * wordsOfDraw(request.sampling) };
 }
 
 /** Whether `other` is about to compute the prompt of `sequence`. */

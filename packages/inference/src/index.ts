@@ -16,8 +16,15 @@ export {
   loadTextFormat,
   type TextFormat,
 } from './language-model.ts';
-export { type Chunk, ModelStep } from './model-step.ts';
-export { argmax, defaultSampling, type SamplingParams, sampleToken, validateSampling } from './sampling.ts';
+export { type Chunk, type Draw, ModelStep } from './model-step.ts';
+export {
+  argmax,
+  type DrawnToken,
+  defaultSampling,
+  type SamplingParams,
+  sampleToken,
+  validateSampling,
+} from './sampling.ts';
 export { saveLanguageModel } from './save-language-model.ts';
 export { StopStrings } from './stop-strings.ts';
 export type { TokenEvent, TokenStream } from './token-queue.ts';

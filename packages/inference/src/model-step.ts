@@ -9,9 +9,20 @@
  * A pass over one generated token of each sequence is recorded once for each batch size and then run again as
  * a plan: recording some hundreds of commands takes longer than computing them for a small model.
  */
+import type { RandomState } from '@minke/core';
 import type { AttentionCache, AttentionForm, TokenRole } from '@minke/mla-attention';
-import { Arena, type Plan, type Tensor } from '@minke/tensor';
+import {
+  Arena,
+  gatherRows,
+  type Plan,
+  type SampledTokens,
+  SamplingInputs,
+  type SamplingRows,
+  sampleTokens,
+  type Tensor,
+} from '@minke/tensor';
 import type { DeepSeekModel, ModelBatch } from '@minke/transformer';
+import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
 
 /** New tokens of one sequence. */
 export interface Chunk {
@@ -20,6 +31,15 @@ export interface Chunk {
   /** At least one token id. */
   readonly ids: Int32Array;
   readonly role: TokenRole;
+}
+
+/** A token to draw after the last one of a chunk. */
+export interface Draw {
+  /** Index of the chunk; several draws may name the same one. */
+  readonly chunk: number;
+  readonly sampling: SamplingParams;
+  /** Where the random stream stands; see `wordsOfDraw` for how far a draw moves it. */
+  readonly random: RandomState;
 }
 
 /** Cache memory, and the form of attention. */
@@ -33,11 +53,19 @@ export interface ModelStepOptions {
 /** Decoding plans kept, of different batch sizes; each holds the memory of one pass over its rows. */
 const keptPlans = 8;
 
-/** A decoding pass over a fixed number of rows: what it reads, and where its logits come out. */
+/** Draws whose settings the device reads, and where their tokens come out. */
+interface Sampling {
+  readonly inputs: SamplingInputs;
+  readonly sampled: SampledTokens;
+}
+
+/** A decoding pass over a fixed number of rows: what it reads, and where its results come out. */
 interface DecodingPlan {
   readonly arena: Arena;
   readonly batch: ModelBatch;
   readonly logits: Tensor;
+  /** One draw a row; null for a plan without draws. */
+  readonly sampling: Sampling | null;
   readonly plan: Plan;
 }
 
@@ -46,7 +74,7 @@ export class ModelStep {
   readonly #cache: AttentionCache;
   readonly #form: { readonly form?: AttentionForm };
   readonly #arena: Arena;
-  /** By number of rows, least recently used first. */
+  /** By number of rows, negative for plans without draws; least recently used first. */
   readonly #plans = new Map<number, DecodingPlan>();
 
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
@@ -78,11 +106,49 @@ export class ModelStep {
   }
 
   /** Appends the chunks and returns the logits after each one's last token, [chunks, V]. */
-  async run(chunks: readonly Chunk[]): Promise<Float32Array> {
+  run(chunks: readonly Chunk[]): Promise<Float32Array> {
+    return this.#orRestore(chunks, async () => {
+      if (isDecoding(chunks)) return hostLogits(await this.#decode(chunks, null).logits.read());
+      try {
+        return hostLogits(await this.#record(this.#arena, chunks).logits.read());
+      } finally {
+        this.#arena.reset();
+      }
+    });
+  }
+
+  /** Appends the chunks and draws tokens after them, on the device where it can. */
+  async draw(chunks: readonly Chunk[], draws: readonly Draw[]): Promise<DrawnToken[]> {
+    if (!this.#model.backend.supports('sample')) {
+      const logits = await this.run(chunks);
+      const { vocabSize } = this.#model.config;
+      return draws.map(({ chunk, sampling, random }) =>
+        drawToken(logits.subarray(chunk * vocabSize, (chunk + 1) * vocabSize), sampling, random),
+      );
+    }
+    return this.#orRestore(chunks, async () => {
+      const oneEach = draws.length === chunks.length && draws.every(({ chunk }, i) => chunk === i);
+      if (isDecoding(chunks) && oneEach) return readDrawn(this.#decode(chunks, draws).sampling!.sampled);
+      try {
+        const { logits } = this.#record(this.#arena, chunks);
+        if (draws.length === 0) return [];
+        const rows = this.#arena.tensor(
+          draws.map(({ chunk }) => chunk),
+          [draws.length],
+          'i32',
+        );
+        return await readDrawn(sampleTokens(gatherRows(logits, rows), samplingRows(draws)));
+      } finally {
+        this.#arena.reset();
+      }
+    });
+  }
+
+  /** Runs `f`; when it fails, every region of the chunks is again as long as it was. */
+  async #orRestore<T>(chunks: readonly Chunk[], f: () => Promise<T>): Promise<T> {
     const before = chunks.map(({ slot }) => this.#cache.length(slot));
     try {
-      const decoding = chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);
-      return await (decoding ? this.#decode(chunks) : this.#forward(chunks));
+      return await f();
     } catch (problem) {
       chunks.forEach(({ slot }, i) => {
         this.#cache.truncate(slot, before[i] as number);
@@ -91,35 +157,28 @@ export class ModelStep {
     }
   }
 
-  async #forward(chunks: readonly Chunk[]): Promise<Float32Array> {
-    try {
-      const { logits } = this.#record(this.#arena, chunks);
-      return hostLogits(await logits.read());
-    } finally {
-      this.#arena.reset();
-    }
-  }
-
-  async #decode(chunks: readonly Chunk[]): Promise<Float32Array> {
+  /** Runs the plan for as many rows, which is made at first. `draws`: one a row, or null for none. */
+  #decode(chunks: readonly Chunk[], draws: readonly Draw[] | null): DecodingPlan {
     this.#arena.submit(); // copies of regions that this step reads
-    const rows = chunks.length;
-    let kept = this.#plans.get(rows);
-    if (kept === undefined) kept = this.#makePlan(chunks);
+    const key = draws === null ? -chunks.length : chunks.length;
+    let kept = this.#plans.get(key);
+    if (kept === undefined) kept = this.#makePlan(chunks, draws);
     else {
       this.#cache.appendAgain(
         kept.batch,
         chunks.map(({ slot }) => slot),
       );
       kept.batch.ids.write(chunks.map(({ ids }) => ids[0] as number));
+      if (draws !== null) kept.sampling?.inputs.write(samplingRows(draws));
       kept.plan.run();
     }
-    this.#plans.delete(rows);
-    this.#plans.set(rows, kept);
-    return hostLogits(await kept.logits.read());
+    this.#plans.delete(key);
+    this.#plans.set(key, kept);
+    return kept;
   }
 
   /** Records and runs a decoding pass; the least recently used plan makes room for it. */
-  #makePlan(chunks: readonly Chunk[]): DecodingPlan {
+  #makePlan(chunks: readonly Chunk[], draws: readonly Draw[] | null): DecodingPlan {
     let arena: Arena | undefined;
     const [oldest] = this.#plans;
     if (this.#plans.size >= keptPlans && oldest !== undefined) {
@@ -130,7 +189,12 @@ export class ModelStep {
     arena ??= new Arena(this.#model.backend, { label: 'decoding plan' });
     try {
       const { batch, logits } = this.#record(arena, chunks);
-      return { arena, batch, logits, plan: arena.keep() };
+      let sampling: Sampling | null = null;
+      if (draws !== null) {
+        const inputs = new SamplingInputs(arena, samplingRows(draws));
+        sampling = { inputs, sampled: sampleTokens(logits, inputs) };
+      }
+      return { arena, batch, logits, sampling, plan: arena.keep() };
     } catch (problem) {
       arena.dispose();
       throw problem;
@@ -151,6 +215,29 @@ export class ModelStep {
     this.#arena.dispose();
     this.#cache.dispose();
   }
+}
+
+const isDecoding = (chunks: readonly Chunk[]): boolean =>
+  chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);
+
+function samplingRows(draws: readonly Draw[]): SamplingRows {
+  const setting = (name: keyof SamplingParams) => draws.map(({ sampling }) => sampling[name]);
+  return {
+    temperature: setting('temperature'),
+    topK: setting('topK'),
+    topP: setting('topP'),
+    minP: setting('minP'),
+    random: draws.map(({ random }) => random),
+  };
+}
+
+async function readDrawn({ tokens, logProbs, chosenLogProbs }: SampledTokens): Promise<DrawnToken[]> {
+  const [ids, own, drawn] = [await tokens.read(), await logProbs.read(), await chosenLogProbs.read()];
+  return Array.from(ids, (token, n) => ({
+    token,
+    logProb: own[n] as number,
+    drawnLogProb: drawn[n] as number,
+  }));
 }
 
 /** The logits in f32, which a backend that computes in f64 hands out in f64. */

@@ -5,7 +5,7 @@
  * Order as in Hugging Face transformers (temperature, top-k, top-p, min-p). Ties in the ranking go to the
  * lowest token id.
  */
-import { MinkeError, type Random } from '@minke/core';
+import { MinkeError, Random, type RandomState } from '@minke/core';
 
 export interface SamplingParams {
   /** 0 is greedy; at most 2 is useful, any finite non-negative number is allowed. */
@@ -61,6 +61,32 @@ export function sampleToken(logits: ArrayLike<number>, params: SamplingParams, r
     if (threshold < 0) return kept.ids[i] as number;
   }
   return kept.ids[kept.ids.length - 1] as number;
+}
+
+/** A token with its natural log-probabilities. */
+export interface DrawnToken {
+  readonly token: number;
+  /** Under softmax(logits): what the model itself says. */
+  readonly logProb: number;
+  /** Under the distribution it was drawn from: temperature and cuts applied; 0 when greedy. */
+  readonly drawnLogProb: number;
+}
+
+/** `sampleToken` with log-probabilities, at a point of a random stream: what the `sample` op does on a device. */
+export function drawToken(logits: ArrayLike<number>, params: SamplingParams, state: RandomState): DrawnToken {
+  const token = sampleToken(logits, params, Random.from(state));
+  const best = logits[argmax(logits)] as number;
+  let sum = 0;
+  for (let id = 0; id < logits.length; id++) sum += Math.exp((logits[id] as number) - best);
+  const logProb = (logits[token] as number) - best - Math.log(sum);
+  if (params.temperature === 0) return { token, logProb, drawnLogProb: 0 };
+  const { ids, weights, total } = candidates(logits, params);
+  return { token, logProb, drawnLogProb: Math.log((weights[ids.indexOf(token)] as number) / total) };
+}
+
+/** Words of its stream that a draw takes. */
+export function wordsOfDraw({ temperature }: SamplingParams): number {
+  return temperature === 0 ? 0 : 2;
 }
 
 /** The tokens that may be drawn, best first, with unnormalised probabilities. */

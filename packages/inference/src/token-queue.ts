@@ -5,9 +5,10 @@
  * ends once, by its last token, an error, its signal or the consumer leaving, and its place is given back then.
  */
 import { MinkeError } from '@minke/core';
+import type { DrawnToken } from './sampling.ts';
 
-export interface TokenEvent {
-  readonly token: number;
+/** A generated token, with its log-probabilities. */
+export interface TokenEvent extends DrawnToken {
   /** Set on the last event: a stop token, or a length limit. */
   readonly finish: 'stop' | 'length' | null;
 }

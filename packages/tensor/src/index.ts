@@ -43,6 +43,6 @@ export {
 export { Muon, type MuonOptions, type MuonState } from './muon.ts';
 export type { Plan } from './plan.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
-export { type SampledTokens, type SamplingRows, sampleTokens } from './sampling.ts';
+export { type SampledTokens, SamplingInputs, type SamplingRows, sampleTokens } from './sampling.ts';
 export { concat, gatherLast, gatherRows, permute, repeat, scatterRows, slice, topK } from './shaping.ts';
 export { isTensor, Tensor } from './tensor.ts';

@@ -7,6 +7,7 @@
  * `-crossEntropy(logits, tokens)`. There is no composed form: backends without the op sample on the host.
  */
 import { check, type RandomState } from '@minke/core';
+import type { Arena } from './arena.ts';
 import { call } from './call.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -33,6 +34,51 @@ export interface SampledTokens {
   readonly chosenLogProbs: Tensor;
 }
 
+/** What `sampleTokens` reads, on the device: for plans, which write other rows into it and run again. */
+export class SamplingInputs {
+  readonly #tensors: readonly Tensor[];
+
+  /** Throws `invalid-argument` unless every setting has as many rows. */
+  constructor(arena: Arena, rows: SamplingRows, count = rows.random.length) {
+    const [temperature, topK, topP, minP, streams] = encode(rows, count);
+    this.#tensors = [
+      arena.tensor(temperature, [count]),
+      arena.tensor(topK, [count], 'i32'),
+      arena.tensor(topP, [count]),
+      arena.tensor(minP, [count]),
+      arena.tensor(streams, [count, 5], 'i32'),
+    ];
+  }
+
+  /** In the op's order: temperature, topK, topP, minP, stream. */
+  get tensors(): readonly Tensor[] {
+    return this.#tensors;
+  }
+
+  /** Overwrites the settings with those of as many other rows. */
+  write(rows: SamplingRows): void {
+    encode(rows, this.#tensors[0]!.size).forEach((data, i) => {
+      this.#tensors[i]!.write(data);
+    });
+  }
+}
+
+function encode({ temperature, topK, topP, minP, random }: SamplingRows, count: number) {
+  const settings = [temperature, topK, topP, minP, random];
+  check(
+    settings.every(({ length }) => length === count),
+    () =>
+      `sampleTokens: expected settings of ${count} rows, got ${settings.map(({ length }) => length).join(', ')}`,
+  );
+  const high = (x: number) => Math.floor(x / 0x100000000) | 0;
+  const low = (x: number) => (x % 0x100000000) | 0;
+  const streams = new Int32Array(5 * count);
+  random.forEach(({ seed, stream, position }, n) => {
+    streams.set([low(seed), high(seed), stream | 0, low(position), high(position)], 5 * n);
+  });
+  return [temperature, topK, topP, minP, streams] as const;
+}
+
 /**
  * Draws a token from each row of logits [N, V]. No gradient.
  *
@@ -40,33 +86,14 @@ export interface SampledTokens {
  * const states = requests.map(({ random }) => random.state());
  * const { tokens } = sampleTokens(logits, { temperature: [0.6], topK: [0], topP: [0.95], minP: [0], random: states });
  */
-export function sampleTokens(logits: Tensor, rows: SamplingRows): SampledTokens {
-  const { arena } = logits;
+export function sampleTokens(logits: Tensor, rows: SamplingRows | SamplingInputs): SampledTokens {
   const count = logits.shape[0] ?? 0;
-  const { temperature, topK, topP, minP, random } = rows;
-  check(
-    [temperature, topK, topP, minP, random].every(({ length }) => length === count),
-    () =>
-      `sampleTokens: expected settings of ${count} rows, got ${[temperature, topK, topP, minP, random].map(({ length }) => length).join(', ')}`,
-  );
-  const high = (x: number) => Math.floor(x / 0x100000000) | 0;
-  const low = (x: number) => (x % 0x100000000) | 0;
-  const streams = random.flatMap(({ seed, stream, position }) => [
-    low(seed),
-    high(seed),
-    stream | 0,
-    low(position),
-    high(position),
-  ]);
-  const inputs = [
-    logits,
-    arena.tensor(temperature, [count]),
-    arena.tensor(topK, [count], 'i32'),
-    arena.tensor(topP, [count]),
-    arena.tensor(minP, [count]),
-    arena.tensor(streams, [count, 5], 'i32'),
+  const inputs = rows instanceof SamplingInputs ? rows : new SamplingInputs(logits.arena, rows, count);
+  const [tokens, logProbs, chosenLogProbs] = call('sample', [logits, ...inputs.tensors], {}) as [
+    Tensor,
+    Tensor,
+    Tensor,
   ];
-  const [tokens, logProbs, chosenLogProbs] = call('sample', inputs, {}) as [Tensor, Tensor, Tensor];
-  for (const input of inputs.slice(1)) input.dispose();
+  if (inputs !== rows) for (const input of inputs.tensors) input.dispose();
   return { tokens, logProbs, chosenLogProbs };
 }
