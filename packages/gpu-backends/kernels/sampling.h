@@ -52,13 +52,13 @@ static idx rowArgmax(const float* x, idx C) {
 
 /** One row's candidates, best first: sorted lazily, bucket by bucket. */
 struct Ranking {
-  static constexpr idx buckets = 1024;
-  static constexpr float perUnit = 8;  // buckets for each unit of log-probability
+  static constexpr idx most = 1024;
+  idx buckets;
   const float *logits, *weights;
   int32_t *ids, *spare;
-  idx begin[buckets + 1];
-  double sum[buckets];
-  bool sorted[buckets];
+  idx begin[most + 1];
+  double sum[most];
+  bool sorted[most];
 
   void sort(idx b) {
     if (sorted[b]) return;
@@ -146,6 +146,25 @@ static float boundOfKth(const float* weights, idx C, idx k, float* maxima) {
   return maxima[k - 1];
 }
 
+/**
+ * A weight that no token of the nucleus is below. Tokens below (1 - topP) total / V weigh less than (1 - topP) total
+ * together; so do those below a power of two times that as long as their sum says so.
+ */
+static float boundOfNucleus(const float* weights, idx C, double topP, double total) {
+  constexpr int powers = 10;
+  const double outside = (1 - topP) * total * 0.998;  // the sums below are f32
+  const float least = (float)(outside / (double)C);
+  vf sum[powers] = {};
+  vectors(0, C, [&](auto io, idx i) {
+    const vf w = io.keep(io.load(weights + i), 0);
+    MINKE_UNROLL
+    for (int j = 0; j < powers; j++) sum[j] += w < splat(least * (float)(1 << j)) ? w : vf{};
+  });
+  int j = 0;
+  while (j + 1 < powers && (double)sumLanes(sum[j + 1]) < outside) j++;
+  return least * (float)(1 << j);
+}
+
 struct SamplingScratch {
   Ranking* ranking;
   float* weights;
@@ -193,17 +212,20 @@ static idx sampleRow(const float* logits, idx V, float temperature, idx topK, fl
     while (weights[last] == 0) last--;
     return finish(last, total);
   }
-  // A number no kept token's weight is below. The tokens outside a nucleus weigh more than (1 - topP) total
-  // unless each is above (1 - topP) total / V; with topK the total is of the best k, which must all be there.
+  // A number no kept token's weight is below. With topK a nucleus is one of the best k, which must all be there.
   float least = topK > 0 ? boundOfKth(weights, V, topK, (float*)scratch.spare) : 0;
-  if (topK <= 0 && topP < 1) least = (float)((1 - (double)topP) * total / (double)V * 0.999);
+  if (topK <= 0 && topP < 1) least = boundOfNucleus(weights, V, topP, total);
   if ((topK <= 0 || !(topP < 1)) && minP > least) least = minP;
   Ranking& ranking = *scratch.ranking;
   ranking.logits = logits;
   ranking.weights = weights;
   ranking.ids = scratch.ids;
   ranking.spare = scratch.spare;
-  for (idx b = 0; b <= Ranking::buckets; b++) ranking.begin[b] = 0;
+  ranking.buckets = clamp(V / 8, 32, Ranking::most);
+  for (idx b = 0; b <= ranking.buckets; b++) ranking.begin[b] = 0;
+  // Buckets as fine as the range of candidates allows; 104 is where weights in f32 end.
+  const float range = least > 0 ? -log1(least) : 104.0f;
+  const float scale = (float)(ranking.buckets - 2) / (range > 1 ? range : 1) / temperature;
   idx count = 0;
   for (idx i = 0; i < V; i++) {
     if (i + W <= V) {
@@ -215,13 +237,13 @@ static idx sampleRow(const float* logits, idx V, float temperature, idx topK, fl
       i += lane;
     }
     if (!(weights[i] >= least) || weights[i] == 0) continue;
-    const float distance = (logits[best] - logits[i]) / temperature * Ranking::perUnit;
-    const idx b = distance < (float)(Ranking::buckets - 1) ? (idx)distance : Ranking::buckets - 1;
+    const float distance = (logits[best] - logits[i]) * scale;
+    const idx b = distance < (float)(ranking.buckets - 1) ? (idx)distance : ranking.buckets - 1;
     scratch.spare[count] = (int32_t)i;
     scratch.bucketOf[count++] = (uint16_t)b;
     ranking.begin[b + 1]++;
   }
-  for (idx b = 0; b < Ranking::buckets; b++) {
+  for (idx b = 0; b < ranking.buckets; b++) {
     ranking.begin[b + 1] += ranking.begin[b];
     ranking.sum[b] = 0;
     ranking.sorted[b] = false;
@@ -231,7 +253,7 @@ static idx sampleRow(const float* logits, idx V, float temperature, idx topK, fl
     ranking.ids[ranking.begin[b]++] = scratch.spare[i];
     ranking.sum[b] += (double)weights[scratch.spare[i]];
   }
-  for (idx b = Ranking::buckets; b > 0; b--) ranking.begin[b] = ranking.begin[b - 1];
+  for (idx b = ranking.buckets; b > 0; b--) ranking.begin[b] = ranking.begin[b - 1];
   ranking.begin[0] = 0;
 
   idx kept = topK > 0 ? min(topK, count) : count;

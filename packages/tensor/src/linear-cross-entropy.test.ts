@@ -76,7 +76,7 @@ test('falls back to composed ops on a backend without the kernels', () => {
 
 test('never holds the logits of a large vocabulary', async () => {
   const backend = await create();
-  const [n, d, v] = [512, 8, 129_280];
+  const [n, d, v] = [1024, 8, 129_280];
   const owner = new Arena(backend, { persistent: true });
   const arena = new Arena(backend, { grad: true });
   const hidden = owner.parameter(new Float32Array(n * d).fill(0.01), [n, d]);
