@@ -8,6 +8,7 @@
 #ifndef MINKE_NS
 #error "compile with -DMINKE_NS=<name> -DMINKE_RUN=<entry point>"
 #endif
+#include "attention-grad.h"
 #include "attention.h"
 #include "elementwise.h"
 #include "experts.h"

@@ -3,7 +3,7 @@
  * mixture of experts. Backward ops get their saved tensors from the reference's forward ops.
  */
 import { opTable } from '@minke/core';
-import { type Draft, type Draw, f32, forward, i32, outside, reshape } from './draw.ts';
+import { type Draft, type Draw, f32, forward, type HostTensor, i32, outside, reshape } from './draw.ts';
 import { largeShape, shapes } from './memory-drafts.ts';
 
 const rowSizes = [
@@ -17,7 +17,7 @@ const rowSizes = [
 ] as const;
 
 /** [N, H, Hk, M, D, Dv] */
-const attentionSizes = [
+const attentionSizes: readonly (readonly [number, number, number, number, number, number])[] = [
   [5, 4, 4, 5, 8, 8],
   [7, 4, 2, 11, 3, 5],
   [1, 6, 1, 33, 16, 16],
@@ -28,7 +28,18 @@ const attentionSizes = [
   [3, 0, 0, 4, 4, 4],
   [2, 2, 1, 300, 24, 16],
   [70, 3, 3, 70, 48, 32],
-] as const;
+  [3, 3, 1, 777, 20, 9],
+  [40, 2, 2, 600, 33, 19],
+];
+
+/** `ranges` as a training step has them: every row of packed segments sees its segment up to itself. */
+function causalSegments(lengths: readonly number[]): HostTensor {
+  const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, length) => sum + length, 0));
+  const pairs = lengths.flatMap((length, i) =>
+    Array.from({ length }, (_, n) => [starts[i]!, starts[i]! + n + 1]),
+  );
+  return i32([pairs.length, 2], pairs.flat());
+}
 
 const planSizes = [
   { tokens: 7, perToken: 2, experts: 4 },
@@ -178,18 +189,28 @@ export const networkDrafts = {
   },
 
   attention(draw: Draw): Draft<'attention'>[] {
-    return attentionSizes.flatMap(([n, h, hk, m, d, dv]) =>
-      [1, 5].map((peak) => ({
-        label: `${h} heads over ${hk}, ${m} keys${peak > 1 ? ', peaked' : ''}`,
-        inputs: [
-          draw.normal([n, h, d], peak),
-          draw.normal([m, hk, d]),
-          draw.normal([m, hk, dv]),
-          draw.ranges(n, m),
-        ],
+    const draft = (
+      label: string,
+      ranges: HostTensor,
+      peak: number,
+      sizes: (typeof attentionSizes)[number],
+    ) => {
+      const [n, h, hk, m, d, dv] = sizes;
+      return {
+        label: `${label}${h} heads over ${hk}, ${m} keys${peak > 1 ? ', peaked' : ''}`,
+        inputs: [draw.normal([n, h, d], peak), draw.normal([m, hk, d]), draw.normal([m, hk, dv]), ranges],
         attributes: { scale: Math.fround(d ** -0.5) },
-      })),
-    );
+      };
+    };
+    return [
+      ...attentionSizes.flatMap((sizes) =>
+        [1, 5].map((peak) => draft('', draw.ranges(sizes[0], sizes[3]), peak, sizes)),
+      ),
+      ...[[40, 1, 77, 32], [330]].map((lengths) => {
+        const rows = lengths.reduce((sum, length) => sum + length, 0);
+        return draft(`causal ${lengths}, `, causalSegments(lengths), 1, [rows, 2, 1, rows, 18, 34]);
+      }),
+    ];
   },
 
   attentionGrad(draw: Draw): Draft<'attentionGrad'>[] {
