@@ -442,6 +442,8 @@ function invariance(seed: number): ContractCheck[] {
       scale,
       valueWidth: 32,
     }),
+    batchInvariance('absorbQuery', '', [latent, draw.normal([3, 50, 67])], [0], { nope: 30 }),
+    batchInvariance('absorbOutput', '', [latent, draw.normal([3, 50, 40])], [0], { start: 20 }),
     {
       name: 'groupedMatmul: a row does not depend on the rows beside it',
       op: 'groupedMatmul',

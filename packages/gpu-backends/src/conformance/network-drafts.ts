@@ -32,6 +32,19 @@ const attentionSizes: readonly (readonly [number, number, number, number, number
   [40, 2, 2, 600, 33, 19],
 ];
 
+/** Rows, heads and widths of latent attention. */
+const latentSizes = [
+  { n: 5, h: 3, nope: 8, rotary: 4, value: 6, rank: 16 },
+  { n: 1, h: 1, nope: 1, rotary: 1, value: 1, rank: 1 },
+  { n: 0, h: 2, nope: 4, rotary: 2, value: 4, rank: 8 },
+  { n: 3, h: 0, nope: 4, rotary: 2, value: 4, rank: 8 },
+  { n: 3, h: 2, nope: 0, rotary: 5, value: 3, rank: 7 },
+  { n: 3, h: 2, nope: 5, rotary: 0, value: 0, rank: 7 },
+  { n: 4, h: 2, nope: 5, rotary: 2, value: 3, rank: 0 },
+  { n: 70, h: 5, nope: 33, rotary: 17, value: 35, rank: 67 },
+  { n: 700, h: 2, nope: 32, rotary: 16, value: 32, rank: 64 },
+];
+
 /** `ranges` as a training step has them: every row of packed segments sees its segment up to itself. */
 function causalSegments(lengths: readonly number[]): HostTensor {
   const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, length) => sum + length, 0));
@@ -228,6 +241,38 @@ export const networkDrafts = {
         attributes: { scale: Math.fround(d ** -0.5), valueWidth },
       })),
     );
+  },
+
+  expandKeys(draw: Draw): Draft<'expandKeys'>[] {
+    return latentSizes.map(({ n, h, nope, rotary, value }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + value]), draw.normal([n, rotary])],
+      attributes: { nope },
+    }));
+  },
+
+  expandKeysGrad(draw: Draw): Draft<'expandKeysGrad'>[] {
+    return latentSizes.map(({ n, h, nope, rotary, value }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + rotary]), draw.normal([n, h, value])],
+      attributes: { nope },
+    }));
+  },
+
+  absorbQuery(draw: Draw): Draft<'absorbQuery'>[] {
+    return latentSizes.map(({ n, h, nope, rotary, value, rank }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + rotary]), draw.normal([h, nope + value, rank])],
+      attributes: { nope },
+    }));
+  },
+
+  absorbOutput(draw: Draw): Draft<'absorbOutput'>[] {
+    return latentSizes.map(({ n, h, nope, value, rank }) => ({
+      label: `from ${nope}`,
+      inputs: [draw.normal([n, h, rank]), draw.normal([h, nope + value, rank])],
+      attributes: { start: nope },
+    }));
   },
 
   routeSelect(draw: Draw): Draft<'routeSelect'>[] {
