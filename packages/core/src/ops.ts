@@ -259,7 +259,7 @@ export const opTable = {
     shapes: ([x]) => [x!],
   },
   unaryGrad: {
-    doc: "dx = dy f'(x); clamp passes the gradient where a <= x <= b",
+    doc: "dx = dy f'(x); clamp passes the gradient where a <= x <= b, relu where x > 0, and both give 0 elsewhere",
     inputs: [f32('x'), f32('dy')],
     outputs: [f32('dx')],
     attributes: { kind: unaryKinds, a: 'float', b: 'float' },
@@ -291,7 +291,7 @@ export const opTable = {
 
   // --- reductions ---
   reduce: {
-    doc: 'y = sum, mean or max of x over `axis`, which is removed; of nothing: 0, 0, -inf',
+    doc: 'y = sum, mean or max of x over `axis`, which is removed; of nothing: 0, 0, -inf; of NaN: NaN',
     inputs: [f32('x', [1, 4])],
     outputs: [f32('y')],
     attributes: { kind: ['sum', 'mean', 'max'], axis: 'int' },

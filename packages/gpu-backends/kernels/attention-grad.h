@@ -209,14 +209,27 @@ static void gradBlock(const AttentionGradTask& t, const Block& block, idx hk, id
   __atomic_store_n(progress, turn + 1, __ATOMIC_RELEASE);
 }
 
-/** delta = do . o of each query and head; zeros for the dq of queries without keys. */
+/** delta[r] = do[r] . o[r] for R rows side by side, in the order of a tile's products: with one key the two cancel. */
+template <int R>
+static void rowDots(const AttentionGradTask& t, idx row) {
+  const idx E = t.valueWidth;
+  const float *dout = t.dout + row * E, *o = t.o + row * E;
+  float sum[R] = {};
+  for (idx c = 0; c < E; c++)
+    MINKE_UNROLL
+    for (int r = 0; r < R; r++) sum[r] = fma1(dout[r * E + c], o[r * E + c], sum[r]);
+  for (int r = 0; r < R; r++) t.delta[row + r] = sum[r];
+}
+
+/** delta of each query and head; zeros for the dq of queries without keys. */
 static void gradPrepare(const Call& call, const AttentionGradTask& t) {
-  const idx H = t.heads.H, D = t.width, E = t.valueWidth;
-  call.pieces(t.heads.N * H, D + 2 * E, [&](idx b, idx e, int) {
-    for (idx row = b; row < e; row++) {
-      vf sum = {};
-      vectors(0, E, [&](auto io, idx c) { sum = fma(io.load(t.dout + row * E + c), io.load(t.o + row * E + c), sum); });
-      t.delta[row] = sumLanes(sum);
+  const idx H = t.heads.H, D = t.width;
+  call.pieces(t.heads.N * H, D + 2 * t.valueWidth, [&](idx b, idx e, int) {
+    constexpr int together = 8;
+    idx row = b;
+    for (; row + together <= e; row += together) rowDots<together>(t, row);
+    for (; row < e; row++) rowDots<1>(t, row);
+    for (row = b; row < e; row++) {
       idx low, high;
       t.heads.range(row / H, low, high);
       if (high <= low) zero(t.dq + row * D, D * 4);

@@ -16,11 +16,11 @@ const expandKeys = shader(
   if (i >= P.n * P.heads * width) { return; }
   let row = i / width;
   let c = i % width;
-  let from = up_at + row * (P.nope + P.value_width);
-  if (c < P.nope) { k[k_at + row * key_width + c] = up[from + c]; }
+  let base = up_at + row * (P.nope + P.value_width);
+  if (c < P.nope) { k[k_at + row * key_width + c] = up[base + c]; }
   else if (c < key_width) {
     k[k_at + row * key_width + c] = rotary[rotary_at + row / P.heads * P.shared_width + c - P.nope];
-  } else { v[v_at + row * P.value_width + c - key_width] = up[from + c - P.shared_width]; }`,
+  } else { v[v_at + row * P.value_width + c - key_width] = up[base + c - P.shared_width]; }`,
 );
 
 /** One thread for each number of dup. */
@@ -60,9 +60,9 @@ const absorbQuery = shader(
   let row = i / out_width;
   let c = i % out_width;
   if (c >= P.rank) { y[y_at + i] = q[q_at + row * P.width + P.nope + c - P.rank]; return; }
-  let from = w_at + row % P.heads * P.height * P.rank + c;
+  let base = w_at + row % P.heads * P.height * P.rank + c;
   var sum = 0.0;
-  for (var j = 0u; j < P.nope; j++) { sum = fma(q[q_at + row * P.width + j], w[from + j * P.rank], sum); }
+  for (var j = 0u; j < P.nope; j++) { sum = fma(q[q_at + row * P.width + j], w[base + j * P.rank], sum); }
   y[y_at + i] = sum;`,
 );
 
@@ -74,9 +74,9 @@ const absorbOutput = shader(
   let width = P.height - P.start;
   if (i >= P.n * P.heads * width) { return; }
   let row = i / width;
-  let from = w_at + (row % P.heads * P.height + P.start + i % width) * P.rank;
+  let base = w_at + (row % P.heads * P.height + P.start + i % width) * P.rank;
   var sum = 0.0;
-  for (var r = 0u; r < P.rank; r++) { sum = fma(z[z_at + row * P.rank + r], w[from + r], sum); }
+  for (var r = 0u; r < P.rank; r++) { sum = fma(z[z_at + row * P.rank + r], w[base + r], sum); }
   y[y_at + i] = sum;`,
 );
 
