@@ -209,27 +209,31 @@ static void gradBlock(const AttentionGradTask& t, const Block& block, idx hk, id
   __atomic_store_n(progress, turn + 1, __ATOMIC_RELEASE);
 }
 
-/** delta[r] = do[r] . o[r] for R rows side by side, in the order of a tile's products: with one key the two cancel. */
-template <int R>
-static void rowDots(const AttentionGradTask& t, idx row) {
+/** delta of W rows across the lanes, in the order of a tile's products: with one key the two cancel. */
+static void rowDots(const AttentionGradTask& t, idx row, idx rows) {
   const idx E = t.valueWidth;
-  const float *dout = t.dout + row * E, *o = t.o + row * E;
-  float sum[R] = {};
-  for (idx c = 0; c < E; c++)
-    MINKE_UNROLL
-    for (int r = 0; r < R; r++) sum[r] = fma1(dout[r * E + c], o[r * E + c], sum[r]);
-  for (int r = 0; r < R; r++) t.delta[row + r] = sum[r];
+  vf sum = {};
+  for (idx c = 0; c < E; c += W) {
+    const idx columns = min(W, E - c);
+    vf a[W], b[W];
+    for (idx r = 0; r < W; r++) {
+      const idx at = (row + r) * E + c;
+      a[r] = r < rows ? loadPart(t.dout + at, columns) : vf{};
+      b[r] = r < rows ? loadPart(t.o + at, columns) : vf{};
+    }
+    transposeRegisters(a);
+    transposeRegisters(b);
+    for (idx r = 0; r < columns; r++) sum = fma(a[r], b[r], sum);
+  }
+  storePart(t.delta + row, sum, rows);
 }
 
 /** delta of each query and head; zeros for the dq of queries without keys. */
 static void gradPrepare(const Call& call, const AttentionGradTask& t) {
   const idx H = t.heads.H, D = t.width;
   call.pieces(t.heads.N * H, D + 2 * t.valueWidth, [&](idx b, idx e, int) {
-    constexpr int together = 8;
-    idx row = b;
-    for (; row + together <= e; row += together) rowDots<together>(t, row);
-    for (; row < e; row++) rowDots<1>(t, row);
-    for (row = b; row < e; row++) {
+    for (idx row = b; row < e; row += W) rowDots(t, row, min(W, e - row));
+    for (idx row = b; row < e; row++) {
       idx low, high;
       t.heads.range(row / H, low, high);
       if (high <= low) zero(t.dq + row * D, D * 4);
