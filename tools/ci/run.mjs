@@ -26,6 +26,12 @@ const steps = [
     ...script('tools/kernels/check-wasm.mjs'),
   },
   {
+    name: 'sanitize',
+    title: 'CPU kernels under sanitizers',
+    commands: { 'g++': 'g++' },
+    ...script('tools/kernels/sanitize.mjs'),
+  },
+  {
     name: 'webgpu',
     title: 'WebGPU conformance',
     commands: { '/usr/lib/chromium/vk_swiftshader_icd.json': 'chromium' },

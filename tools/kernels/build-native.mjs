@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const packageDir = join(root, 'packages/gpu-backends');
-const sourceDir = join(packageDir, 'kernels');
+export const sourceDir = join(packageDir, 'kernels');
 const buildDir = join(packageDir, 'build');
 const target = join(buildDir, 'minke.node');
 const stamp = join(buildDir, 'minke.stamp');
@@ -35,7 +35,7 @@ const compilerFlags = [
 ];
 
 /** One build of kernels.cc per instruction set: the first supported one is chosen at run time. */
-const instructionSets =
+export const instructionSets =
   process.arch === 'x64'
     ? [
         {
@@ -68,11 +68,11 @@ function sourceHash(compiler) {
 const { CXX } = process.env;
 const candidates = [CXX, 'g++', 'clang++', 'c++'].filter(Boolean);
 
-function findCompiler() {
+export function findCompiler() {
   return candidates.find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
 }
 
-function runCompiler(compiler, args) {
+export function runCompiler(compiler, args) {
   return new Promise((done, fail) => {
     const child = spawn(compiler, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';
@@ -136,11 +136,13 @@ async function build() {
   }
 }
 
-try {
-  say(await build());
-} catch (error) {
-  console.error(
-    `kernels: the native add-on did not compile; the WebAssembly build will be used\n${error.message}`,
-  );
-  process.exitCode = process.argv.includes('--strict') ? 1 : 0;
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    say(await build());
+  } catch (error) {
+    console.error(
+      `kernels: the native add-on did not compile; the WebAssembly build will be used\n${error.message}`,
+    );
+    process.exitCode = process.argv.includes('--strict') ? 1 : 0;
+  }
 }

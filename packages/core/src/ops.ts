@@ -294,7 +294,7 @@ export const opTable = {
     shapes: ([x]) => [x!],
   },
   unaryGrad: {
-    doc: "dx = dy f'(x); clamp passes the gradient where a <= x <= b",
+    doc: "dx = dy f'(x); clamp passes the gradient where a <= x <= b, relu where x > 0, and both give 0 elsewhere",
     inputs: [f32('x'), f32('dy')],
     outputs: [f32('dx')],
     attributes: { kind: unaryKinds, a: 'float', b: 'float' },
@@ -326,7 +326,7 @@ export const opTable = {
 
   // --- reductions ---
   reduce: {
-    doc: 'y = sum, mean or max of x over `axis`, which is removed; of nothing: 0, 0, -inf',
+    doc: 'y = sum, mean or max of x over `axis`, which is removed; of nothing: 0, 0, -inf; of NaN: NaN',
     inputs: [f32('x', [1, 4])],
     outputs: [f32('y')],
     attributes: { kind: ['sum', 'mean', 'max'], axis: 'int' },
@@ -605,6 +605,61 @@ export const opTable = {
       expect(valueWidth! >= 0 && valueWidth! <= at(cache!, 1), 'valueWidth within the cache width');
       expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
       return [[at(q!, 0), at(q!, 1), valueWidth!]];
+    },
+  },
+  expandKeys: {
+    doc:
+      'keys and values of every head from their joint projection: k[m, h] = up[m, h, : nope] then shared[m], ' +
+      'v[m, h] = up[m, h, nope :]',
+    inputs: [f32('up', 3), f32('shared', 2)],
+    outputs: [f32('k', 3), f32('v', 3)],
+    attributes: { nope: 'int' },
+    shapes: ([up, shared], { nope }) => {
+      const [rows, heads, width] = [at(up!, 0), at(up!, 1), at(up!, 2)];
+      expect(at(shared!, 0) === rows, 'up and shared of equal rows');
+      expect(nope! >= 0 && nope! <= width, `nope from 0 to ${width}`);
+      return [
+        [rows, heads, nope! + at(shared!, 1)],
+        [rows, heads, width - nope!],
+      ];
+    },
+  },
+  expandKeysGrad: {
+    doc: 'dup[m, h] = dk[m, h, : nope] then dv[m, h]; dshared[m] = sum over ascending h of dk[m, h, nope :]',
+    inputs: [f32('dk', 3), f32('dv', 3)],
+    outputs: [f32('dup', 3), f32('dshared', 2)],
+    attributes: { nope: 'int' },
+    shapes: ([dk, dv], { nope }) => {
+      expect(at(dk!, 0) === at(dv!, 0) && at(dk!, 1) === at(dv!, 1), 'dk and dv with equal rows and heads');
+      expect(nope! >= 0 && nope! <= at(dk!, 2), `nope from 0 to ${at(dk!, 2)}`);
+      return [
+        [at(dk!, 0), at(dk!, 1), nope! + at(dv!, 2)],
+        [at(dk!, 0), at(dk!, 2) - nope!],
+      ];
+    },
+  },
+  absorbQuery: {
+    doc:
+      'queries of the absorbed form: y[n, h] = sum over ascending i < nope of q[n, h, i] w[h, i], then q[n, h, nope :]; ' +
+      'w [H, A, R] with A at least nope',
+    inputs: [f32('q', 3), f32('w', 3)],
+    outputs: [f32('y', 3)],
+    attributes: { nope: 'int' },
+    shapes: ([q, w], { nope }) => {
+      expect(at(q!, 1) === at(w!, 0), 'a matrix of w for each head');
+      expect(nope! >= 0 && nope! <= at(q!, 2) && nope! <= at(w!, 1), 'nope within the widths of q and w');
+      return [[at(q!, 0), at(q!, 1), at(w!, 2) + at(q!, 2) - nope!]];
+    },
+  },
+  absorbOutput: {
+    doc: 'values of the absorbed form: y[n, h, j] = z[n, h] . w[h, start + j] for every row of w [H, A, R] from start on',
+    inputs: [f32('z', 3), f32('w', 3)],
+    outputs: [f32('y', 3)],
+    attributes: { start: 'int' },
+    shapes: ([z, w], { start }) => {
+      expect(at(z!, 1) === at(w!, 0) && at(z!, 2) === at(w!, 2), 'z [N, H, R] and w [H, A, R]');
+      expect(start! >= 0 && start! <= at(w!, 1), `start from 0 to ${at(w!, 1)}`);
+      return [[at(z!, 0), at(z!, 1), at(w!, 1) - start!]];
     },
   },
 

@@ -1,288 +1,310 @@
-// Attention over key ranges, its gradient, and the absorbed (latent) form.
+// Attention over key ranges, and its absorbed (latent) form, where one shared row is key and value of every head.
 //
-// Queries lie across the vector lanes: one lane is one (query, head) pair, a block is up to 2 W pairs whose
-// ranges begin at the same key row. Scores, probabilities and outputs are kept transposed, [key][lane] and
-// [column][lane], so that every lane's softmax is computed without looking at its neighbours. Keys are
-// walked in tiles of `keyTile` rows counted from the range's first row (online softmax: Milakov & Gimelshein
-// 2018; tiling: FlashAttention-2, Dao 2023); a lane's bits depend on its own query, range and keys only,
-// not on the batch around it. The gradient adds to dk and dv in ascending query order.
+// Keys are walked in tiles of `keyTile` rows counted from the range's first row (online softmax: Milakov &
+// Gimelshein 2018; tiling: FlashAttention-2, Dao 2023). After each section of `sectionKeys` the sums start anew
+// and are merged in order, so that one query over a long context can be shared out among threads without
+// changing a bit. Several blocks of queries take their turn at a tile, copied close together for them.
 #pragma once
-#include "gemm.h"
-#include "rows.h"
+#include "attention-decode.h"
+#include "attention-lanes.h"
 
 namespace MINKE_NS {
 
-constexpr idx keyTile = 64;
-constexpr int lanes = 2 * W;
-constexpr int fewLanes = W / 4;  // so few that they are computed one by one
-#if defined(__AVX512F__)
-constexpr int laneRows = 8;  // rows of a [row][lanes] tile computed together
-#else
-constexpr int laneRows = 4;
-#endif
+constexpr idx sectionKeys = 4 * keyTile;
+constexpr idx mostBlocks = 4;  // of one task
 
-/** Lane pairs first .. first + count share a first key; the longest range ends at `high`. */
-struct Block {
-  idx first, count, low, high;
-};
+/** The softmax sums of a block's lanes: out[c][lane], not yet divided by `sum`. */
+struct LaneSums {
+  float *out, *maximum, *sum;
 
-struct Heads {
-  idx N, H, keyHeads, group, M;
-  const int32_t* ranges;
-
-  void range(idx n, idx& low, idx& high) const {
-    low = clamp(ranges[2 * n], 0, M);
-    high = clamp(ranges[2 * n + 1], low, M);
-  }
-  /** Row of [N, H, ...] that lane pair `r` of key head `hk` is. */
-  idx row(idx r, idx hk) const { return r / group * H + hk * group + r % group; }
-};
-
-static idx planBlocks(const Heads& h, Block* blocks) {
-  idx count = 0;
-  Block current = {0, 0, 0, 0};
-  const idx total = h.N * h.group;
-  for (idx r = 0; r < total; r++) {
-    idx low, high;
-    h.range(r / h.group, low, high);
-    const bool open = current.count > 0;
-    if (open && (current.count == lanes || low != current.low)) {
-      blocks[count++] = current;
-      current.count = 0;
-    }
-    if (current.count == 0) current = {r, 0, low, low};
-    current.count++;
-    current.high = max(current.high, high);
-  }
-  if (current.count) blocks[count++] = current;
-  return count;
-}
-
-/** out[i][lane] (+)= sum over k of a[i * rsa + k * csa] b[k][lane] for all lanes, i < rows. */
-template <int V, bool MASKED>
-static void laneProduct(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, float* out, bool accumulate,
-                        const int32_t* limits) {
-  for (idx i = 0; i < rows; i += laneRows)
-    tileUpTo<laneRows, V, 0, 0, MASKED>(rows - i, K, a + i * rsa, rsa, csa, b, lanes, out + i * lanes, lanes, accumulate, limits);
-}
-
-/** Lane pairs of one [.., width] tensor as columns: to[c][lane]; unused lanes are zero. */
-static void gatherLanes(const Heads& h, const Block& block, idx hk, const float* from, idx width, float* rows, float* to) {
-  for (idx l = 0; l < block.count; l++) copy(rows + l * width, from + h.row(block.first + l, hk) * width, width * 4);
-  zero(rows + block.count * width, (lanes - block.count) * width * 4);
-  transpose(rows, width, lanes, width, to, lanes, false);
-}
-
-struct AttentionTask {
-  Heads heads;
-  const float *q, *k, *v;
-  float *o, *lse;
-  idx dk, dv, keyStride, valueStride;  // strides between key rows
-  float scale;
+  static idx floats(idx dv) { return (dv + 2) * lanes; }
+  LaneSums() = default;
+  LaneSums(float* memory, idx dv) : out(memory), maximum(memory + dv * lanes), sum(maximum + lanes) {}
 };
 
 template <int V>
-static void attentionBlock(const AttentionTask& t, const Block& block, idx hk, float* scratch) {
-  const Heads& h = t.heads;
-  float* rows = scratch;  // [lanes][max(dk, dv)]
-  float* qt = rows + lanes * max(t.dk, t.dv);
-  float* s = qt + t.dk * lanes;
-  float* ot = s + keyTile * lanes;
-  gatherLanes(h, block, hk, t.q, t.dk, rows, qt);
-  zero(ot, t.dv * lanes * 4);
-  int32_t ends[lanes], limits[lanes];
-  idx shortest = block.high;
-  for (idx l = 0; l < lanes; l++) {
-    idx low = block.low, high = block.low;
-    if (l < block.count) {
-      h.range((block.first + l) / h.group, low, high);
-      shortest = min(shortest, high);
-    }
-    ends[l] = (int32_t)high;
-  }
+static void clearSums(idx dv, const LaneSums& to) {
+  zero(to.out, dv * V * W * 4);
+  zero(to.sum, lanes * 4);
+  for (int j = 0; j < V; j++) store(to.maximum + j * W, splat(-infinity));
+}
+
+/** A tile of keys and values, as it lies in memory or copied. */
+struct KeyTile {
+  const float *k, *v;
+  idx keyStride, valueStride, first, n;
+};
+
+template <int V>
+static void attendTile(const AttentionTask& t, const Ends& ends, const KeyTile& tile, const float* qt, bool fresh, float* s,
+                       const LaneSums& to, Ahead* ahead) {
+  constexpr idx L = V * W;
+  const TileLimits limits(ends, tile.first, tile.n, V);
+  scoreTile<V>(limits, tile.n, tile.k, tile.keyStride, t.dk, qt, s);
   const vf scale = splat(t.scale);
-  vf maximum[V], sum[V];
+  MINKE_UNROLL
   for (int j = 0; j < V; j++) {
-    maximum[j] = splat(-infinity);
-    sum[j] = vf{};
-  }
-  const float* k = t.k + hk * t.dk;
-  const float* v = t.v + hk * t.dv;
-  for (idx m0 = block.low; m0 < block.high; m0 += keyTile) {
-    const idx n = min(keyTile, block.high - m0);
-    const bool masked = m0 + n > shortest;
-    for (idx l = 0; l < lanes; l++) limits[l] = (int32_t)(ends[l] - m0);
-    laneProduct<V, false>(n, t.dk, k + m0 * t.keyStride, t.keyStride, 1, qt, s, false, nullptr);
-    vf fresh[V], shift[V];
-    vi limit[V];
-    for (int j = 0; j < V; j++) {
-      fresh[j] = maximum[j];
-      __builtin_memcpy(&limit[j], limits + j * W, sizeof(vi));
-    }
-    for (idx i = 0; i < n; i++)
-      for (int j = 0; j < V; j++) {
-        vf x = load(s + i * lanes + j * W) * scale;
-        if (masked) x = limit[j] > splati((int32_t)i) ? x : splat(-infinity);
-        store(s + i * lanes + j * W, x);
-        fresh[j] = vmax(x, fresh[j]);
+    const idx n = j == 0 ? limits.both : tile.n;
+    const vf before = load(to.maximum + j * W);
+    const vi limit = limits.vector(j);
+    float* column = s + j * W;
+    vf most = before;
+    if (limits.masked) {
+      for (idx i = 0; i < n; i++) {
+        vf x = load(column + i * L) * scale;
+        x = limit > splati((int32_t)i) ? x : splat(-infinity);
+        store(column + i * L, x);
+        most = vmax(x, most);
       }
-    bool moved = false;
-    vf correction[V];
-    for (int j = 0; j < V; j++) {
-      shift[j] = fresh[j] == -infinity ? vf{} : fresh[j];
-      correction[j] = vexp(maximum[j] - shift[j]);
-      sum[j] = sum[j] * correction[j];
-      const vi same = maximum[j] == fresh[j];
-      moved = moved || firstLane(~same) < W;
-      maximum[j] = fresh[j];
-    }
-    for (idx i = 0; i < n; i++)
-      for (int j = 0; j < V; j++) {
-        const vf p = vexp(load(s + i * lanes + j * W) - shift[j]);
-        store(s + i * lanes + j * W, p);
-        sum[j] = sum[j] + p;
+    } else {
+      for (idx i = 0; i < n; i++) {
+        const vf x = load(column + i * L) * scale;
+        store(column + i * L, x);
+        most = vmax(x, most);
       }
-    if (moved && m0 > block.low)
-      for (idx c = 0; c < t.dv; c++)
-        for (int j = 0; j < V; j++) store(ot + c * lanes + j * W, load(ot + c * lanes + j * W) * correction[j]);
-    if (masked)
-      laneProduct<V, true>(t.dv, n, v + m0 * t.valueStride, 1, t.valueStride, s, ot, true, limits);
-    else
-      laneProduct<V, false>(t.dv, n, v + m0 * t.valueStride, 1, t.valueStride, s, ot, true, nullptr);
+    }
+    const vf shift = most == -infinity ? vf{} : most;
+    const vf correction = vexp(before - shift);
+    vf sum = load(to.sum + j * W) * correction;
+    for (idx i = 0; i < n; i++) {
+      const vf p = vexp(load(column + i * L) - shift);
+      store(column + i * L, p);
+      sum = sum + p;
+    }
+    store(to.maximum + j * W, most);
+    store(to.sum + j * W, sum);
+    const vi same = before == most;
+    if (!fresh && firstLane(~same) < W)
+      for (idx c = 0; c < t.dv; c++) store(to.out + c * L + j * W, load(to.out + c * L + j * W) * correction);
   }
+  addTile<V>(limits, tile.n, tile.v, tile.valueStride, t.dv, s, to.out, ahead);
+}
+
+/** total = total and then `part`, for the lanes that have keys from row `begin` on. */
+template <int V>
+static void mergeSums(idx dv, const Ends& ends, idx begin, const LaneSums& part, const LaneSums& total) {
+  constexpr idx L = V * W;
+  for (int j = 0; j < V; j++) {
+    vi end;
+    __builtin_memcpy(&end, ends.of + j * W, sizeof(vi));
+    const vi take = end > splati((int32_t)begin);
+    const vf before = load(total.maximum + j * W), other = load(part.maximum + j * W);
+    const vf most = vmax(before, other), shift = most == -infinity ? vf{} : most;
+    const vf a = vexp(before - shift), b = vexp(other - shift);
+    auto merge = [&](float* to, const float* from) {
+      const vf x = load(to);
+      store(to, take ? fma(load(from), b, x * a) : x);
+    };
+    merge(total.sum + j * W, part.sum + j * W);
+    store(total.maximum + j * W, take ? most : before);
+    for (idx c = 0; c < dv; c++) merge(total.out + c * L + j * W, part.out + c * L + j * W);
+  }
+}
+
+template <int V>
+static void finishSums(const AttentionTask& t, const Block& block, idx hk, const LaneSums& sums, float* rows) {
+  constexpr idx L = V * W;
   float lse[lanes];
   for (int j = 0; j < V; j++) {
-    const vi none = sum[j] == 0.0f;
-    const vf inverse = none ? vf{} : 1.0f / sum[j];
-    for (idx c = 0; c < t.dv; c++) store(ot + c * lanes + j * W, load(ot + c * lanes + j * W) * inverse);
-    store(lse + j * W, none ? splat(-infinity) : maximum[j] + vlog(sum[j]));
+    const vf sum = load(sums.sum + j * W);
+    const vi none = sum == 0.0f;
+    const vf inverse = none ? vf{} : 1.0f / sum;
+    for (idx c = 0; c < t.dv; c++) store(sums.out + c * L + j * W, load(sums.out + c * L + j * W) * inverse);
+    store(lse + j * W, none ? splat(-infinity) : load(sums.maximum + j * W) + vlog(sum));
   }
-  transpose(ot, lanes, t.dv, V * W, rows, t.dv, false);
+  transpose(sums.out, L, t.dv, L, rows, t.dv, false);
   for (idx l = 0; l < block.count; l++) {
-    const idx row = h.row(block.first + l, hk);
-    copy(t.o + row * t.dv, rows + l * t.dv, t.dv * 4);
+    const idx row = t.heads.row(block.first + l, hk);
+    vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, io.load(rows + l * t.dv + c)); });
     if (t.lse) t.lse[row] = lse[l];
   }
 }
 
-/** Scores scale q.k of one query with n <= keyTile keys, keys across the lanes; chains as in `tile`. */
-static void scoreKeys(const float* q, const float* k, idx stride, idx width, idx n, float scale, float* s) {
-  for (idx i = 0; i < n; i += W) {
-    const idx rows = min(W, n - i);
-    vf dot = {};
-    for (idx c = 0; c < width; c += W) {
-      const idx columns = min(W, width - c);
-      const float* from = k + i * stride + c;
-      vf block[W];
-      if (rows == W && columns == W) {
-        MINKE_UNROLL
-        for (int r = 0; r < W; r++) block[r] = load(from + r * stride);
-      } else {
-        for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * stride, columns) : vf{};
-      }
-      transposeRegisters(block);
-      if (columns == W) {
-        MINKE_UNROLL
-        for (int r = 0; r < W; r++) dot = fma(block[r], splat(q[c + r]), dot);
-      } else {
-        for (idx r = 0; r < columns; r++) dot = fma(block[r], splat(q[c + r]), dot);
-      }
-    }
-    store(s + i, dot * splat(scale));
-  }
+/** `body` with the number of vectors that a block's lanes fill, as a constant. */
+template <int N>
+struct Vectors {
+  static constexpr int V = N;
+};
+template <class F>
+static void withVectors(const Block& block, F body) {
+  if (block.count <= W) body(Vectors<1>{});
+  else body(Vectors<2>{});
 }
 
-/** out[c] = out[c] correction + sum over i of p[i] v[i][c], four vectors of columns at a time. */
-static void addValues(const float* p, const float* v, idx stride, idx width, idx n, float correction, float* out) {
-  for (idx c = 0; c < width; c += 4 * W) {
-    const idx vectors_ = min(4, (width - c + W - 1) / W), last = min(W, width - c - (vectors_ - 1) * W);
-    const float* from = v + c;
-    vf o[4];
-    for (idx j = 0; j < vectors_; j++) o[j] = load(out + c + j * W) * splat(correction);
-    if (vectors_ == 2 && last == W) {
-      for (idx i = 0; i < n; i++, from += stride) {
-        o[0] = fma(load(from), splat(p[i]), o[0]);
-        o[1] = fma(load(from + W), splat(p[i]), o[1]);
-      }
-    } else if (vectors_ == 4 && last == W) {
-      for (idx i = 0; i < n; i++, from += stride) {
-        MINKE_UNROLL
-        for (int j = 0; j < 4; j++) o[j] = fma(load(from + j * W), splat(p[i]), o[j]);
-      }
-    } else {
-      for (idx i = 0; i < n; i++, from += stride)
-        for (idx j = 0; j < vectors_; j++)
-          o[j] = fma(j + 1 < vectors_ ? load(from + j * W) : loadPart(from + j * W, last), splat(p[i]), o[j]);
-    }
-    for (idx j = 0; j < vectors_; j++) store(out + c + j * W, o[j]);
-  }
-}
+/** Scratch of one task for blocks of lanes. */
+struct LaneScratch {
+  float *rows, *s, *k, *v, *blocks;
+  idx each;
 
-/** Floats of scratch that `attentionSingle` needs for each head. */
-static idx singleFloats(const AttentionTask& t) { return roundUp(t.dv, W) + 2; }
+  static idx eachFloats(const AttentionTask& t) { return t.dk * lanes + 2 * LaneSums::floats(t.dv); }
+  static idx floats(const AttentionTask& t, idx blocks) {
+    return lanes * max(t.dk, t.dv) + keyTile * lanes + keyTile * (t.dk + t.dv) + W + blocks * eachFloats(t);
+  }
+  LaneScratch(const AttentionTask& t, float* memory) : rows(memory), each(eachFloats(t)) {
+    s = rows + lanes * max(t.dk, t.dv);
+    k = s + keyTile * lanes;
+    v = k + keyTile * t.dk;
+    blocks = v + keyTile * t.dv;
+    blocks = memory + roundUp(blocks - memory, W);
+  }
+};
 
 /**
- * One query of key heads h0 .. h1, as in decoding: keys lie across the lanes, and all heads take their turn
- * at a tile of keys while it is near. The same bits as `attentionBlock`.
+ * Blocks with one first key, over keys begin .. end of their ranges (whole sections), for one key head. Writes
+ * the outputs, or leaves the sums of a single block in `keep`.
  */
-static void attentionSingle(const AttentionTask& t, idx pair, idx h0, idx h1, float* scratch) {
-  const Heads& h = t.heads;
-  const idx outStride = roundUp(t.dv, W), count = h1 - h0;
-  float *out = scratch, *maximum = out + count * outStride, *sum = maximum + count;
-  idx low, high;
-  h.range(pair / h.group, low, high);
-  zero(out, count * outStride * 4);
-  for (idx i = 0; i < count; i++) {
-    maximum[i] = -infinity;
-    sum[i] = 0;
+static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count, idx hk, idx begin, idx end, float* memory,
+                         float* keep) {
+  const LaneScratch scratch(t, memory);
+  struct State {
+    float* qt;
+    LaneSums part, total;
+  } state[mostBlocks];
+  Ends ends[mostBlocks];
+  for (idx b = 0; b < count; b++) {
+    float* own = scratch.blocks + b * scratch.each;
+    state[b].qt = own;
+    state[b].total = LaneSums(keep ? keep : own + t.dk * lanes, t.dv);
+    state[b].part = LaneSums(own + t.dk * lanes + LaneSums::floats(t.dv), t.dv);
+    ends[b] = Ends(t.heads, blocks[b]);
+    withVectors(blocks[b], [&](auto v) {
+      gatherLanes<decltype(v)::V>(t.heads, blocks[b], hk, t.q, t.dk, scratch.rows, own);
+      clearSums<decltype(v)::V>(t.dv, state[b].total);
+    });
   }
-  for (idx m0 = low; m0 < high; m0 += keyTile) {
-    const idx n = min(keyTile, high - m0);
-    for (idx i = 0; i < count; i++) {
-      const idx hk = h0 + i;
-      float s[keyTile];
-      scoreKeys(t.q + h.row(pair, hk) * t.dk, t.k + m0 * t.keyStride + hk * t.dk, t.keyStride, t.dk, n, t.scale, s);
-      const float fresh = max1(rowMax(s, n), maximum[i]), shift = fresh == -infinity ? 0 : fresh;
-      const float correction = vexp(splat(maximum[i] - shift))[0];
-      maximum[i] = fresh;
-      vectors(0, n, [&](auto io, idx j) { io.store(s + j, vexp(io.load(s + j) - shift)); });
-      float total = sum[i] * correction;
-      for (idx j = 0; j < n; j++) total += s[j];
-      sum[i] = total;
-      addValues(s, t.v + m0 * t.valueStride + hk * t.dv, t.valueStride, t.dv, n, m0 > low ? correction : 1.0f,
-                out + i * outStride);
+  const bool packed = t.keyStride != t.dk && (count > 1 || t.keyStride * 4 % 2048 == 0);
+  for (idx m0 = begin; m0 < end; m0 += keyTile) {
+    const idx n = min(keyTile, end - m0), section = (m0 - blocks[0].low) % sectionKeys;
+    KeyTile tile = {t.k + m0 * t.keyStride + hk * t.dk, t.v + m0 * t.valueStride + hk * t.dv, t.keyStride, t.valueStride, m0, n};
+    Ahead ahead;
+    if (packed) {
+      packTile(tile.k, t.keyStride, n, t.dk, scratch.k);
+      packTile(tile.v, t.valueStride, n, t.dv, scratch.v);
+      tile = {scratch.k, scratch.v, t.dk, t.dv, m0, n};
+    } else if (t.keyStride == t.dk) {
+      ahead = Ahead(tile.k + n * t.dk, min(keyTile, end - m0 - n) * t.dk, (t.dv + laneRows - 1) / laneRows);
+    }
+    for (idx b = 0; b < count; b++) {
+      if (blocks[b].high <= m0) continue;
+      withVectors(blocks[b], [&](auto v) {
+        constexpr int V = decltype(v)::V;
+        KeyTile own = tile;
+        own.n = min(n, blocks[b].high - m0);
+        const bool first = m0 - section <= begin;
+        const LaneSums& to = first ? state[b].total : state[b].part;
+        if (!first && section == 0) clearSums<V>(t.dv, to);
+        attendTile<V>(t, ends[b], own, state[b].qt, section == 0, scratch.s, to, &ahead);
+        if (!first && (section + keyTile == sectionKeys || m0 + own.n == blocks[b].high))
+          mergeSums<V>(t.dv, ends[b], m0 - section, state[b].part, state[b].total);
+      });
     }
   }
-  for (idx i = 0; i < count; i++) {
-    const idx row = h.row(pair, h0 + i);
-    const float inverse = sum[i] == 0 ? 0 : 1 / sum[i], *from = out + i * outStride;
-    vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(from + c) * inverse); });
-    if (t.lse) t.lse[row] = sum[i] == 0 ? -infinity : maximum[i] + log1(sum[i]);
+  if (keep) return;
+  for (idx b = 0; b < count; b++)
+    withVectors(blocks[b], [&](auto v) { finishSums<decltype(v)::V>(t, blocks[b], hk, state[b].total, scratch.rows); });
+}
+
+/** Blocks that one task handles: `count` from `first` on. */
+struct BlockGroup {
+  idx first, count;
+};
+
+static idx groupBlocks(const Block* blocks, idx count, idx most, BlockGroup* groups) {
+  idx made = 0;
+  for (idx b = 0; b < count; b++) {
+    BlockGroup* open = made ? groups + made - 1 : nullptr;
+    if (open && open->count < most && blocks[b].count > fewLanes && blocks[open->first].count > fewLanes &&
+        blocks[b].low == blocks[open->first].low)
+      open->count++;
+    else
+      groups[made++] = {b, 1};
   }
+  return made;
+}
+
+/** Few lanes of key heads h0 .. h0 + heads, section by section. */
+static void attendFew(const AttentionTask& t, const Block& block, idx h0, idx heads, float* memory) {
+  const idx each = FewSums::floats(t.dv, heads * block.count);
+  const FewSums total(memory, t.dv, heads * block.count), part(memory + each, t.dv, heads * block.count);
+  fewSection(t, block, h0, heads, block.low, min(block.high, block.low + sectionKeys), total);
+  for (idx begin = block.low + sectionKeys; begin < block.high; begin += sectionKeys) {
+    fewSection(t, block, h0, heads, begin, min(block.high, begin + sectionKeys), part);
+    fewMerge(t, block, heads, begin, part, total);
+  }
+  fewFinish(t, block, h0, heads, total);
+}
+
+/** So few blocks that each section of each is a task; their sums meet in shared memory and are merged in order. */
+static void attendSections(const Call& call, const AttentionTask& t, const Block* blocks, idx count, idx longest, float* sums,
+                           idx each) {
+  const idx keyHeads = t.heads.keyHeads, sections = (longest + sectionKeys - 1) / sectionKeys;
+  const idx laneFloats = LaneScratch::floats(t, 1);
+  auto sumsOf = [&](idx b, idx hk, idx section) { return sums + ((b * keyHeads + hk) * sections + section) * each; };
+  call.parallel(count * keyHeads * sections, [&](idx task, int thread) {
+    const idx b = task / (keyHeads * sections), hk = task / sections % keyHeads, section = task % sections;
+    const Block& block = blocks[b];
+    const idx begin = block.low + section * sectionKeys, end = min(block.high, begin + sectionKeys);
+    if (section > 0 && begin >= block.high) return;
+    float *keep = sumsOf(b, hk, section), *scratch = (float*)call.local(thread, laneFloats * 4);
+    if (!scratch) return;
+    if (block.count <= fewLanes) fewSection(t, block, hk, 1, begin, end, FewSums(keep, t.dv, block.count));
+    else attendBlocks(t, &block, 1, hk, begin, end, scratch, keep);
+  });
+  call.parallel(count * keyHeads, [&](idx task, int thread) {
+    const idx b = task / keyHeads, hk = task % keyHeads;
+    const Block& block = blocks[b];
+    float* rows = (float*)call.local(thread, laneFloats * 4);
+    if (!rows) return;
+    if (block.count <= fewLanes) {
+      const FewSums total(sumsOf(b, hk, 0), t.dv, block.count);
+      for (idx s = 1; block.low + s * sectionKeys < block.high; s++)
+        fewMerge(t, block, 1, block.low + s * sectionKeys, FewSums(sumsOf(b, hk, s), t.dv, block.count), total);
+      return fewFinish(t, block, hk, 1, total);
+    }
+    withVectors(block, [&](auto v) {
+      constexpr int V = decltype(v)::V;
+      const Ends ends(t.heads, block);
+      const LaneSums total(sumsOf(b, hk, 0), t.dv);
+      for (idx s = 1; block.low + s * sectionKeys < block.high; s++)
+        mergeSums<V>(t.dv, ends, block.low + s * sectionKeys, LaneSums(sumsOf(b, hk, s), t.dv), total);
+      finishSums<V>(t, block, hk, total, rows);
+    });
+  });
 }
 
 static void runAttention(const Call& call, const AttentionTask& t) {
   const Heads& h = t.heads;
   if (h.N * h.H == 0) return;
-  Block* blocks = (Block*)call.shared(h.N * h.group * (idx)sizeof(Block));
-  if (!blocks) return;
-  const idx count = planBlocks(h, blocks);
+  const idx count = planBlocks(h, nullptr), planned = roundUp(count * (idx)(sizeof(Block) + sizeof(BlockGroup)), 64);
+  constexpr idx enough = 16;  // tasks: fewer than this, and long ranges are cut into sections
+  const idx eachSums = max(LaneSums::floats(t.dv), FewSums::floats(t.dv, fewLanes));
+  const idx sections = count * h.keyHeads < enough ? (h.M + sectionKeys - 1) / sectionKeys : 0;
+  char* shared = call.shared(planned + count * h.keyHeads * sections * eachSums * 4);
+  if (!shared) return;
+  Block* blocks = (Block*)shared;
+  planBlocks(h, blocks);
+  idx longest = 0;
+  for (idx b = 0; b < count; b++) longest = max(longest, blocks[b].high - blocks[b].low);
+  if (sections > 0 && longest > sectionKeys)
+    return attendSections(call, t, blocks, count, longest, (float*)(shared + planned), eachSums);
+  BlockGroup* groups = (BlockGroup*)(blocks + count);
+  const idx most = clamp(count * h.keyHeads / enough, 1, mostBlocks), made = groupBlocks(blocks, count, most, groups);
   // With many short blocks (a batch of sequences in decoding) one task takes all heads of a block.
-  const bool together = count >= 16;
-  const idx floats = max(lanes * (max(t.dk, t.dv) + t.dk + keyTile + t.dv), h.keyHeads * singleFloats(t));
-  call.parallel(count * h.keyHeads, [&](idx task, int thread) {
+  const bool together = count >= enough;
+  const idx floats = max(LaneScratch::floats(t, most), 2 * FewSums::floats(t.dv, fewLanes * (together ? h.keyHeads : 1)));
+  call.parallel(made * h.keyHeads, [&](idx task, int thread) {
     float* scratch = (float*)call.local(thread, floats * 4);
     if (!scratch) return;
-    const Block& block = blocks[task / h.keyHeads];
     const idx hk = task % h.keyHeads;
-    if (block.count <= fewLanes) {
-      if (together && hk > 0) return;
-      for (idx l = 0; l < block.count; l++)
-        attentionSingle(t, block.first + l, hk, together ? h.keyHeads : hk + 1, scratch);
-    } else if (block.count <= W)
-      attentionBlock<1>(t, block, hk, scratch);
-    else
-      attentionBlock<2>(t, block, hk, scratch);
+    const BlockGroup& group = groups[made - 1 - task / h.keyHeads];  // the longest ranges of a causal mask first
+    const Block* first = blocks + group.first;
+    if (first->count <= fewLanes) {
+      if (!together || hk == 0) attendFew(t, *first, hk, together ? h.keyHeads : 1, scratch);
+      return;
+    }
+    idx high = first->low;
+    for (idx b = 0; b < group.count; b++) high = max(high, first[b].high);
+    attendBlocks(t, first, group.count, hk, first->low, high, scratch, nullptr);
   });
 }
 
@@ -300,149 +322,6 @@ static void latentAttention(const Call& call) {
   const Heads heads = {q.d[0], H, 1, H, cache.d[0], call.t[2].i()};
   runAttention(call, {heads, q.f(), cache.f(), cache.f(), call.t[3].f(), nullptr, C, (idx)call.attributes[1], C, C,
                       call.attributeFloat(0)});
-}
-
-struct AttentionGradTask {
-  Heads heads;
-  const float *q, *k, *v, *o, *lse, *dout;
-  float *dq, *dk, *dv;
-  idx width, valueWidth;
-  float scale;
-};
-
-/** to[j][c] += sum over lanes l of a[j][l] rows[l][c], columns by vectors, chains over ascending lanes. */
-static void addRows(idx n, idx count, const float* a, const float* rows, idx width, float* to, idx stride) {
-  for (idx c = 0; c < width; c += 2 * W) {
-    const idx left = width - c;
-    for (idx j = 0; j < n; j += laneRows) {
-      float* out = to + j * stride + c;
-      const float* from = a + j * lanes;
-      const idx m = min(laneRows, n - j);
-      if (left >= 2 * W) {
-        tileUpTo<laneRows, 2, 0, 1, false>(m, count, from, lanes, 1, rows + c, width, out, stride, true, nullptr);
-      } else if (left == W) {
-        tileUpTo<laneRows, 1, 0, 1, false>(m, count, from, lanes, 1, rows + c, width, out, stride, true, nullptr);
-      } else {  // `rows` has a vector of slack after its end, so reading over the last row is safe
-        float edge[laneRows * 2 * W];
-        for (idx r = 0; r < m; r++) copy(edge + r * 2 * W, out + r * stride, left * 4);
-        tileUpTo<laneRows, 2, 0, 1, false>(m, count, from, lanes, 1, rows + c, width, edge, 2 * W, true, nullptr);
-        for (idx r = 0; r < m; r++) copy(out + r * stride, edge + r * 2 * W, left * 4);
-      }
-    }
-  }
-}
-
-template <int V>
-static void attentionGradBlock(const AttentionGradTask& t, const Block& block, idx hk, float* scratch) {
-  const Heads& h = t.heads;
-  const idx D = t.width, E = t.valueWidth, widest = max(D, E);
-  float* q = scratch;  // [lanes][D] and [D][lanes]
-  float* qt = q + lanes * D + 2 * W;
-  float* dout = qt + lanes * D;
-  float* doutT = dout + lanes * E + 2 * W;
-  float* dqt = doutT + lanes * E;
-  float* rows = dqt + lanes * D;
-  float* rowsT = rows + lanes * widest;
-  float* p = rowsT + lanes * widest;
-  float* ds = p + keyTile * lanes;
-  gatherLanes(h, block, hk, t.q, D, q, qt);
-  gatherLanes(h, block, hk, t.dout, E, dout, doutT);
-  gatherLanes(h, block, hk, t.o, E, rows, rowsT);
-  vf delta[V], lse[V];
-  float lseOf[lanes];
-  int32_t ends[lanes], limits[lanes];
-  idx shortest = block.high;
-  for (idx l = 0; l < lanes; l++) {
-    idx low = block.low, high = block.low;
-    lseOf[l] = 0;
-    if (l < block.count) {
-      h.range((block.first + l) / h.group, low, high);
-      shortest = min(shortest, high);
-      lseOf[l] = t.lse[h.row(block.first + l, hk)];
-    }
-    ends[l] = (int32_t)high;
-  }
-  for (int j = 0; j < V; j++) {
-    delta[j] = vf{};
-    for (idx c = 0; c < E; c++)
-      delta[j] = fma(load(rowsT + c * lanes + j * W), load(doutT + c * lanes + j * W), delta[j]);
-    lse[j] = load(lseOf + j * W);
-  }
-  zero(dqt, lanes * D * 4);
-  const vf scale = splat(t.scale);
-  const idx keyStride = h.keyHeads * D, valueStride = h.keyHeads * E;
-  for (idx m0 = block.low; m0 < block.high; m0 += keyTile) {
-    const idx n = min(keyTile, block.high - m0);
-    const bool masked = m0 + n > shortest;
-    const float* k = t.k + m0 * keyStride + hk * D;
-    const float* v = t.v + m0 * valueStride + hk * E;
-    laneProduct<V, false>(n, D, k, keyStride, 1, qt, p, false, nullptr);
-    laneProduct<V, false>(n, E, v, valueStride, 1, doutT, ds, false, nullptr);
-    vi limit[V];
-    for (idx l = 0; l < lanes; l++) limits[l] = (int32_t)(ends[l] - m0);
-    for (int j = 0; j < V; j++) __builtin_memcpy(&limit[j], limits + j * W, sizeof(vi));
-    for (idx i = 0; i < n; i++)
-      for (int j = 0; j < V; j++) {
-        const idx at = i * lanes + j * W;
-        vf probability = vexp(fma(load(p + at), scale, -lse[j]));
-        vf slope = probability * (load(ds + at) - delta[j]) * scale;
-        if (masked) {
-          const vi inside = limit[j] > splati((int32_t)i);
-          probability = inside ? probability : vf{};
-          slope = inside ? slope : vf{};
-        }
-        store(p + at, probability);
-        store(ds + at, slope);
-      }
-    if (masked)
-      laneProduct<V, true>(D, n, k, 1, keyStride, ds, dqt, true, limits);
-    else
-      laneProduct<V, false>(D, n, k, 1, keyStride, ds, dqt, true, nullptr);
-    addRows(n, block.count, ds, q, D, t.dk + m0 * keyStride + hk * D, keyStride);
-    addRows(n, block.count, p, dout, E, t.dv + m0 * valueStride + hk * E, valueStride);
-  }
-  transpose(dqt, lanes, D, V * W, rows, D, false);
-  for (idx l = 0; l < block.count; l++) copy(t.dq + h.row(block.first + l, hk) * D, rows + l * D, D * 4);
-}
-
-static void attentionGrad(const Call& call) {
-  const Tensor &q = call.t[0], &k = call.t[1], &v = call.t[2], &dq = call.t[7], &dk = call.t[8], &dv = call.t[9];
-  const idx H = q.d[1], Hk = k.d[1], D = q.d[2], E = v.d[2];
-  const AttentionGradTask t = {{q.d[0], H, Hk, Hk ? H / Hk : 0, k.d[0], call.t[3].i()},
-                               q.f(), k.f(), v.f(), call.t[4].f(), call.t[5].f(), call.t[6].f(),
-                               dq.f(), dk.f(), dv.f(), D, E, call.attributeFloat(0)};
-  const Heads& h = t.heads;
-  call.pieces(dk.count, 1, [&](idx b, idx e, int) { zero(dk.f() + b, (e - b) * 4); }, 1 << 16);
-  call.pieces(dv.count, 1, [&](idx b, idx e, int) { zero(dv.f() + b, (e - b) * 4); }, 1 << 16);
-  if (h.N * h.H == 0) return;
-  const idx pairs = h.N * h.group;
-  Block* blocks = (Block*)call.shared(pairs * (idx)(sizeof(Block) + sizeof(idx)) + 64);
-  if (!blocks) return;
-  const idx count = planBlocks(h, blocks);
-  // Runs of blocks whose keys no other run touches: packed segments, which can go to different threads.
-  idx* starts = (idx*)(blocks + pairs);
-  idx runs = 0, reach = 0;
-  for (idx b = 0; b < count; b++) {
-    bool separate = b == 0 || blocks[b].low >= reach;
-    // A later block that reaches back joins everything since the run that holds its first key.
-    if (!separate)
-      while (runs > 1 && blocks[b].low < blocks[starts[runs - 1]].low) runs--;
-    if (separate) starts[runs++] = b;
-    reach = max(reach, blocks[b].high);
-  }
-  const idx floats = lanes * (4 * D + 2 * E + 2 * max(D, E) + 2 * keyTile) + 8 * W;
-  call.parallel(runs * h.keyHeads, [&](idx task, int thread) {
-    float* scratch = (float*)call.local(thread, floats * 4);
-    if (!scratch) return;
-    const idx run = task / h.keyHeads, hk = task % h.keyHeads;
-    const idx stop = run + 1 < runs ? starts[run + 1] : count;
-    for (idx b = starts[run]; b < stop; b++) {
-      if (blocks[b].count <= W)
-        attentionGradBlock<1>(t, blocks[b], hk, scratch);
-      else
-        attentionGradBlock<2>(t, blocks[b], hk, scratch);
-    }
-  });
 }
 
 static void rangeMask(const Call& call) {

@@ -8,10 +8,12 @@
 #ifndef MINKE_NS
 #error "compile with -DMINKE_NS=<name> -DMINKE_RUN=<entry point>"
 #endif
+#include "attention-grad.h"
 #include "attention.h"
 #include "elementwise.h"
 #include "experts.h"
 #include "gemm.h"
+#include "latent.h"
 #include "memory.h"
 #include "ops.gen.h"
 #include "optimisers.h"
@@ -62,6 +64,10 @@ static void runCall(int op, const Call& call) {
     case OP_ATTENTION: return attention(call);
     case OP_ATTENTION_GRAD: return attentionGrad(call);
     case OP_LATENT_ATTENTION: return latentAttention(call);
+    case OP_EXPAND_KEYS: return expandKeys(call);
+    case OP_EXPAND_KEYS_GRAD: return expandKeysGrad(call);
+    case OP_ABSORB_QUERY: return absorbQuery(call);
+    case OP_ABSORB_OUTPUT: return absorbOutput(call);
     case OP_ROUTE_SELECT: return routeSelect(call);
     case OP_EXPERT_PLAN: return expertPlan(call);
     case OP_HISTOGRAM: return histogram(call);

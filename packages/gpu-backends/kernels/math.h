@@ -16,7 +16,8 @@ namespace MINKE_NS {
 constexpr float infinity = __builtin_inff();
 
 MINKE_LONG vf vexp(vf x) {
-  const vf clamped = vmin(vmax(x, splat(-104.0f)), splat(89.0f));
+  const vf low = splat(-104.0f), high = splat(89.0f);
+  const vf raised = low > x ? low : x, clamped = high < raised ? high : raised;  // NaN goes through both
   const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const vf shifted = fma(clamped, splat(1.44269504088896341f), magic);
   const vf n = shifted - magic;
@@ -29,10 +30,13 @@ MINKE_LONG vf vexp(vf x) {
   p = fma(p, r, splat(1.6666665459e-1f));
   p = fma(p, r, splat(5.0000001201e-1f));
   p = fma(p, r * r, r) + 1.0f;
+#if defined(__AVX512F__)
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
   const vi e = (vi)shifted - (vi)magic;
   const vi half = e >> 1;  // 2^n in two factors, so that subnormal results are rounded once
-  const vf y = p * (vf)((half + 127) << 23) * (vf)((e - half + 127) << 23);
-  return x != x ? x : y;
+  return p * (vf)((half + 127) << 23) * (vf)((e - half + 127) << 23);
+#endif
 }
 
 MINKE_LONG vf vlog(vf x) {

@@ -51,6 +51,16 @@ static void rowSoftmax(const float* x, float* y, idx C) {
   vectors(0, C, [&](auto io, idx i) { io.store(y + i, io.load(y + i) * scale); });
 }
 
+/** The larger number; NaN where either is. */
+MINKE_INLINE vf vmaxOrNan(vf a, vf b) { return (a > b) | (a != a) ? a : b; }
+
+/** `rowMax` that does not pass over NaN. */
+static float rowMaxOrNan(const float* x, idx C) {
+  vf m = splat(-infinity);
+  vectors(0, C, [&](auto io, idx i) { m = vmaxOrNan(io.keep(io.load(x + i), -infinity), m); });
+  return firstLane(m != m) < W ? __builtin_nanf("") : maxLanes(m);
+}
+
 static void reduce(const Call& call) {
   const Tensor &x = call.t[0], &y = call.t[1];
   const int kind = call.attributeInt(0), axis = call.attributeInt(1);
@@ -62,7 +72,7 @@ static void reduce(const Call& call) {
   if (inner == 1) {
     call.pieces(outer, n, [&](idx b, idx e, int) {
       for (idx o = b; o < e; o++) {
-        const float value = kind == REDUCE_KIND_MAX ? rowMax(x.f() + o * n, n) : rowSum(x.f() + o * n, n);
+        const float value = kind == REDUCE_KIND_MAX ? rowMaxOrNan(x.f() + o * n, n) : rowSum(x.f() + o * n, n);
         y.f()[o] = kind == REDUCE_KIND_MEAN ? value / count : value;
       }
     });
@@ -74,7 +84,7 @@ static void reduce(const Call& call) {
   if (!partial) return;
   auto combine = [&](float* to, const float* from, idx width) {
     if (kind == REDUCE_KIND_MAX)
-      vectors(0, width, [&](auto io, idx i) { io.store(to + i, vmax(io.load(from + i), io.load(to + i))); });
+      vectors(0, width, [&](auto io, idx i) { io.store(to + i, vmaxOrNan(io.load(from + i), io.load(to + i))); });
     else
       vectors(0, width, [&](auto io, idx i) { io.store(to + i, io.load(to + i) + io.load(from + i)); });
   };

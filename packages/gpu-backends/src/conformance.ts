@@ -2,7 +2,7 @@
  * The conformance suite: is a backend right? One set of cases for every backend, ours and other people's.
  *
  * Each op of core's table is run with random shapes (odd, single, empty, every rank and broadcast form), every
- * enumerated attribute, indices outside their tables, ties and extreme values, and compared with the plain
+ * enumerated attribute, indices outside their tables, ties, NaN and other extreme values, and compared with the plain
  * TypeScript reference within stated tolerances; further cases check the contract itself (order, replay,
  * lifetimes, equal bits). Needs no test runner: the browser runs it as it is.
  */
@@ -11,6 +11,7 @@ import { contractChecks } from './conformance/contract.ts';
 import { type Draft, Draw } from './conformance/draw.ts';
 import { absolute, compare, execute } from './conformance/execute.ts';
 import { expertDrafts } from './conformance/expert-drafts.ts';
+import { hostileDrafts } from './conformance/hostile.ts';
 import { mathsDrafts } from './conformance/maths-drafts.ts';
 import { memoryDrafts } from './conformance/memory-drafts.ts';
 import { networkDrafts } from './conformance/network-drafts.ts';
@@ -41,6 +42,11 @@ export interface ConformanceCase {
 export interface ConformanceOptions {
   /** Seed of shapes and numbers; 1 by default. */
   readonly seed?: number;
+  /**
+   * Also NaN, infinities and subnormal numbers; true by default. WGSL, for one, lets an implementation assume that
+   * there are none.
+   */
+  readonly hostile?: boolean;
   /** Only these ops (and, with `contract`, the contract checks); all by default. */
   readonly ops?: readonly (OpName | 'contract')[];
 }
@@ -78,9 +84,11 @@ async function outcome(body: () => Promise<ConformanceResult>): Promise<Conforma
   }
 }
 
-function opCases<O extends OpName>(op: O, seed: number): ConformanceCase[] {
+function opCases<O extends OpName>(op: O, seed: number, hostile: boolean): ConformanceCase[] {
   const draw = new Draw(seed, opNames.indexOf(op));
-  return drafts[op](draw).map(({ label, inputs, attributes }, index) => {
+  const ordinary = drafts[op](draw);
+  const all = hostile ? [...ordinary, ...hostileDrafts(op, draw, ordinary)] : ordinary;
+  return all.map(({ label, inputs, attributes }, index) => {
     const shapes = inputs.map(({ shape }) => `[${shape}]`).join(' ');
     const tolerate = tolerances[op] as (s: readonly (readonly number[])[], a: Attributes<O>) => Tolerance;
     const tolerance = tolerate(
@@ -124,7 +132,7 @@ function opCases<O extends OpName>(op: O, seed: number): ConformanceCase[] {
  * }
  */
 export function conformanceCases(options: ConformanceOptions = {}): ConformanceCase[] {
-  const { seed = 1, ops = [...opNames, 'contract'] } = options;
+  const { seed = 1, hostile = true, ops = [...opNames, 'contract'] } = options;
   const contract = contractChecks(seed).map(
     (check): ConformanceCase => ({
       name: `contract: ${check.name}`,
@@ -136,7 +144,7 @@ export function conformanceCases(options: ConformanceOptions = {}): ConformanceC
         }),
     }),
   );
-  const perOp = opNames.filter((op) => ops.includes(op)).flatMap((op) => opCases(op, seed));
+  const perOp = opNames.filter((op) => ops.includes(op)).flatMap((op) => opCases(op, seed, hostile));
   return [...perOp, ...contract.filter(({ op }) => ops.includes(op))];
 }
 

@@ -4,22 +4,10 @@
  * Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C; the released weights' conventions: each head is
  * [no-position entries, rotary entries], the latent is normalised and the shared rotary key is not, `kv_b_proj` holds
  * per head its key rows, then its value rows. The latent norms have epsilon 1e-6 whatever the model's is.
- * In the absorbed form `kv_b_proj` is used whole, its other half multiplied by zeros or dropped: no second copy of
- * the weights that an optimiser step would leave behind. Does not do: sparse attention, quantised weights.
+ * What is done with `kv_b_proj` in either form is in projections.ts. Does not do: sparse attention, quantised weights.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
-import {
-  type Arena,
-  concat,
-  linear,
-  type Module,
-  matmul,
-  permute,
-  repeat,
-  rmsNorm,
-  slice,
-  type Tensor,
-} from '@minke/tensor';
+import { type Arena, concat, linear, type Module, rmsNorm, slice, type Tensor } from '@minke/tensor';
 import { attention, latentAttention } from './attention.ts';
 import type { AttentionBatch, AttentionForm } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
@@ -32,6 +20,7 @@ import {
   initArena,
   initParameters,
 } from './layer.ts';
+import { absorbOutput, absorbQuery, expandKeys } from './projections.ts';
 import { type RopeLayout, RopeTable } from './rope.ts';
 import { attentionScale, type YarnConfig } from './yarn.ts';
 
@@ -205,10 +194,9 @@ export class MultiHeadLatentAttention implements Module {
 
   /** Keys [M, H, dn + P] and values [M, H, dv] of latents [M, R] and rotated keys [M, P]. */
   #expand(latent: Tensor, ropeKey: Tensor): { k: Tensor; v: Tensor } {
-    const { numHeads: H, qkNopeHeadDim: dn, qkRopeHeadDim: P, vHeadDim: dv } = this.config;
+    const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv } = this.config;
     const up = linear(latent, this.#get('kv_b_proj.weight')).reshape([-1, H, dn + dv]);
-    const shared = repeat(ropeKey.reshape([-1, 1, P]), 1, H);
-    return { k: concat([slice(up, 2, 0, dn), shared], 2), v: slice(up, 2, dn, dv) };
+    return expandKeys(up, ropeKey, dn);
   }
 
   #uncached(q: Tensor, latent: Tensor, ropeKey: Tensor, batch: AttentionBatch, form: AttentionForm): Tensor {
@@ -270,13 +258,11 @@ export class MultiHeadLatentAttention implements Module {
 
   /** Attention of rotated queries to rows [M, R + P] of latents and keys, in the absorbed form: [N, H, dv]. */
   #absorbed(q: Tensor, keys: Tensor, ranges: Tensor): Tensor {
-    const { numHeads: H, qkNopeHeadDim: dn, qkRopeHeadDim: P, vHeadDim: dv, kvLoraRank: R } = this.config;
-    const N = q.shape[0] as number;
+    const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv, kvLoraRank: R } = this.config;
     const up = q.arena.adopt(this.#get('kv_b_proj.weight')).reshape([H, dn + dv, R]);
-    const padded = concat([swapHeads(slice(q, 2, 0, dn)), q.arena.zeros([H, N, dv])], 2);
-    const query = concat([swapHeads(matmul(padded, up)), slice(q, 2, dn, P)], 2);
+    const query = absorbQuery(q, up, dn);
     const z = latentAttention(query, keys, ranges, { scale: this.scale, valueWidth: R });
-    return swapHeads(slice(matmul(swapHeads(z), up, { transB: true }), 2, dn, dv));
+    return absorbOutput(z, up, dn);
   }
 
   #get(name: string): Tensor {
@@ -306,12 +292,6 @@ export function createMlaCache(
     return new LatentCache(backend, { ...size, width: kvLoraRank + qkRopeHeadDim });
   const keyWidth = qkNopeHeadDim + qkRopeHeadDim;
   return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth, valueWidth: vHeadDim });
-}
-
-/** [A, B, C] -> [B, A, C]; no copy when either is 1, as in the decoding of one token. */
-function swapHeads(x: Tensor): Tensor {
-  const [a, b, c] = x.shape as readonly [number, number, number];
-  return a === 1 || b === 1 ? x.reshape([b, a, c]) : permute(x, [1, 0, 2]);
 }
 
 function formOf(run: { role: 'prompt' | 'generated' }, pinned: AttentionForm | undefined): AttentionForm {

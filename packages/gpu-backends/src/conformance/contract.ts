@@ -425,6 +425,9 @@ function invariance(seed: number): ContractCheck[] {
   const cache = draw.normal([90, 40]);
   const latent = draw.normal([rows, 3, 40]);
   const grad = draw.normal([700, 33]);
+  const far = i32([rows, 2], Array.from({ length: rows }, (_, n) => [n < 30 ? 3 : n, 640 + n]).flat());
+  const [farKeys, farValues] = [draw.normal([700, 2, 24]), draw.normal([700, 2, 16])];
+  const farCache = draw.normal([700, 40]);
   return [
     batchInvariance('matmul', '', [x, draw.normal([131, 67])], [0], { transA: 0, transB: 0 }),
     batchInvariance('matmul', ', b transposed', [x, draw.normal([67, 131])], [0], { transA: 0, transB: 1 }),
@@ -434,6 +437,13 @@ function invariance(seed: number): ContractCheck[] {
     batchInvariance('crossEntropy', '', [x, draw.integers([rows], 0, 131)], [0, 1], {}),
     batchInvariance('attention', '', [queries, keys, values, ranges], [0, 3], { scale }),
     batchInvariance('latentAttention', '', [latent, cache, ranges], [0, 2], { scale, valueWidth: 32 }),
+    batchInvariance('attention', ', long ranges', [queries, farKeys, farValues, far], [0, 3], { scale }),
+    batchInvariance('latentAttention', ', long ranges', [latent, farCache, far], [0, 2], {
+      scale,
+      valueWidth: 32,
+    }),
+    batchInvariance('absorbQuery', '', [latent, draw.normal([3, 50, 67])], [0], { nope: 30 }),
+    batchInvariance('absorbOutput', '', [latent, draw.normal([3, 50, 40])], [0], { start: 20 }),
     {
       name: 'groupedMatmul: a row does not depend on the rows beside it',
       op: 'groupedMatmul',

@@ -34,6 +34,9 @@ export interface Written {
 const guardNumber = { f32: NaN, i32: -559038737 } as const;
 const guardByte = 0xa5;
 
+/** Below it f32 has a fixed step, so errors relative to the number itself mean nothing. */
+const smallestNormal = 2 ** -126;
+
 interface Placed {
   readonly ref: TensorRef;
   readonly before: number;
@@ -185,7 +188,7 @@ export function compare(
           tensor: () => tensorLargest,
           inputs: () => callLargest,
         }[tolerance.magnitude]();
-        magnitude = Math.max(magnitude, tolerance.floor ?? 0);
+        magnitude = Math.max(magnitude, tolerance.floor ?? 0, smallestNormal);
         error = tolerance.relative > 0 ? Math.abs(x - y) / magnitude : Infinity;
       }
       if (error > result.worst)

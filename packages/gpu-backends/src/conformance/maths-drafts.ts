@@ -104,7 +104,7 @@ const broadcasts: readonly [Shape, Shape][] = [
   [largeShape, [1]],
 ];
 
-/** [batch or null, m, k, n] of products: vectors, odd sizes, nothing to sum, tiles and their remainders. */
+/** [batch or null, m, k, n] of products: vectors, odd sizes, nothing to sum, tiles and their remainders, a long sum. */
 const products: readonly (readonly [number | null, number, number, number])[] = [
   [null, 1, 1, 1],
   [null, 3, 5, 7],
@@ -122,6 +122,7 @@ const products: readonly (readonly [number | null, number, number, number])[] = 
   [2, 0, 3, 4],
   [2, 3, 0, 4],
   [5, 17, 33, 31],
+  [null, 2, 40_003, 3],
 ];
 
 function productInputs(draw: Draw, scale = 1) {

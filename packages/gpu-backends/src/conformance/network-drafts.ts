@@ -3,7 +3,7 @@
  * attention. Backward ops get their saved tensors from the reference's forward ops.
  */
 import { opTable } from '@minke/core';
-import { type Draft, type Draw, f32, forward, i32 } from './draw.ts';
+import { type Draft, type Draw, f32, forward, type HostTensor, i32 } from './draw.ts';
 import { largeShape, shapes } from './memory-drafts.ts';
 
 const rowSizes = [
@@ -17,7 +17,7 @@ const rowSizes = [
 ] as const;
 
 /** [N, H, Hk, M, D, Dv] */
-const attentionSizes = [
+const attentionSizes: readonly (readonly [number, number, number, number, number, number])[] = [
   [5, 4, 4, 5, 8, 8],
   [7, 4, 2, 11, 3, 5],
   [1, 6, 1, 33, 16, 16],
@@ -28,7 +28,31 @@ const attentionSizes = [
   [3, 0, 0, 4, 4, 4],
   [2, 2, 1, 300, 24, 16],
   [70, 3, 3, 70, 48, 32],
-] as const;
+  [3, 3, 1, 777, 20, 9],
+  [40, 2, 2, 600, 33, 19],
+];
+
+/** Rows, heads and widths of latent attention. */
+const latentSizes = [
+  { n: 5, h: 3, nope: 8, rotary: 4, value: 6, rank: 16 },
+  { n: 1, h: 1, nope: 1, rotary: 1, value: 1, rank: 1 },
+  { n: 0, h: 2, nope: 4, rotary: 2, value: 4, rank: 8 },
+  { n: 3, h: 0, nope: 4, rotary: 2, value: 4, rank: 8 },
+  { n: 3, h: 2, nope: 0, rotary: 5, value: 3, rank: 7 },
+  { n: 3, h: 2, nope: 5, rotary: 0, value: 0, rank: 7 },
+  { n: 4, h: 2, nope: 5, rotary: 2, value: 3, rank: 0 },
+  { n: 70, h: 5, nope: 33, rotary: 17, value: 35, rank: 67 },
+  { n: 700, h: 2, nope: 32, rotary: 16, value: 32, rank: 64 },
+];
+
+/** `ranges` as a training step has them: every row of packed segments sees its segment up to itself. */
+function causalSegments(lengths: readonly number[]): HostTensor {
+  const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, length) => sum + length, 0));
+  const pairs = lengths.flatMap((length, i) =>
+    Array.from({ length }, (_, n) => [starts[i]!, starts[i]! + n + 1]),
+  );
+  return i32([pairs.length, 2], pairs.flat());
+}
 
 export const networkDrafts = {
   rmsNorm(draw: Draw): Draft<'rmsNorm'>[] {
@@ -190,18 +214,28 @@ export const networkDrafts = {
   },
 
   attention(draw: Draw): Draft<'attention'>[] {
-    return attentionSizes.flatMap(([n, h, hk, m, d, dv]) =>
-      [1, 5].map((peak) => ({
-        label: `${h} heads over ${hk}, ${m} keys${peak > 1 ? ', peaked' : ''}`,
-        inputs: [
-          draw.normal([n, h, d], peak),
-          draw.normal([m, hk, d]),
-          draw.normal([m, hk, dv]),
-          draw.ranges(n, m),
-        ],
+    const draft = (
+      label: string,
+      ranges: HostTensor,
+      peak: number,
+      sizes: (typeof attentionSizes)[number],
+    ) => {
+      const [n, h, hk, m, d, dv] = sizes;
+      return {
+        label: `${label}${h} heads over ${hk}, ${m} keys${peak > 1 ? ', peaked' : ''}`,
+        inputs: [draw.normal([n, h, d], peak), draw.normal([m, hk, d]), draw.normal([m, hk, dv]), ranges],
         attributes: { scale: Math.fround(d ** -0.5) },
-      })),
-    );
+      };
+    };
+    return [
+      ...attentionSizes.flatMap((sizes) =>
+        [1, 5].map((peak) => draft('', draw.ranges(sizes[0], sizes[3]), peak, sizes)),
+      ),
+      ...[[40, 1, 77, 32], [330]].map((lengths) => {
+        const rows = lengths.reduce((sum, length) => sum + length, 0);
+        return draft(`causal ${lengths}, `, causalSegments(lengths), 1, [rows, 2, 1, rows, 18, 34]);
+      }),
+    ];
   },
 
   attentionGrad(draw: Draw): Draft<'attentionGrad'>[] {
@@ -219,5 +253,37 @@ export const networkDrafts = {
         attributes: { scale: Math.fround(d ** -0.5), valueWidth },
       })),
     );
+  },
+
+  expandKeys(draw: Draw): Draft<'expandKeys'>[] {
+    return latentSizes.map(({ n, h, nope, rotary, value }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + value]), draw.normal([n, rotary])],
+      attributes: { nope },
+    }));
+  },
+
+  expandKeysGrad(draw: Draw): Draft<'expandKeysGrad'>[] {
+    return latentSizes.map(({ n, h, nope, rotary, value }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + rotary]), draw.normal([n, h, value])],
+      attributes: { nope },
+    }));
+  },
+
+  absorbQuery(draw: Draw): Draft<'absorbQuery'>[] {
+    return latentSizes.map(({ n, h, nope, rotary, value, rank }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + rotary]), draw.normal([h, nope + value, rank])],
+      attributes: { nope },
+    }));
+  },
+
+  absorbOutput(draw: Draw): Draft<'absorbOutput'>[] {
+    return latentSizes.map(({ n, h, nope, value, rank }) => ({
+      label: `from ${nope}`,
+      inputs: [draw.normal([n, h, rank]), draw.normal([h, nope + value, rank])],
+      attributes: { start: nope },
+    }));
   },
 };

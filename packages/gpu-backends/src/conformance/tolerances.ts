@@ -171,6 +171,10 @@ export const tolerances: {
   attentionGrad: (shapes) =>
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
   latentAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
+  expandKeys: () => EXACT,
+  expandKeysGrad: (shapes) => sum(axis(shapes, 0, 1)),
+  absorbQuery: (_, { nope }) => sum(nope),
+  absorbOutput: (shapes) => sum(axis(shapes, 0, 2)),
   routeSelect: () => EXACT,
   expertPlan: () => EXACT,
   histogram: () => EXACT,

@@ -77,7 +77,11 @@ export const elementwise: Pick<Kernels, 'unary' | 'unaryGrad' | 'binary' | 'accu
 
   unaryGrad([x, dy, dx], { kind, a, b }) {
     const slope = slopes[kind];
-    for (let i = 0; i < dx.data.length; i++) dx.data[i] = dy.data[i]! * slope(x.data[i]!, a, b);
+    const passes = kind === 'relu' || kind === 'clamp'; // all of dy or nothing, whatever it is
+    for (let i = 0; i < dx.data.length; i++) {
+      const factor = slope(x.data[i]!, a, b);
+      dx.data[i] = passes && factor === 0 ? 0 : dy.data[i]! * factor;
+    }
   },
 
   binary([a, b, y], { kind }) {

@@ -48,8 +48,12 @@ export const normalisation: Pick<Kernels, 'rmsNorm' | 'rmsNormGrad' | 'rope' | '
         for (let i = 0; i < half; i++) {
           const [first, second] =
             layout === 'interleaved' ? [base + 2 * i, base + 2 * i + 1] : [base + i, base + half + i];
-          const c = inside ? cos.data[position * half + i]! : 0;
-          const s = inside ? sin.data[position * half + i]! * (inverse ? -1 : 1) : 0;
+          if (!inside) {
+            y.data[first] = y.data[second] = 0;
+            continue;
+          }
+          const c = cos.data[position * half + i]!;
+          const s = sin.data[position * half + i]! * (inverse ? -1 : 1);
           y.data[first] = x.data[first]! * c - x.data[second]! * s;
           y.data[second] = x.data[first]! * s + x.data[second]! * c;
         }

@@ -32,6 +32,7 @@ import { attention } from './attention.ts';
 import { elementwise } from './elementwise.ts';
 import { experts } from './experts.ts';
 import type { Kernels, Tensor } from './kernel.ts';
+import { latent } from './latent.ts';
 import { losses } from './losses.ts';
 import { matmul } from './matmul.ts';
 import { memory } from './memory.ts';
@@ -52,6 +53,7 @@ const kernels: Kernels = {
   ...sampling,
   ...attention,
   ...routing,
+  ...latent,
   ...experts,
 };
 

@@ -33,6 +33,7 @@ import type { Kernels, Tensor } from './kernel.ts';
 import { attention } from './kernels/attention.ts';
 import { elementwise } from './kernels/elementwise.ts';
 import { experts } from './kernels/experts.ts';
+import { latent } from './kernels/latent.ts';
 import { layer } from './kernels/layer.ts';
 import { matmul } from './kernels/matmul.ts';
 import { copyBytes, memory } from './kernels/memory.ts';
@@ -46,6 +47,7 @@ const kernels: Kernels = {
   ...matmul,
   ...layer,
   ...attention,
+  ...latent,
   ...experts,
 };
 

@@ -1,0 +1,176 @@
+// Attention of blocks with few lanes, as in decoding: a query's heads over one latent row, or single queries.
+//
+// Keys lie across the vector lanes for the scores, value columns for the outputs; all lanes (and, where a task
+// has several, all key heads) take their turn at a tile of keys while it is near. The same chains of
+// multiply-adds as in attention.h, and so the same bits.
+#pragma once
+#include "attention-lanes.h"
+#include "rows.h"
+
+namespace MINKE_NS {
+
+#if defined(__AVX512F__)
+constexpr int fewLanes = 8;  // up to here this is faster than whole vectors of lanes
+constexpr int fewVectors = 4;
+#elif defined(__AVX2__)
+constexpr int fewLanes = 4;
+constexpr int fewVectors = 2;
+#else
+constexpr int fewLanes = 1;
+constexpr int fewVectors = 4;
+#endif
+
+struct AttentionTask {
+  Heads heads;
+  const float *q, *k, *v;
+  float *o, *lse;
+  idx dk, dv, keyStride, valueStride;  // strides between key rows
+  float scale;
+};
+
+/** s[l][key] = scale q[l].k[key] of R lanes with n <= keyTile keys. */
+template <int R>
+static void scoreKeys(const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s, Ahead& ahead) {
+  for (idx i = 0; i < n; i += W) {
+    const idx rows = min(W, n - i);
+    vf dot[R];
+    MINKE_UNROLL
+    for (int l = 0; l < R; l++) dot[l] = vf{};
+    for (idx c = 0; c < width; c += W) {
+      const idx columns = min(W, width - c);
+      const float* from = k + i * stride + c;
+      vf block[W];
+      ahead.step();
+      if (rows == W && columns == W) {
+        MINKE_UNROLL
+        for (int r = 0; r < W; r++) block[r] = load(from + r * stride);
+      } else {
+        for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * stride, columns) : vf{};
+      }
+      transposeRegisters(block);
+      if (columns == W) {
+        MINKE_UNROLL
+        for (int r = 0; r < W; r++)
+          MINKE_UNROLL
+          for (int l = 0; l < R; l++) dot[l] = fma(block[r], splat(q[l][c + r]), dot[l]);
+      } else {
+        for (idx r = 0; r < columns; r++)
+          MINKE_UNROLL
+          for (int l = 0; l < R; l++) dot[l] = fma(block[r], splat(q[l][c + r]), dot[l]);
+      }
+    }
+    MINKE_UNROLL
+    for (int l = 0; l < R; l++) store(s + l * keyTile + i, dot[l] * splat(scale));
+  }
+}
+template <int R>
+static void scoreKeysUpTo(idx count, const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s,
+                          Ahead& ahead) {
+  if (count >= R)
+    scoreKeys<R>(q, k, stride, width, n, scale, s, ahead);
+  else if constexpr (R > 1)
+    scoreKeysUpTo<R - 1>(count, q, k, stride, width, n, scale, s, ahead);
+}
+
+/** out[c] += sum over i < n of p[i] v[i][c] for columns from c0 on: one lane, any number of columns. */
+static void addValues(const float* p, const float* v, idx stride, idx c0, idx width, idx n, float* out) {
+  vectors(c0, width, [&](auto io, idx c) {
+    vf sum = load(out + c);
+    for (idx i = 0; i < n; i++) sum = fma(io.load(v + i * stride + c), splat(p[i]), sum);
+    store(out + c, sum);
+  });
+}
+
+/** The softmax sums of a block of few lanes for key heads h0 .. h0 + heads: out [head][lane][stride]. */
+struct FewSums {
+  float *out, *maximum, *sum;
+  idx stride;
+
+  static idx floats(idx dv, idx count) { return count * (roundUp(dv, W) + 2); }
+  FewSums(float* memory, idx dv, idx count)
+      : out(memory), maximum(out + count * roundUp(dv, W)), sum(maximum + count), stride(roundUp(dv, W)) {}
+};
+
+/** Sums over keys begin .. end, which belong to one section of the range. */
+static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx heads, idx begin, idx end, const FewSums& to) {
+  const Heads& h = t.heads;
+  const idx count = block.count;
+  zero(to.out, heads * count * to.stride * 4);
+  for (idx i = 0; i < heads * count; i++) {
+    to.maximum[i] = -infinity;
+    to.sum[i] = 0;
+  }
+  idx ends[fewLanes];
+  bool even = true;
+  for (idx l = 0; l < count; l++) {
+    idx low;
+    h.range((block.first + l) / h.group, low, ends[l]);
+    even = even && min(ends[l], end) == min(ends[0], end);
+  }
+  for (idx m0 = begin; m0 < end; m0 += keyTile) {
+    const idx n = min(keyTile, end - m0);
+    const idx next = min(keyTile, end - m0 - n), steps = (n + W - 1) / W * ((t.dk + W - 1) / W);
+    for (idx i = 0; i < heads; i++) {
+      const idx hk = h0 + i;
+      const float *q[fewLanes], *k = t.k + m0 * t.keyStride + hk * t.dk, *v = t.v + m0 * t.valueStride + hk * t.dv;
+      float s[fewLanes * keyTile];
+      for (idx l = 0; l < count; l++) q[l] = t.q + h.row(block.first + l, hk) * t.dk;
+      Ahead ahead = t.keyStride == t.dk ? Ahead(k + n * t.keyStride, next * t.keyStride, steps) : Ahead();
+      scoreKeysUpTo<fewLanes>(count, q, k, t.keyStride, t.dk, n, t.scale, s, ahead);
+      for (idx l = 0; l < count; l++) {
+        const idx at = i * count + l, own = clamp(ends[l] - m0, 0, n);
+        float* scores = s + l * keyTile;
+        const float fresh = max1(rowMax(scores, own), to.maximum[at]), shift = fresh == -infinity ? 0 : fresh;
+        const float correction = vexp(splat(to.maximum[at] - shift))[0];
+        to.maximum[at] = fresh;
+        vectors(0, own, [&](auto io, idx j) { io.store(scores + j, vexp(io.load(scores + j) - shift)); });
+        float total = to.sum[at] * correction;
+        for (idx j = 0; j < own; j++) total += scores[j];
+        to.sum[at] = total;
+        float* out = to.out + at * to.stride;
+        if (m0 > begin && correction != 1)
+          for (idx c = 0; c < to.stride; c += W) store(out + c, load(out + c) * splat(correction));
+        if (!even) addValues(scores, v, t.valueStride, 0, t.dv, own, out);
+      }
+      if (!even) continue;
+      const idx own = clamp(ends[0] - m0, 0, n);
+      float* out = to.out + i * count * to.stride;
+      constexpr int group = fewLanes < 6 ? fewLanes : 6;  // rows that fit the registers beside `fewVectors`
+      for (idx l = 0; l < count; l += group) {
+        const idx rows = min(group, count - l);
+        idx c = 0;
+        for (; c + fewVectors * W <= t.dv; c += fewVectors * W)
+          tileUpTo<group, fewVectors, 0, 1, false>(rows, own, s + l * keyTile, keyTile, 1, v + c, t.valueStride,
+                                                   out + l * to.stride + c, to.stride, true, nullptr);
+        for (idx r = l; r < l + rows; r++)
+          addValues(s + r * keyTile, v, t.valueStride, c, t.dv, own, out + r * to.stride);
+      }
+    }
+  }
+}
+
+/** total = total and then `part`, whose keys begin at row `begin`. */
+static void fewMerge(const AttentionTask& t, const Block& block, idx heads, idx begin, const FewSums& part, const FewSums& total) {
+  for (idx i = 0; i < heads * block.count; i++) {
+    idx low, high;
+    t.heads.range((block.first + i % block.count) / t.heads.group, low, high);
+    if (high <= begin) continue;
+    const float m = max1(total.maximum[i], part.maximum[i]), shift = m == -infinity ? 0 : m;
+    const vf a = vexp(splat(total.maximum[i] - shift)), b = vexp(splat(part.maximum[i] - shift));
+    total.maximum[i] = m;
+    total.sum[i] = fma(splat(part.sum[i]), b, splat(total.sum[i]) * a)[0];
+    float *to = total.out + i * total.stride, *from = part.out + i * part.stride;
+    for (idx c = 0; c < total.stride; c += W) store(to + c, fma(load(from + c), b, load(to + c) * a));
+  }
+}
+
+static void fewFinish(const AttentionTask& t, const Block& block, idx h0, idx heads, const FewSums& sums) {
+  for (idx i = 0; i < heads * block.count; i++) {
+    const idx row = t.heads.row(block.first + i % block.count, h0 + i / block.count);
+    const float sum = sums.sum[i], inverse = sum == 0 ? 0 : 1 / sum, *from = sums.out + i * sums.stride;
+    vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(from + c) * inverse); });
+    if (t.lse) t.lse[row] = sum == 0 ? -infinity : sums.maximum[i] + log1(sum);
+  }
+}
+
+}  // namespace MINKE_NS

@@ -1,0 +1,138 @@
+// The kernels of one instruction set and the thread pool as a program, for the sanitizers: memory and programs
+// come over a pipe from sanitize.mjs, which runs the conformance suite on it.
+//
+// Every buffer and every piece of scratch is an allocation of its own and of exactly its size, so that the
+// address sanitizer sees a step beyond it. A request is four doubles (command and three numbers) and its data.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <vector>
+
+#include "pool.h"
+#include "runtime.h"
+
+extern "C" int MINKE_RUN(const double* program, size_t words, MinkeHost* host);
+
+namespace {
+
+struct Piece {
+  void* memory = nullptr;
+  size_t bytes = 0;
+};
+
+void* take(size_t bytes) {
+  void* memory = nullptr;
+  return posix_memalign(&memory, 64, bytes) == 0 ? memory : nullptr;
+}
+
+struct Engine {
+  explicit Engine(int threads) : pool(threads), scratch((size_t)threads + 1) {}
+  ~Engine() { forget(); }
+  void forget() {
+    for (Piece& piece : scratch) {
+      std::free(piece.memory);
+      piece = {};
+    }
+  }
+  Pool pool;
+  std::vector<Piece> scratch;
+};
+
+int requests, replies;
+
+void readAll(void* to, size_t bytes) {
+  for (char* at = (char*)to; bytes > 0;) {
+    const ssize_t n = read(requests, at, bytes);
+    if (n <= 0) std::exit(n == 0 ? 0 : 4);
+    at += n;
+    bytes -= (size_t)n;
+  }
+}
+void writeAll(const void* from, size_t bytes) {
+  for (const char* at = (const char*)from; bytes > 0;) {
+    const ssize_t n = write(replies, at, bytes);
+    if (n <= 0) std::exit(4);
+    at += n;
+    bytes -= (size_t)n;
+  }
+}
+void reply(double x) { writeAll(&x, sizeof x); }
+
+/**
+ * Loops of many sizes on pools that come and go, with pauses in which their threads fall asleep. Each task adds
+ * to numbers of its own that are no atomics: a task run twice, at the same time or not at all shows. 1 if all is well.
+ */
+double stressPool(int threads) {
+  for (int life = 0; life < 20; life++) {
+    Pool pool(threads);
+    std::vector<long> counts(1000);
+    std::vector<long> byThread((size_t)threads);
+    struct Context {
+      long *counts, *byThread;
+    } context = {counts.data(), byThread.data()};
+    long expected = 0;
+    std::vector<long> want(counts.size());
+    for (int round = 0; round < 200; round++) {
+      const ptrdiff_t tasks = (life * 7919 + round * 104729) % (round % 10 == 0 ? 1000 : 9);
+      pool.run(tasks, [](void* c, ptrdiff_t i, int thread) {
+        ((Context*)c)->counts[i]++;
+        ((Context*)c)->byThread[thread]++;
+      }, &context);
+      for (ptrdiff_t i = 0; i < tasks; i++) want[(size_t)i]++;
+      expected += tasks;
+      if (round % 50 == 49) usleep(2000);
+    }
+    long done = 0;
+    for (long n : byThread) done += n;
+    if (done != expected || counts != want) return 0;
+  }
+  return 1;
+}
+
+}  // namespace
+
+/** driver <threads> <requests fifo> <replies fifo> */
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  requests = open(argv[2], O_RDONLY);
+  replies = open(argv[3], O_WRONLY);
+  if (requests < 0 || replies < 0) return 3;
+  Engine engine(std::atoi(argv[1]));
+  MinkeHost host{};
+  host.pool = &engine;
+  host.parallel = [](void* p, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context) {
+    ((Engine*)p)->pool.run(tasks, task, context);
+  };
+  host.scratch = [](void* p, int slot, size_t bytes) {
+    Piece& piece = ((Engine*)p)->scratch[(size_t)slot];
+    if (piece.bytes < bytes) {
+      std::free(piece.memory);
+      piece = {take(bytes), bytes};
+    }
+    return piece.memory;
+  };
+  useIeeeArithmetic();
+  for (;;) {
+    double request[4];
+    readAll(request, sizeof request);
+    void* address = (void*)(uintptr_t)request[1];
+    const size_t size = (size_t)request[2];
+    switch ((int)request[0]) {
+      case 1: reply((double)(uintptr_t)take(size)); break;
+      case 2: std::free(address); break;
+      case 3: readAll(address, size); break;
+      case 4: writeAll(address, size); break;
+      case 5: {
+        std::vector<double> program(size);
+        readAll(program.data(), size * sizeof(double));
+        reply(MINKE_RUN(program.data(), size, &host));
+        engine.forget();
+        break;
+      }
+      case 6: reply(stressPool(engine.pool.threads())); break;
+      default: return 0;
+    }
+  }
+}
