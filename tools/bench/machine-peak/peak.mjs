@@ -47,14 +47,22 @@ export function describeMachine() {
 /**
  * Watches how busy other processes keep the machine. Call the result at the end of the measurement:
  * `load` is the 1-minute load average then, `busyCoresOfOthers` the mean over the time between.
+ *
+ * @param {() => number} childSeconds processor time that the measurement's own child processes have used so far
  */
-export function watchLoad() {
+export function watchLoad(childSeconds = () => 0) {
   const busySeconds = () =>
     cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0) / 1000;
-  const start = { time: performance.now(), busy: busySeconds(), own: process.cpuUsage() };
+  const start = {
+    time: performance.now(),
+    busy: busySeconds(),
+    own: process.cpuUsage(),
+    children: childSeconds(),
+  };
   return () => {
     const own = process.cpuUsage(start.own);
-    const others = busySeconds() - start.busy - (own.user + own.system) / 1e6;
+    const children = childSeconds() - start.children;
+    const others = busySeconds() - start.busy - (own.user + own.system) / 1e6 - children;
     const elapsed = (performance.now() - start.time) / 1000;
     return {
       load: Number(loadavg()[0].toFixed(2)),
