@@ -46,6 +46,14 @@ export class Report {
     });
   }
 
+  /** A row for the largest resident sets of two sides. */
+  addMemory(name, ours, peer) {
+    if (!ours.megabytes || !peer.megabytes) return;
+    const ratio = peer.megabytes / ours.megabytes;
+    const row = { case: name, unit: 'MB peak', ours: ours.megabytes, peer: peer.megabytes };
+    this.add({ ...row, peerName: peer.name, ratio });
+  }
+
   /** A row as the contract has it; numbers are rounded here. It is also shown at once, on standard error. */
   add(row) {
     const { ours, peer, ratio = null, shareOfLimit = null, peerName = null } = row;

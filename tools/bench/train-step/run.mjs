@@ -62,7 +62,7 @@ async function benchModel(model) {
         peer: sides[peer],
       });
     for (const peer of peersAt(threads))
-      reportMemory(`${caseName(peer, threads)} memory`, sides.ours, sides[peer]);
+      report.addMemory(`${caseName(peer, threads)} memory`, sides.ours, sides[peer]);
   }
   for (const peer of pythonPeers) reportScaling(`${model} ${peer} threads 1 to 2`, results, peer);
 }
@@ -106,18 +106,6 @@ async function checkLogits(model, wish) {
     throw new Error(
       `bench train-step: the hand-written model's logits differ from Hugging Face's by ${difference}`,
     );
-}
-
-function reportMemory(name, ours, peer) {
-  if (!ours.megabytes || !peer.megabytes) return;
-  report.add({
-    case: name,
-    unit: 'MB peak',
-    ours: ours.megabytes,
-    peer: peer.megabytes,
-    peerName: peer.name,
-    ratio: peer.megabytes / ours.megabytes,
-  });
 }
 
 /** How much faster two threads are than one; the ratio is of the two speed-ups. */
