@@ -40,8 +40,8 @@ export async function compare(starts, { rounds, roundSeconds, budgetSeconds = 60
   return Object.fromEntries(sides.map((side) => [side.key, resultOf(side)]));
 }
 
-function resultOf({ name, why, rounds, megabytes }) {
-  return why ? { name, why } : { name, rounds, seconds: median(rounds), megabytes };
+function resultOf({ name, why, details, rounds, megabytes }) {
+  return why ? { name, why } : { name, details, rounds, seconds: median(rounds), megabytes };
 }
 
 /** How many times faster ours is: the median over common rounds, or null where a side did not run. */

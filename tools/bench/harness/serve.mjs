@@ -14,10 +14,11 @@ export function readCase() {
 /**
  * Says the name and the numbers that must agree between the sides, then measures on request.
  *
- * @param {{ name: string, check?: number[], call: () => unknown }} side `call` is what is timed; it may be async
+ * @param {{ name: string, check?: number[], details?: object, call: () => unknown }} side `call` is
+ *   what is timed; it may be async. `details` are what else the parent should know
  */
-export async function serve({ name, check = [], call }) {
-  say({ name, check, cpu: cpuSeconds() });
+export async function serve({ name, check = [], details = {}, call }) {
+  say({ name, check, details, cpu: cpuSeconds() });
   for await (const line of createInterface({ input: process.stdin })) {
     const { calls } = JSON.parse(line);
     const start = performance.now();
