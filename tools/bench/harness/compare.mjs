@@ -22,7 +22,7 @@ export async function compare(starts, { rounds, roundSeconds, budgetSeconds = 60
   const running = sides.filter((side) => side.measure);
   const [ours] = sides;
   for (const side of running) {
-    if (ours.check) checkAgreement(side, ours, tolerance);
+    if (ours.check && side.check) checkAgreement(side, ours, tolerance);
     const warmUp = (await side.measure(1)).seconds;
     const estimate = warmUp < roundSeconds ? (await side.measure(3)).seconds / 3 : warmUp;
     side.calls = Math.max(1, Math.round(roundSeconds / estimate));

@@ -12,13 +12,9 @@ export function cpuSecondsOfSides() {
   return spent;
 }
 
-/** Starts a Node script as a side; `url` is relative to the caller's `import.meta.url`. */
-export function startNode(script, base, wish) {
-  return startSide(
-    process.execPath,
-    [fileURLToPath(new URL(script, base)), JSON.stringify(wish)],
-    wish.threads,
-  );
+/** Starts a Node script as a side. */
+export function startNode(script, wish) {
+  return startSide(process.execPath, [fileURLToPath(script), JSON.stringify(wish)], wish.threads);
 }
 
 /** Starts a module of tools/bench/python as a side. Python is `MINKE_PYTHON`, or else python3 on the PATH. */
@@ -28,6 +24,14 @@ export function startPython(module, wish) {
     return { why: `no Python: ${python} does not start; set MINKE_PYTHON to one that has torch` };
   const script = fileURLToPath(new URL('../python/peer.py', import.meta.url));
   return startSide(python, [script, module, JSON.stringify(wish)], wish.threads);
+}
+
+/** The same in the fastest of the module's variants, which it measures first in a process of its own. */
+export async function startFastest(module, wish) {
+  const chosen = await startPython(module, { ...wish, choose: true });
+  if (chosen.why) return chosen;
+  await chosen.end();
+  return startPython(module, { ...wish, variant: chosen.choice });
 }
 
 /**

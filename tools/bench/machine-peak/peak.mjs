@@ -2,10 +2,9 @@
 // benchmark prints. The probe is C++, compiled on the fly; without a compiler the peak is null, with the why.
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { compileProbe } from './compile.mjs';
 
 const source = fileURLToPath(new URL('peak.cc', import.meta.url));
 
@@ -16,22 +15,12 @@ const source = fileURLToPath(new URL('peak.cc', import.meta.url));
  * @returns {{ gflops: Record<number, number | null>, why?: string }}
  */
 export function measurePeak(threadCounts) {
-  const none = (why) => ({ gflops: Object.fromEntries(threadCounts.map((n) => [n, null])), why });
-  const directory = mkdtempSync(join(tmpdir(), 'minke-peak-'));
-  try {
-    const binary = join(directory, 'peak');
-    const compilers = [process.env.CXX, 'g++', 'clang++', 'c++'].filter(Boolean);
-    const compiler = compilers.find((name) => spawnSync(name, ['--version']).status === 0);
-    if (!compiler) return none(`no C++ compiler (tried ${compilers.join(', ')})`);
-    const native = process.arch === 'x64' ? '-march=native' : '-mcpu=native';
-    const flags = ['-std=c++17', '-O3', native, '-ffp-contract=fast', '-pthread', source, '-o', binary];
-    const built = spawnSync(compiler, flags, { encoding: 'utf8' });
-    if (built.status !== 0) return none(`${compiler} failed: ${built.stderr.trim().split('\n')[0]}`);
-    const run = (n) => Number(spawnSync(binary, [String(n)], { encoding: 'utf8' }).stdout.trim());
-    return { gflops: Object.fromEntries(threadCounts.map((n) => [n, run(n)])) };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  const probe = compileProbe(source);
+  if (probe.why) return { gflops: Object.fromEntries(threadCounts.map((n) => [n, null])), why: probe.why };
+  const run = (n) => Number(spawnSync(probe.binary, [String(n)], { encoding: 'utf8' }).stdout.trim());
+  const gflops = Object.fromEntries(threadCounts.map((n) => [n, run(n)]));
+  probe.dispose();
+  return { gflops };
 }
 
 /** The machine a figure was taken on. */
