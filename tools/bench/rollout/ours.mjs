@@ -1,12 +1,12 @@
-// Our side of a rollout: the engine, all requests at once. Also reports how many bytes of distinct weights a step
-// touches: after the first batch, one forward pass over what was generated tells which experts each token chose.
+// Our side of a rollout: the engine, all requests at once. On request it also reports how many bytes of distinct
+// weights a step touches: after the first batch, one forward pass over what was generated tells which experts each token chose.
 
 import { Engine } from '../../../packages/inference/dist/index.js';
 import { Arena } from '../../../packages/tensor/dist/index.js';
 import { DeepSeekModel, loadModel, parseConfig } from '../../../packages/transformer/dist/index.js';
 import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
 
-const { threads, folder, config, prompts, newTokens } = readCase();
+const { threads, folder, config, prompts, newTokens, countExperts } = readCase();
 const backend = await nativeBackend(threads);
 const arena = new Arena(backend, { persistent: true, label: 'model' });
 const model = folder
@@ -55,4 +55,6 @@ function touchedBytes(generated) {
   return bytesOf(false) - embedding + share * bytesOf(true);
 }
 
-await serve({ name: 'minke', details: { touchedBytes: touchedBytes(await rollout()) }, call: rollout });
+const generated = await rollout();
+const details = countExperts ? { touchedBytes: touchedBytes(generated) } : {};
+await serve({ name: 'minke', details, call: rollout });

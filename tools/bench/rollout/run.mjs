@@ -36,7 +36,7 @@ async function benchGenerate(threads) {
   const wish = { threads, folder, prompts, newTokens };
   const { ours, peer } = await compare(
     {
-      ours: () => startNode('ours.mjs', import.meta.url, wish),
+      ours: () => startNode(new URL('ours.mjs', import.meta.url), wish),
       peer: () => startPython('generate', wish),
     },
     plan,
@@ -65,9 +65,9 @@ async function benchExperts(batch, threads) {
   const counts = expertCounts.filter((experts) => wanted(caseName(experts)));
   const starts = {};
   for (const experts of counts) {
-    const wish = { threads, config: { ...config, n_routed_experts: experts }, newTokens };
+    const wish = { threads, config: { ...config, n_routed_experts: experts }, newTokens, countExperts: true };
     wish.prompts = prompts.slice(0, batch);
-    starts[experts] = () => startNode('ours.mjs', import.meta.url, wish);
+    starts[experts] = () => startNode(new URL('ours.mjs', import.meta.url), wish);
   }
   const sides = await compare(starts, plan);
   for (const experts of counts) {

@@ -13,7 +13,7 @@ export async function benchTinyGpt(report, plan, threadCounts) {
     const caseName = (peer) => `tiny-gpt ${peer} ${threads}t`;
     const wished = Object.keys(peers).filter((peer) => wanted(caseName(peer)));
     if (wished.length === 0) continue;
-    const start = (script) => () => startNode(script, import.meta.url, { threads });
+    const start = (script) => () => startNode(new URL(script, import.meta.url), { threads });
     const starts = { ours: start('gpt-ours.mjs') };
     for (const peer of wished) starts[peer] = start(peers[peer]);
     const sides = await compare(starts, plan);

@@ -17,7 +17,7 @@ import { compare, ratioOf } from '../harness/compare.mjs';
 import { models, tokenIds, trainingFlops } from '../harness/models.mjs';
 import { quick, wanted } from '../harness/options.mjs';
 import { Report } from '../harness/report.mjs';
-import { startNode, startPython } from '../harness/side.mjs';
+import { startFastest, startNode, startPython } from '../harness/side.mjs';
 import { benchTinyGpt } from './gpt.mjs';
 
 const sequences = 16;
@@ -47,8 +47,9 @@ async function benchModel(model) {
     await checkLogits(model, wish);
   const results = {};
   for (const threads of threadCounts) {
-    const starts = { ours: () => startNode('ours.mjs', import.meta.url, { ...wish, threads }) };
-    for (const peer of peersAt(threads)) starts[peer] = () => startPeer(peer, { ...wish, threads });
+    const starts = { ours: () => startNode(new URL('ours.mjs', import.meta.url), { ...wish, threads }) };
+    for (const peer of peersAt(threads))
+      starts[peer] = () => startFastest(peer.replace('-', '_'), { ...wish, threads });
     if (Object.keys(starts).length === 1) continue;
     const sides = (results[threads] = await compare(starts, plan));
     for (const peer of peersAt(threads))
@@ -65,14 +66,6 @@ async function benchModel(model) {
       report.addMemory(`${caseName(peer, threads)} memory`, sides.ours, sides[peer]);
   }
   for (const peer of pythonPeers) reportScaling(`${model} ${peer} threads 1 to 2`, results, peer);
-}
-
-/** The fastest variant of a peer, which its module measures in a process of its own. */
-async function startPeer(peer, wish) {
-  const chosen = await startPython(peer.replace('-', '_'), { ...wish, choose: true });
-  if (chosen.why) return chosen;
-  await chosen.end();
-  return startPython(peer.replace('-', '_'), { ...wish, variant: chosen.choice });
 }
 
 /** A checkpoint with random weights and what all sides compute on it. */
