@@ -3,8 +3,9 @@
 
 import { compare } from './compare.mjs';
 import { quick, wanted } from './options.mjs';
+import { pytorchWays, startPytorch } from './pytorch.mjs';
 import { Report } from './report.mjs';
-import { startFastest, startNode } from './side.mjs';
+import { startNode } from './side.mjs';
 
 const threadCounts = [1, 2];
 const plan = quick
@@ -19,16 +20,23 @@ export async function benchOps({ bench, script, cases }) {
   const report = new Report(bench, threadCounts);
   for (const { name, wish, flops } of cases)
     for (const threads of threadCounts) {
-      const fullName = `${name} pytorch ${threads}t`;
-      if (!wanted(fullName)) continue;
-      const { ours, peer } = await compare(
-        {
-          ours: () => startNode(script, { ...wish, threads }),
-          peer: () => startFastest(bench, { ...wish, threads }),
-        },
-        plan,
-      );
-      report.addRates({ name: fullName, unit: 'GFLOP/s', work: flops / 1e9, flops, threads, ours, peer });
+      const caseName = (way) => `${name} pytorch${way} ${threads}t`;
+      const ways = pytorchWays.filter((way) => wanted(caseName(way)));
+      if (ways.length === 0) continue;
+      const starts = { ours: () => startNode(script, { ...wish, threads }) };
+      for (const way of ways) starts[way] = () => startPytorch(bench, way, { ...wish, threads });
+      const { ours, ...peers } = await compare(starts, plan);
+      const work = flops / 1e9;
+      for (const way of ways)
+        report.addRates({
+          name: caseName(way),
+          unit: 'GFLOP/s',
+          work,
+          flops,
+          threads,
+          ours,
+          peer: peers[way],
+        });
     }
   report.finish();
 }

@@ -17,13 +17,17 @@ export function startNode(script, wish) {
   return startSide(process.execPath, [fileURLToPath(script), JSON.stringify(wish)], wish.threads);
 }
 
-/** Starts a module of tools/bench/python as a side. Python is `MINKE_PYTHON`, or else python3 on the PATH. */
+/**
+ * Starts a module of tools/bench/python as a side. Python is `MINKE_PYTHON`, or else python3 on the PATH; `wish.preload`
+ * is a library to load into it.
+ */
 export function startPython(module, wish) {
   const python = process.env.MINKE_PYTHON ?? 'python3';
   if (spawnSync(python, ['--version']).status !== 0)
     return { why: `no Python: ${python} does not start; set MINKE_PYTHON to one that has torch` };
   const script = fileURLToPath(new URL('../python/peer.py', import.meta.url));
-  return startSide(python, [script, module, JSON.stringify(wish)], wish.threads);
+  const extra = wish.preload ? { LD_PRELOAD: wish.preload } : {};
+  return startSide(python, [script, module, JSON.stringify(wish)], wish.threads, extra);
 }
 
 /** The same in the fastest of the module's variants, which it measures first in a process of its own. */
@@ -40,8 +44,9 @@ export async function startFastest(module, wish) {
  * @returns {Promise<{ name: string, check: number[], measure(calls: number): Promise<{ seconds: number,
  *   megabytes: number }>, end(): Promise<void> } | { why: string }>}
  */
-export async function startSide(command, args, threads) {
-  const child = spawn(command, args, { env: environment(threads), stdio: ['pipe', 'pipe', 'pipe'] });
+export async function startSide(command, args, threads, extraEnvironment = {}) {
+  const env = { ...environment(threads), ...extraEnvironment };
+  const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
   const errors = [];
   child.stderr.on('data', (chunk) => errors.push(chunk));
   child.stdin.on('error', () => {}); // a side that died is reported by the line it does not answer

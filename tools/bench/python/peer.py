@@ -9,13 +9,15 @@ With "choose" in the case, the module's `variants` are timed instead, and the fi
 
 import importlib
 import json
+import os
 import resource
 import sys
 import time
 
 
 def say(message):
-    print(json.dumps({**message, "cpu": time.process_time()}), flush=True)
+    times = os.times()
+    print(json.dumps({**message, "cpu": sum(times[:4])}), flush=True)
 
 
 def peak_megabytes():

@@ -5,7 +5,8 @@
 // grouped experts (`pytorch-grouped`: tools/bench/python/grouped_model.py), and that one under torch.compile
 // (`pytorch-compile`). Each takes the fastest of its own variants (fused AdamW or not; how experts and attention are
 // computed), chosen by measuring first. All start from one checkpoint folder and the same ids; the losses of the first
-// step must agree to 1e-3, and the hand-written model's logits with Hugging Face's. FLOPs: harness/models.mjs.
+// step must agree to 1e-3, and the hand-written model's logits with Hugging Face's. FLOPs: harness/models.mjs. Names with
+// `-avx512`: harness/pytorch.mjs.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,14 +17,18 @@ import { DeepSeekModel, parseConfig, saveModel } from '../../../packages/transfo
 import { compare, ratioOf } from '../harness/compare.mjs';
 import { models, tokenIds, trainingFlops } from '../harness/models.mjs';
 import { quick, wanted } from '../harness/options.mjs';
+import { pytorchWays, startPytorch } from '../harness/pytorch.mjs';
 import { Report } from '../harness/report.mjs';
-import { startFastest, startNode, startPython } from '../harness/side.mjs';
+import { startNode, startPython } from '../harness/side.mjs';
 import { benchTinyGpt } from './gpt.mjs';
 
 const sequences = 16;
 const length = 128;
 const threadCounts = [1, 2];
-const pythonPeers = ['pytorch-eager', 'pytorch-grouped', 'pytorch-compile'];
+const modules = ['pytorch-eager', 'pytorch-grouped', 'pytorch-compile'];
+const pythonPeers = pytorchWays.flatMap((way) =>
+  modules.map((module) => ({ module, way, peer: module + way })),
+);
 const plan = quick
   ? { rounds: 3, roundSeconds: 0.3, budgetSeconds: 20 }
   : { rounds: 9, roundSeconds: 0.5, budgetSeconds: 60 };
@@ -40,19 +45,19 @@ report.finish();
 
 async function benchModel(model) {
   const caseName = (peer, threads) => `${model} ${peer} ${threads}t`;
-  const peersAt = (threads) => pythonPeers.filter((peer) => wanted(caseName(peer, threads)));
+  const peersAt = (threads) => pythonPeers.filter(({ peer }) => wanted(caseName(peer, threads)));
   if (threadCounts.every((threads) => peersAt(threads).length === 0)) return;
   const wish = await writeModel(model);
-  if (threadCounts.some((threads) => peersAt(threads).includes('pytorch-grouped')))
+  if (threadCounts.some((threads) => peersAt(threads).some(({ module }) => module !== 'pytorch-eager')))
     await checkLogits(model, wish);
   const results = {};
   for (const threads of threadCounts) {
     const starts = { ours: () => startNode(new URL('ours.mjs', import.meta.url), { ...wish, threads }) };
-    for (const peer of peersAt(threads))
-      starts[peer] = () => startFastest(peer.replace('-', '_'), { ...wish, threads });
+    for (const { module, way, peer } of peersAt(threads))
+      starts[peer] = () => startPytorch(module.replace('-', '_'), way, { ...wish, threads });
     if (Object.keys(starts).length === 1) continue;
     const sides = (results[threads] = await compare(starts, plan));
-    for (const peer of peersAt(threads))
+    for (const { peer } of peersAt(threads))
       report.addRates({
         name: caseName(peer, threads),
         unit: 'tokens/s',
@@ -62,10 +67,10 @@ async function benchModel(model) {
         ours: sides.ours,
         peer: sides[peer],
       });
-    for (const peer of peersAt(threads))
+    for (const { peer } of peersAt(threads))
       report.addMemory(`${caseName(peer, threads)} memory`, sides.ours, sides[peer]);
   }
-  for (const peer of pythonPeers) reportScaling(`${model} ${peer} threads 1 to 2`, results, peer);
+  for (const { peer } of pythonPeers) reportScaling(`${model} ${peer} threads 1 to 2`, results, peer);
 }
 
 /** A checkpoint with random weights and what all sides compute on it. */
