@@ -1,4 +1,4 @@
-// `pnpm bench <name> [--quick]`: runs tools/bench/<name>/run.mjs. The packages it compares with are no part of
+// `pnpm bench <name> [--quick] [--only PATTERN]`: runs tools/bench/<name>/run.mjs. The packages it compares with are no part of
 // the workspace: they are installed from the benchmark's own lockfile, without install scripts, on first use.
 
 import { createHash } from 'node:crypto';
@@ -17,7 +17,7 @@ const [name, ...args] = process.argv.slice(2);
 if (!names.includes(name)) {
   process.stderr.write(
     `bench: expected the name of a benchmark (${names.join(', ') || 'none here yet'}), got ` +
-      `${name ?? 'nothing'}; run pnpm bench <name> [--quick]\n`,
+      `${name ?? 'nothing'}; run pnpm bench <name> [--quick] [--only PATTERN]\n`,
   );
   process.exit(2);
 }

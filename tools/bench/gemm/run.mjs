@@ -1,5 +1,6 @@
 // `pnpm bench gemm [--quick] [--only PATTERN]`: our matrix product beside the better of onnxruntime-node and OpenBLAS
-// (compiled against on the spot, where it is installed), whichever is faster at that shape.
+// (compiled against on the spot, where it is installed; with the kernels it chooses itself, and with those for
+// Skylake-X, which do better on two threads of some AVX-512 processors), whichever is fastest at that shape.
 //
 // Operands are resident on every side, so no copy is timed. In the skinny rows B is a constant of onnxruntime's
 // model, which it packs once when it loads; ours and OpenBLAS's are not packed. Every side's result is held to the
@@ -40,6 +41,7 @@ async function bench(name, wish) {
       ours: start('ours.mjs'),
       onnxruntime: start('onnxruntime.mjs'),
       openblas: () => startOpenblas(wish),
+      'openblas-skylakex': () => startOpenblas(wish, 'SKYLAKEX'),
     },
     plan,
   );
@@ -54,7 +56,9 @@ async function bench(name, wish) {
   report.addRates({ name, unit: 'GFLOP/s', work: flops / 1e9, flops, threads, ours, peer: best, extra });
 }
 
-function startOpenblas({ M, N, K, threads }) {
+/** OpenBLAS with the kernels it chooses for this processor, or those of another it can run. */
+function startOpenblas({ M, N, K, threads }, core) {
   if (openblas.why) return { why: `OpenBLAS: ${openblas.why}` };
-  return startSide(openblas.binary, [M, N, K].map(String), threads);
+  const extra = core ? { OPENBLAS_CORETYPE: core } : {};
+  return startSide(openblas.binary, [M, N, K].map(String), threads, extra);
 }

@@ -1,11 +1,16 @@
-"""Batched sampling with transformers' generate: temperature 1, exactly newTokens a sequence, no early stop."""
+"""Batched sampling with transformers' generate: temperature 1, exactly newTokens a sequence, no early stop.
+
+Its eager attention with the growing cache: on a CPU faster here than sdpa (by a sixth) and a static cache (3 times).
+"""
 
 import torch
 from training import hugging_face
 
+variants = ["eager attention"]
+
 
 def prepare(case):
-    model, version = hugging_face(case["folder"])
+    model, version = hugging_face(case["folder"], "eager")
     model.eval()
     prompts = torch.tensor(case["prompts"])
     count = case["newTokens"]
@@ -24,4 +29,4 @@ def prepare(case):
             )
         assert out.shape[1] == prompts.shape[1] + count
 
-    return f"transformers {version} generate", [], rollout
+    return f"transformers {version} generate, {case['variant']}", [], rollout

@@ -2,8 +2,9 @@
 
 What it does that a plain model does not: tokens are sorted by expert once a layer, so that each expert multiplies
 one block of contiguous rows (a loop of linears, or torch._grouped_mm); gate and up projections are one product;
-the two copies of rows have hand-written gradients (PyTorch's scatter-add backward is slow on a CPU); norms,
-attention and cross-entropy are PyTorch's fused ones; rotary pairs are multiplied as complex numbers.
+the two copies of rows and the norms have hand-written gradients (PyTorch's scatter-add backward is slow on a CPU,
+and its norm is many operations there); rotary pairs are multiplied as complex numbers. Attention is PyTorch's, or
+batched products around a softmax where that is faster.
 Equations: DeepSeek-V3, arXiv 2412.19437, section 2.1. One expert group, no YaRN, no attention bias.
 """
 
@@ -16,7 +17,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 # How experts and attention are computed. PyTorch's fused CPU attention wants values as wide as keys: padded.
-choices = ["loop, sdpa", "loop, padded sdpa", "grouped_mm, sdpa", "grouped_mm, padded sdpa"]
+choices = [
+    f"{experts}, {attention}"
+    for experts in ("loop", "grouped_mm")
+    for attention in ("sdpa", "padded sdpa", "attention by products")
+]
 
 
 class Dispatch(torch.autograd.Function):
@@ -32,6 +37,25 @@ class Dispatch(torch.autograd.Function):
     def backward(ctx, grad):
         (places,) = ctx.saved_tensors
         return grad.index_select(0, places).view(-1, ctx.k, grad.shape[1]).sum(1), None, None, None
+
+
+class RmsNorm(torch.autograd.Function):
+    """x / rms(x) * weight; PyTorch has no fused one on a CPU, and differentiates its pieces one by one."""
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        normed = x * inverse
+        ctx.save_for_backward(normed, weight, inverse)
+        return normed * weight
+
+    @staticmethod
+    def backward(ctx, grad):
+        normed, weight, inverse = ctx.saved_tensors
+        dweight = (grad * normed).flatten(0, -2).sum(0)
+        scaled = grad * weight
+        mean = torch.linalg.vecdot(scaled, normed).unsqueeze(-1).div_(normed.shape[-1])
+        return scaled.addcmul_(normed, mean, value=-1).mul_(inverse), dweight, None
 
 
 class Permute(torch.autograd.Function):
@@ -79,12 +103,16 @@ def choose_experts(x, gate, bias, k, normalise, scale):
     return indices, weights * scale
 
 
-def causal_attention(q, k, v, padded):
+def causal_attention(q, k, v, way):
     """q, k [B, H, T, C], v [B, H, T, W] -> [B, H, T, W]."""
-    if not padded:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     width = v.shape[-1]
-    v = F.pad(v, (0, q.shape[-1] - width))
+    if "by products" in way:
+        t = q.shape[2]
+        mask = torch.full((t, t), float("-inf")).triu_(1)
+        scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+        return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).view(*q.shape[:3], width)
+    if "padded" in way:
+        v = F.pad(v, (0, q.shape[-1] - width))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)[..., :width]
 
 
@@ -97,13 +125,13 @@ class Layer(nn.Module):
     def __init__(self, config, tensors, variant):
         super().__init__()
         self.config = config
-        self.grouped_mm, self.padded = "grouped_mm" in variant, "padded" in variant
+        self.grouped_mm, self.way = "grouped_mm" in variant, variant
         for name, tensor in tensors.items():
             trained = "e_score_correction_bias" not in name
             self.register_parameter(name.replace(".", "_"), nn.Parameter(tensor, requires_grad=trained))
 
     def forward(self, x, rotation):
-        norm = lambda x, name, eps=1e-6: F.rms_norm(x, x.shape[-1:], getattr(self, name), eps)
+        norm = lambda x, name, eps=1e-6: RmsNorm.apply(x, getattr(self, name), eps)
         eps = self.config["rms_norm_eps"]
         x = x + self.attention(norm(x, "input_layernorm_weight", eps), rotation, norm)
         return x + self.feed_forward(norm(x, "post_attention_layernorm_weight", eps))
@@ -120,7 +148,7 @@ class Layer(nn.Module):
         key = rotate(key.unsqueeze(2), rotation).expand(-1, -1, h, -1)
         q = torch.cat([q_nope, rotate(q_rope, rotation)], -1)
         k = torch.cat([k_nope, key], -1)
-        o = causal_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.padded)
+        o = causal_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.way)
         return F.linear(o.transpose(1, 2).reshape(b, t, -1), self.self_attn_o_proj_weight)
 
     def feed_forward(self, x):
@@ -171,7 +199,7 @@ class GroupedModel(nn.Module):
         rotation = self.rotation[: ids.shape[1]]
         for layer in self.layers:
             x = layer(x, rotation)
-        x = F.rms_norm(x, x.shape[-1:], self.norm, self.config["rms_norm_eps"])
+        x = RmsNorm.apply(x, self.norm, self.config["rms_norm_eps"])
         return F.linear(x, self.head)
 
 

@@ -4,7 +4,7 @@ import torch
 from grouped_model import GroupedModel
 from training import training_step
 
-variants = ["grouped_mm, sdpa", "loop, sdpa"]
+variants = ["grouped_mm, sdpa", "grouped_mm, attention by products", "loop, attention by products"]
 
 
 def prepare(case):

@@ -4,13 +4,15 @@ import torch
 import torch.nn.functional as F
 
 
-def hugging_face(folder):
+def hugging_face(folder, attention="sdpa"):
     """transformers' own class with the folder's weights in float32, and its version."""
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model = transformers.DeepseekV3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = transformers.DeepseekV3ForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation=attention
+    )
     return model, transformers.__version__
 
 

@@ -12,15 +12,16 @@ import { compare } from '../harness/compare.mjs';
 import { forwardFlops, models, tokenIds } from '../harness/models.mjs';
 import { rounded } from '../harness/numbers.mjs';
 import { quick, wanted } from '../harness/options.mjs';
+import { pytorchWays, startPytorch } from '../harness/pytorch.mjs';
 import { Report } from '../harness/report.mjs';
-import { startNode, startPython } from '../harness/side.mjs';
+import { startNode } from '../harness/side.mjs';
 
 const config = models['tiny-reasoner'];
 const promptLength = 48;
 const newTokens = 128;
 const threadCounts = [1, 2];
 const expertCounts = [8, 16, 64, 256];
-const plan = { rounds: quick ? 2 : 5, roundSeconds: 0.2, budgetSeconds: quick ? 20 : 60 };
+const plan = { rounds: quick ? 3 : 7, roundSeconds: 0.5, budgetSeconds: quick ? 20 : 60, warmSeconds: 2 };
 const folder = fileURLToPath(new URL('../../../packages/tiny-reasoner/model', import.meta.url));
 
 const groups = tokenIds(config.vocab_size, 8, promptLength);
@@ -31,26 +32,20 @@ for (const threads of threadCounts) for (const batch of [1, 64]) await benchExpe
 report.finish();
 
 async function benchGenerate(threads) {
-  const name = `tiny-reasoner transformers-generate ${threads}t`;
-  if (!wanted(name)) return;
+  const caseName = (way) => `tiny-reasoner transformers-generate${way} ${threads}t`;
+  const ways = pytorchWays.filter((way) => wanted(caseName(way)));
+  if (ways.length === 0) return;
   const wish = { threads, folder, prompts, newTokens };
-  const { ours, peer } = await compare(
-    {
-      ours: () => startNode(new URL('ours.mjs', import.meta.url), wish),
-      peer: () => startPython('generate', wish),
-    },
-    plan,
-  );
-  report.addRates({
-    name,
-    unit: 'tokens/s',
-    work: prompts.length * newTokens,
-    flops: prompts.length * flopsOfSequence(config),
-    threads,
-    ours,
-    peer,
-  });
-  report.addMemory(`${name} memory`, ours, peer);
+  const starts = { ours: () => startNode(new URL('ours.mjs', import.meta.url), wish) };
+  for (const way of ways) starts[way] = () => startPytorch('generate', way, wish);
+  const { ours, ...peers } = await compare(starts, plan);
+  const work = prompts.length * newTokens;
+  const flops = prompts.length * flopsOfSequence(config);
+  for (const way of ways) {
+    const [name, peer] = [caseName(way), peers[way]];
+    report.addRates({ name, unit: 'tokens/s', work, flops, threads, ours, peer });
+    report.addMemory(`${name} memory`, ours, peer);
+  }
 }
 
 /** Prompt and all new tokens but the last, which is sampled and not computed with. */

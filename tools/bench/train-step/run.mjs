@@ -30,8 +30,8 @@ const pythonPeers = pytorchWays.flatMap((way) =>
   modules.map((module) => ({ module, way, peer: module + way })),
 );
 const plan = quick
-  ? { rounds: 3, roundSeconds: 0.3, budgetSeconds: 20 }
-  : { rounds: 9, roundSeconds: 0.5, budgetSeconds: 60 };
+  ? { rounds: 3, roundSeconds: 0.3, budgetSeconds: 20, warmSeconds: 1 }
+  : { rounds: 9, roundSeconds: 0.5, budgetSeconds: 60, warmSeconds: 2 };
 
 const report = new Report('train-step', threadCounts);
 const folder = mkdtempSync(join(tmpdir(), 'minke-train-step-'));
