@@ -56,9 +56,12 @@ async function bench(name, wish) {
   report.addRates({ name, unit: 'GFLOP/s', work: flops / 1e9, flops, threads, ours, peer: best, extra });
 }
 
-/** OpenBLAS with the kernels it chooses for this processor, or those of another it can run. */
+/**
+ * OpenBLAS with the kernels it chooses for this processor, or those of another it can run. Its threads would spin for
+ * 100 ms after a product, into the others' rounds; the timeout makes that a few.
+ */
 function startOpenblas({ M, N, K, threads }, core) {
   if (openblas.why) return { why: `OpenBLAS: ${openblas.why}` };
-  const extra = core ? { OPENBLAS_CORETYPE: core } : {};
+  const extra = { OPENBLAS_THREAD_TIMEOUT: '20', ...(core ? { OPENBLAS_CORETYPE: core } : {}) };
   return startSide(openblas.binary, [M, N, K].map(String), threads, extra);
 }

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { median } from './numbers.mjs';
 
 /** Some libraries' threads go on spinning for tens of milliseconds after a call. */
-const restMilliseconds = 60;
+const restMilliseconds = 80;
 
 /** The largest relative difference between a peer's check numbers and ours. */
 const tolerance = 1e-3;

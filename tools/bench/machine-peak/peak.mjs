@@ -17,7 +17,8 @@ const source = fileURLToPath(new URL('peak.cc', import.meta.url));
 export function measurePeak(threadCounts) {
   const probe = compileProbe(source);
   if (probe.why) return { gflops: Object.fromEntries(threadCounts.map((n) => [n, null])), why: probe.why };
-  const run = (n) => Number(spawnSync(probe.binary, [String(n)], { encoding: 'utf8' }).stdout.trim());
+  const once = (n) => Number(spawnSync(probe.binary, [String(n)], { encoding: 'utf8' }).stdout.trim());
+  const run = (n) => Math.max(once(n), once(n), once(n)); // a disturbance can outlast one run
   const gflops = Object.fromEntries(threadCounts.map((n) => [n, run(n)]));
   probe.dispose();
   return { gflops };
