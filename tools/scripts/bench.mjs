@@ -1,5 +1,6 @@
-// `pnpm bench <name> [--quick] [--only PATTERN]`: runs tools/bench/<name>/run.mjs. The packages it compares with are no part of
-// the workspace: they are installed from the benchmark's own lockfile, without install scripts, on first use.
+// `pnpm bench <name> [--quick] [--only PATTERN]`: runs tools/bench/<name>/run.mjs. The packages it compares with are
+// no part of the workspace: they are installed from the benchmark's own lockfile, without install scripts, on first
+// use.
 
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -40,13 +40,15 @@ def fastest(module, case):
     """The variant whose best of three calls is shortest; a variant that does not run here is left out."""
     if len(module.variants) == 1:
         return module.variants[0]
-    times = {}
+    times, problem = {}, None
     for variant in module.variants:
         try:
             _, _, call = module.prepare({**case, "variant": variant})
             times[variant] = min(seconds(call, 1) for _ in range(3))
         except RuntimeError as error:
-            print(f"{variant}: {error}", file=sys.stderr)
+            problem = f"{variant}: {str(error).splitlines()[0]}"
+    if not times:
+        raise SystemExit(f"no variant runs: {problem}")
     return min(times, key=times.get)
 
 

@@ -109,15 +109,10 @@ async function checkLogits(model, wish) {
 /** How much faster two threads are than one; the ratio is of the two speed-ups. */
 function reportScaling(name, results, peer) {
   const scaling = (key) =>
-    results[1]?.[key]?.rounds && results[2]?.[key]?.rounds ? ratioOf(results[2][key], results[1][key]) : null;
+    results[1]?.[key] && results[2]?.[key] ? ratioOf(results[2][key], results[1][key]) : null;
   const [ours, theirs] = [scaling('ours'), scaling(peer)];
-  if (ours === null || theirs === null) return;
-  report.add({
-    case: name,
-    unit: 'times',
-    ours,
-    peer: theirs,
-    peerName: results[2][peer].name,
-    ratio: ours / theirs,
-  });
+  if (ours === null || !results[2]?.[peer]) return;
+  const { name: peerName, why } = results[2][peer];
+  const ratio = theirs === null ? null : ours / theirs;
+  report.add({ case: name, unit: 'times', ours, peer: theirs, peerName, ratio, ...(why ? { why } : {}) });
 }
