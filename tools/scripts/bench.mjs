@@ -1,5 +1,6 @@
-// `pnpm bench <name> [--quick]`: runs tools/bench/<name>/run.mjs. The packages it compares with are no part of
-// the workspace: they are installed from the benchmark's own lockfile, without install scripts, on first use.
+// `pnpm bench <name> [--quick] [--only PATTERN]`: runs tools/bench/<name>/run.mjs. The packages it compares with are
+// no part of the workspace: they are installed from the benchmark's own lockfile, without install scripts, on first
+// use.
 
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -17,7 +18,7 @@ const [name, ...args] = process.argv.slice(2);
 if (!names.includes(name)) {
   process.stderr.write(
     `bench: expected the name of a benchmark (${names.join(', ') || 'none here yet'}), got ` +
-      `${name ?? 'nothing'}; run pnpm bench <name> [--quick]\n`,
+      `${name ?? 'nothing'}; run pnpm bench <name> [--quick] [--only PATTERN]\n`,
   );
   process.exit(2);
 }

@@ -1,0 +1,59 @@
+// The child's half of a comparison (`side.mjs` is the parent's): a process that measures one case. It says what it
+// is in its first line, then answers each line `{"calls": n}` with the seconds that n calls took, the most
+// memory it ever had resident, and the processor time it has used. It ends with its standard input.
+
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { createNative, nativeAvailable } from '../../../packages/gpu-backends/dist/cpu/index.js';
+
+/** The case that the parent asks for. */
+export function readCase() {
+  return JSON.parse(process.argv[2]);
+}
+
+/**
+ * Says the name and the numbers that must agree between the sides, then measures on request.
+ *
+ * @param {{ name: string, check?: number[], details?: object, call: () => unknown }} side `call` is
+ *   what is timed; it may be async. `details` are what else the parent should know
+ */
+export async function serve({ name, check = [], details = {}, call }) {
+  say({ name, check, details, cpu: cpuSeconds() });
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { calls } = JSON.parse(line);
+    const start = performance.now();
+    for (let i = 0; i < calls; i++) await call();
+    say({ seconds: (performance.now() - start) / 1000, megabytes: peakMegabytes(), cpu: cpuSeconds() });
+  }
+  process.exit(0);
+}
+
+/** Ends a side that cannot run here, with the reason. */
+export function refuse(why) {
+  say({ why });
+  process.exit(0);
+}
+
+/** Our native backend with so many threads; refuses where there is none. */
+export async function nativeBackend(threads) {
+  const { available, reason } = nativeAvailable();
+  return available ? createNative({ threads }) : refuse(reason);
+}
+
+function cpuSeconds() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+function say(message) {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+/** The largest resident set so far. Linux's counter of `getrusage` starts with the parent's, this one does not. */
+function peakMegabytes() {
+  if (process.platform === 'linux') {
+    const [, kibibytes] = /VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'));
+    return (Number(kibibytes) * 1024) / 1e6;
+  }
+  return (process.resourceUsage().maxRSS * 1024) / 1e6;
+}
