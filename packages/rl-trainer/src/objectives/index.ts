@@ -31,6 +31,7 @@ export {
   type PreferenceTensors,
   preferenceMetrics,
 } from './preference-losses.ts';
+export { type PresetName, presets } from './presets.ts';
 export { importanceRatio, type RatioLevel } from './ratio.ts';
 export {
   type BradleyTerryOptions,
@@ -46,8 +47,10 @@ export {
   rewardMetrics,
   sumRewards,
 } from './rewards.ts';
+export { type RlConfig, type TokenAdvantageConfig, validateRl } from './rl-config.ts';
 export { packSegments, type Segments, segmentSum, spread } from './segments.ts';
 export type { Score } from './statistics.ts';
+export { type RolloutRewards, type StepAdvantages, stepAdvantages } from './step-advantages.ts';
 export { type StepMetrics, type StepRecord, stepMetrics } from './step-metrics.ts';
 export {
   type GaeResult,
