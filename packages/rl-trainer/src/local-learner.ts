@@ -9,7 +9,7 @@
  */
 import { check, MinkeError } from '@minke/core';
 import { loadStatistics } from '@minke/moe-router';
-import { AdamW, Arena, add, affine, crossEntropy, slice, sum, type Tensor } from '@minke/tensor';
+import { AdamW, Arena, add, affine, slice, sum, type Tensor } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
 import { packExamples } from './batch.ts';
 import type {
@@ -67,7 +67,7 @@ export const defaultLearner: LocalLearnerOptions = {
 export class LocalLearner implements Learner {
   readonly model: DeepSeekModel;
   readonly #options: LocalLearnerOptions;
-  readonly #optimizer: AdamW;
+  #lazyOptimizer: AdamW | undefined;
   readonly #arena: Arena;
   readonly #inference: Arena;
   /** Choices per expert since the last step, one array a layer. */
@@ -76,17 +76,6 @@ export class LocalLearner implements Learner {
   constructor(model: DeepSeekModel, options: Partial<LocalLearnerOptions> = {}) {
     this.model = model;
     this.#options = { ...defaultLearner, ...options };
-    const trained = new Map([...model.parameters()].filter(([, p]) => p.requiresGrad));
-    const { beta1, beta2, eps, weightDecay, maxGradNorm } = this.#options;
-    this.#optimizer = new AdamW(trained, {
-      lr: 0,
-      beta1,
-      beta2,
-      eps,
-      weightDecay,
-      maxGradNorm,
-      decay: (name, shape) => shape.length >= 2 && !name.includes('embed_tokens'),
-    });
     this.#arena = new Arena(model.backend, { grad: true, label: 'learner step' });
     this.#inference = new Arena(model.backend, { label: 'learner forward' });
   }
@@ -190,13 +179,44 @@ export class LocalLearner implements Learner {
 
   /** Samplers of this process share the weights. */
   async exportForSampler(): Promise<PolicyExport> {
-    return { version: this.#optimizer.stepCount, location: null };
+    return { version: this.#lazyOptimizer?.stepCount ?? 0, location: null };
+  }
+
+  /** Takes over the weights of another model of the same shape: how a reference becomes the policy of now. */
+  async copyFrom(model: DeepSeekModel): Promise<void> {
+    const own = this.model.parameters();
+    for (const [name, tensor] of model.parameters()) {
+      const target = own.get(name);
+      check(
+        target?.shape.join() === tensor.shape.join(),
+        () => `copyFrom: expected a model of the same shape, got one that differs in ${name}`,
+      );
+      (target as Tensor).write(await tensor.read());
+    }
   }
 
   /** Gives the step's memory back; the model stays. */
   dispose(): void {
     this.#arena.dispose();
     this.#inference.dispose();
+  }
+
+  /** Made at the first update: a reference needs no moments. */
+  get #optimizer(): AdamW {
+    const { beta1, beta2, eps, weightDecay, maxGradNorm } = this.#options;
+    this.#lazyOptimizer ??= new AdamW(
+      new Map([...this.model.parameters()].filter(([, p]) => p.requiresGrad)),
+      {
+        lr: 0,
+        beta1,
+        beta2,
+        eps,
+        weightDecay,
+        maxGradNorm,
+        decay: (name, shape) => shape.length >= 2 && !name.includes('embed_tokens'),
+      },
+    );
+    return this.#lazyOptimizer;
   }
 
   #logits(arena: Arena, pack: Pack) {
@@ -288,7 +308,7 @@ function lossOf(
   const loss = (): Tensor => {
     switch (spec.name) {
       case 'cross_entropy':
-        return affine(sum(crossEntropy(logits, targets)), 1 / totals.tokens, 0);
+        return affine(sum(logProbs), -1 / totals.tokens, 0);
       case 'policy': {
         const upload = (name: NumberColumn) => {
           const values = pack.column(name);

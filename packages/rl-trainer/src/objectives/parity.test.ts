@@ -1,8 +1,10 @@
 // Agreement with TRL: tools/parity/objectives.py writes the fixture with TRL's own code.
 import { readFileSync } from 'node:fs';
+import type { Backend } from '@minke/core';
+import { auto } from '@minke/gpu-backends';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena, mean, mul, sum, type Tensor } from '@minke/tensor';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import {
   advantagesOfTokens,
   bradleyTerryLoss,
@@ -133,11 +135,10 @@ function errorOf(actual: ArrayLike<number>, expected: readonly number[]): number
 
 /** Value and gradients of `f` on one backend. */
 async function evaluate(
-  bits: 32 | 64,
+  backend: Backend,
   inputs: readonly { data: readonly number[]; shape?: readonly number[] }[],
   f: (arena: Arena, ...xs: Tensor[]) => Tensor,
 ): Promise<{ value: ArrayLike<number>; grads: ArrayLike<number>[] }> {
-  const backend = createReference({ bits });
   using owner = new Arena(backend, { persistent: true });
   using arena = new Arena(backend, { grad: true });
   const parameters = inputs.map(({ data, shape }) => owner.parameter(data, shape ?? [data.length]));
@@ -152,9 +153,12 @@ const up = (arena: Arena, data: readonly number[]) => arena.tensor(data, [data.l
 
 // TRL's distillation runs in f32, so f64 agrees with it to f32's rounding only.
 describe.each([
-  { bits: 64, tolerance: 1e-12, single: 1e-6 },
-  { bits: 32, tolerance: 1e-5, single: 1e-5 },
-] as const)('in f$bits, values and gradients equal those of TRL:', ({ bits, tolerance, single }) => {
+  { on: 'the reference in f64', backend: createReference({ bits: 64 }), tolerance: 1e-12, single: 1e-6 },
+  { on: 'the reference in f32', backend: createReference({ bits: 32 }), tolerance: 1e-5, single: 1e-5 },
+  { on: 'the kernels of this machine', backend: await auto(), tolerance: 1e-5, single: 1e-5 },
+])('on $on, values and gradients equal those of TRL:', ({ backend, tolerance, single }) => {
+  afterAll(() => backend.dispose());
+
   test.each(Object.keys(fixture.policies))('policy objective %s', async (name) => {
     const { objective, value, grad, entropyGrad } = fixture.policies[name]!;
     const { batch } = fixture;
@@ -164,7 +168,7 @@ describe.each([
       maxCompletionLength: batch.maxCompletionLength,
     };
     const result = await evaluate(
-      bits,
+      backend,
       [{ data: batch.logProbs }, { data: batch.entropies }],
       (arena, logProbs, entropies) =>
         policyObjective(
@@ -192,8 +196,10 @@ describe.each([
       const logits = { data: c.logits, shape: [5, 7] };
       const targets = (arena: Arena) => arena.tensor(c.targets, [5], 'i32');
       const weighted = async (f: (arena: Arena, x: Tensor) => Tensor, weights: number[]) => {
-        const plain = await evaluate(bits, [logits], (arena, x) => f(arena, x!));
-        const { grads } = await evaluate(bits, [logits], (arena, x) => mul(f(arena, x!), up(arena, weights)));
+        const plain = await evaluate(backend, [logits], (arena, x) => f(arena, x!));
+        const { grads } = await evaluate(backend, [logits], (arena, x) =>
+          mul(f(arena, x!), up(arena, weights)),
+        );
         return { value: plain.value, grad: grads[0]! };
       };
       const l = await weighted((arena, x) => tokenLogProbs(x, targets(arena), temperature), c.dLogProbs);
@@ -207,7 +213,7 @@ describe.each([
 
   test('the value loss', async () => {
     const { values, oldValues, returns, epsilon, each, grad } = fixture.valueLoss;
-    const result = await evaluate(bits, [{ data: values }], (arena, v) =>
+    const result = await evaluate(backend, [{ data: values }], (arena, v) =>
       tokenValueLoss(v!, up(arena, oldValues), up(arena, returns), { epsilon }),
     );
     expect(errorOf(result.value, each)).toBeLessThanOrEqual(tolerance);
@@ -216,7 +222,7 @@ describe.each([
 
   test.each([0, 1, 2])('reward model on pairs, case %d', async (index) => {
     const { chosen, rejected, margins, centering, value, grad } = fixture.rewardModel[index]!;
-    const result = await evaluate(bits, [{ data: chosen }, { data: rejected }], (arena, c, r) =>
+    const result = await evaluate(backend, [{ data: chosen }, { data: rejected }], (arena, c, r) =>
       bradleyTerryLoss(c!, r!, {
         pairs: chosen.length,
         centering,
@@ -231,7 +237,7 @@ describe.each([
 
   test('reward model on labels', async () => {
     const { scores, labels, value, grad } = fixture.pointwise;
-    const result = await evaluate(bits, [{ data: scores }], (arena, s) =>
+    const result = await evaluate(backend, [{ data: scores }], (arena, s) =>
       pointwiseLoss(s!, up(arena, labels), { samples: scores.length }),
     );
     expect(errorOf(result.value, [value])).toBeLessThanOrEqual(tolerance);
@@ -242,7 +248,7 @@ describe.each([
     'DPO %s',
     async (_, { lengths, logProbs, refLogProbs, value, grad, ...config }) => {
       const result = await evaluate(
-        bits,
+        backend,
         [{ data: logProbs.slice(0, 3) }, { data: logProbs.slice(3) }],
         (arena, chosen, rejected) =>
           dpoLoss(
@@ -266,7 +272,7 @@ describe.each([
 
   test('KTO', async () => {
     const { logRatios, labels, kl, value, grad, ...config } = fixture.kto;
-    const result = await evaluate(bits, [{ data: logRatios }], (arena, x) =>
+    const result = await evaluate(backend, [{ data: logRatios }], (arena, x) =>
       ktoLoss(x!, up(arena, labels), up(arena, [kl]), config, { samples: labels.length }),
     );
     expect(errorOf(result.value, [value])).toBeLessThanOrEqual(tolerance);
@@ -276,7 +282,7 @@ describe.each([
   test.each(fixture.distillation.map((d) => [d.beta, d.temperature, d] as const))(
     'distillation with beta %d at temperature %d',
     async (beta, temperature, { student, teacher, value, grad }) => {
-      const result = await evaluate(bits, [{ data: student, shape: [4, 6] }], (arena, s) =>
+      const result = await evaluate(backend, [{ data: student, shape: [4, 6] }], (arena, s) =>
         mean(distillationLoss(s!, arena.tensor(teacher, [4, 6]), { beta, temperature })),
       );
       expect(errorOf(result.value, [value])).toBeLessThanOrEqual(single);
