@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { auto } from '@minke/gpu-backends';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Engine } from '@minke/inference';
 import { Arena } from '@minke/tensor';
@@ -104,6 +105,26 @@ describe('LocalLearner', () => {
         const expected = [1, -0.5, 0.25, -1].reduce((sum, a, i) => sum - a * completions[i]!, 0);
         expect(result.loss).toBeCloseTo(expected / totals.tokens, bits === 64 ? 12 : 6);
       }
+    }
+  });
+
+  it('has the same log-probabilities on the kernels of this machine however sequences are packed', async () => {
+    const backend = await auto();
+    try {
+      const arena = new Arena(backend, { persistent: true });
+      const learner = new LocalLearner(DeepSeekModel.init(config, { arena, seed: 1 }));
+      const together = await learner.forward(sequences, { temperature: 0.9 });
+      const apart = await Promise.all(
+        [...sequences.keys()]
+          .reverse()
+          .map(async (i) => learner.forward([sequences[i]!], { temperature: 0.9 })),
+      );
+      expect(apart.reverse().flat()).toEqual(together);
+      const spec = policy(presets.dapo.objective, 0.9);
+      const { logProbs } = await learner.forwardBackward(withAdvantages([1, 1, 1, 1]).slice(1), spec, totals);
+      expect(logProbs).toEqual(together.slice(1));
+    } finally {
+      backend.dispose();
     }
   });
 

@@ -330,6 +330,20 @@ test.each([32, 64] as const)(
   },
 );
 
+test('the off-policy mask drops sequences that are far from the sampler only where the advantage is negative', async () => {
+  const far = [-2, -2, -2, -0.125, -9, -9, -9, -9, -1, -0.375];
+  const away = { ...batch, samplingLogProbs: shifted(far, (i) => (i < 3 ? 3 : 9)) };
+  const { grad } = await evaluate(away, { ...plain, offPolicyThreshold: 0.5 });
+  const kept = [true, true, true, false, false, false, false, false, true, true];
+  close(
+    grad,
+    batch.advantages.map((a, i) => (kept[i] ? -a / 10 : 0)),
+  );
+  const near = { ...batch, samplingLogProbs: batch.logProbs };
+  const unmasked = await evaluate({ ...near, oldLogProbs: batch.logProbs }, plain);
+  expect(await evaluate(near, { ...plain, offPolicyThreshold: 0.5 })).toEqual(unmasked);
+});
+
 describe('preference losses', () => {
   const value = (f: (arena: Arena) => Tensor) =>
     run(async (_, arena) => (await f(arena).read())[0] as number);
