@@ -109,6 +109,7 @@ export interface OptimStepResult {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** Calls take effect in the order they are made, awaited or not; one that rejects changes nothing. */
 export interface Learner {
   /** Log-probabilities of the completions' tokens, without gradient: of the old policy, or of a reference. */
   forward(

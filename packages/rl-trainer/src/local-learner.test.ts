@@ -198,6 +198,24 @@ describe('LocalLearner', () => {
     expect(await weights(resumed)).toEqual(await weights(learner));
   });
 
+  it('runs calls in their order without being waited for, and goes on after one that fails', async () => {
+    const [waited, queued] = [newLearner(), newLearner()];
+    const batch = withAdvantages([1, -1, 1, -1]);
+    const first = await waited.forwardBackward(batch, dapo, totals);
+    await waited.optimStep({ learningRate });
+    const second = await waited.forward(sequences, { temperature: 1 });
+    const calls = [
+      queued.forwardBackward(batch, dapo, totals),
+      queued.forwardBackward(sequences, dapo, totals).catch(() => 'failed'),
+      queued.optimStep({ learningRate }),
+      queued.forward(sequences, { temperature: 1 }),
+    ];
+    const results = await Promise.all<unknown>(calls);
+    expect(results[0]).toEqual(first);
+    expect(results[1]).toBe('failed');
+    expect(results[3]).toEqual(second);
+  });
+
   it('starts DPO at log 2 and distillation of itself at 0', async () => {
     const learner = newLearner();
     const refs = await learner.forward(sequences, { temperature: 1 });

@@ -5,6 +5,7 @@
  * the rows before completion tokens only. The attention form is pinned to the expanded one, which samplers that
  * want equal log-probabilities pin too. A mixture of experts stays even: the sequence-wise balance loss is added,
  * and the correction bias moves by the load of the whole step (DeepSeek-V3, arXiv 2412.19437, section 2.1.2).
+ * Calls run one after the other in the order they were made, so that none needs to be awaited before the next.
  * Only the parameters, moments and step count are state; gradients of an unfinished step are not saved.
  */
 import { check, MinkeError } from '@minke/core';
@@ -70,6 +71,8 @@ export class LocalLearner implements Learner {
   #lazyOptimizer: AdamW | undefined;
   readonly #arena: Arena;
   readonly #inference: Arena;
+  /** The end of the last call. */
+  #turn: Promise<unknown> = Promise.resolve();
   /** Choices per expert since the last step, one array a layer. */
   #loads: Float64Array[] = [];
 
@@ -80,10 +83,58 @@ export class LocalLearner implements Learner {
     this.#inference = new Arena(model.backend, { label: 'learner forward' });
   }
 
-  async forward(
+  forward(
     sequences: readonly TrainingSequence[],
     { temperature }: { readonly temperature: number },
   ): Promise<number[][]> {
+    return this.#inTurn(() => this.#forward(sequences, temperature));
+  }
+
+  forwardBackward(
+    sequences: readonly TrainingSequence[],
+    loss: LossSpec,
+    totals: StepTotals,
+  ): Promise<ForwardBackwardResult> {
+    return this.#inTurn(() => this.#forwardBackward(sequences, loss, totals));
+  }
+
+  optimStep({ learningRate }: { readonly learningRate: number }): Promise<OptimStepResult> {
+    return this.#inTurn(() => this.#optimStep(learningRate));
+  }
+
+  saveState(folder: string): Promise<void> {
+    return this.#inTurn(() => this.#saveState(folder));
+  }
+
+  loadState(folder: string): Promise<void> {
+    return this.#inTurn(() => this.#loadState(folder));
+  }
+
+  /** Samplers of this process share the weights. */
+  exportForSampler(): Promise<PolicyExport> {
+    return this.#inTurn(async () => ({ version: this.#lazyOptimizer?.stepCount ?? 0, location: null }));
+  }
+
+  /** Takes over the weights of another model of the same shape: how a reference becomes the policy of now. */
+  copyFrom(model: DeepSeekModel): Promise<void> {
+    return this.#inTurn(() => this.#copyFrom(model));
+  }
+
+  /** Gives the step's memory back once the calls before it are over; the model stays. */
+  dispose(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#arena.dispose();
+      this.#inference.dispose();
+    });
+  }
+
+  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(call);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  async #forward(sequences: readonly TrainingSequence[], temperature: number): Promise<number[][]> {
     const arena = this.#inference;
     try {
       const pack = packSequences(sequences);
@@ -95,7 +146,7 @@ export class LocalLearner implements Learner {
     }
   }
 
-  async forwardBackward(
+  async #forwardBackward(
     sequences: readonly TrainingSequence[],
     spec: LossSpec,
     totals: StepTotals,
@@ -111,13 +162,14 @@ export class LocalLearner implements Learner {
       const total = balanced
         ? add(loss, this.model.balanceLoss(pass.result, pass.rows, { alpha: share }))
         : loss;
-      total.backward();
+      // Read before the backward pass: a call that fails must leave the gradients as they were.
       const [value] = await loss.read();
       if (!Number.isFinite(value))
         throw new MinkeError(
           'invalid-argument',
           `forwardBackward: the loss became ${value}; lower the learning rate and go back to the last good state`,
         );
+      total.backward();
       const loads = await Promise.all(pass.result.loads.map((load) => load.read()));
       this.#loads = loads.map((load, i) =>
         Float64Array.from(load, (count, e) => count + (this.#loads[i]?.[e] ?? 0)),
@@ -132,7 +184,7 @@ export class LocalLearner implements Learner {
     }
   }
 
-  async optimStep({ learningRate }: { readonly learningRate: number }): Promise<OptimStepResult> {
+  async #optimStep(learningRate: number): Promise<OptimStepResult> {
     const arena = this.#arena;
     const { biasUpdateGamma: gamma } = this.#options;
     try {
@@ -156,7 +208,7 @@ export class LocalLearner implements Learner {
     }
   }
 
-  async saveState(folder: string): Promise<void> {
+  async #saveState(folder: string): Promise<void> {
     const state = {
       stage: 'learner',
       step: this.#optimizer.stepCount,
@@ -168,7 +220,7 @@ export class LocalLearner implements Learner {
     await new RunStore(folder).save(state, await readState(this.model, this.#optimizer));
   }
 
-  async loadState(folder: string): Promise<void> {
+  async #loadState(folder: string): Promise<void> {
     const saved = await new RunStore(folder).load();
     if (saved === undefined)
       throw new MinkeError('invalid-file', `loadState: expected a state in ${folder}, found none`);
@@ -177,13 +229,7 @@ export class LocalLearner implements Learner {
     this.#loads = [];
   }
 
-  /** Samplers of this process share the weights. */
-  async exportForSampler(): Promise<PolicyExport> {
-    return { version: this.#lazyOptimizer?.stepCount ?? 0, location: null };
-  }
-
-  /** Takes over the weights of another model of the same shape: how a reference becomes the policy of now. */
-  async copyFrom(model: DeepSeekModel): Promise<void> {
+  async #copyFrom(model: DeepSeekModel): Promise<void> {
     const own = this.model.parameters();
     for (const [name, tensor] of model.parameters()) {
       const target = own.get(name);
@@ -193,12 +239,6 @@ export class LocalLearner implements Learner {
       );
       (target as Tensor).write(await tensor.read());
     }
-  }
-
-  /** Gives the step's memory back; the model stays. */
-  dispose(): void {
-    this.#arena.dispose();
-    this.#inference.dispose();
   }
 
   /** Made at the first update: a reference needs no moments. */
