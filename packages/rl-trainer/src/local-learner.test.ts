@@ -10,7 +10,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { LossSpec, TrainingSequence } from './interfaces.ts';
 import { LocalLearner, type LocalLearnerOptions } from './local-learner.ts';
 import { LocalSampler } from './local-sampler.ts';
-import { type PolicyObjective, presets, stepMetrics } from './objectives/index.ts';
+import { type PolicyObjective, presets, stepAdvantages, stepMetrics } from './objectives/index.ts';
 
 const config = parseConfig({
   model_type: 'deepseek_v3',
@@ -297,6 +297,43 @@ describe('LocalSampler', () => {
       expect(after.every(({ policyVersion }) => policyVersion === 1)).toBe(true);
     } finally {
       await engine.dispose();
+    }
+  });
+
+  it('samples, judges and learns in a loop: a rewarded token becomes frequent', async () => {
+    const backend = await auto();
+    const arena = new Arena(backend, { persistent: true });
+    const learner = new LocalLearner(DeepSeekModel.init(config, { arena, seed: 3 }));
+    const engine = new Engine(learner.model, { maxSequences: 16, contextLength: 32 });
+    try {
+      const sampler = new LocalSampler(engine, learner);
+      const [groupSize, wanted] = [8, 7];
+      const shares: number[] = [];
+      for (let step = 0; step < 30; step++) {
+        const samples = await sampler.sample({ ...request, samplesPerPrompt: groupSize, seed: step });
+        const lengths = samples.map(({ tokens }) => tokens.length);
+        const rewards = samples.map(
+          ({ tokens }) => tokens.filter((t) => t === wanted).length / tokens.length,
+        );
+        shares.push(rewards.reduce((a, b) => a + b) / rewards.length);
+        const table = { names: ['share'], rewards: [rewards], groupSize };
+        const { advantages } = stepAdvantages({ table, lengths }, presets.dapo);
+        let start = 0;
+        const batch = samples.map(({ prompt, tokens }) => ({
+          tokens: [...request.prompts[prompt]!, ...tokens],
+          completionStart: request.prompts[prompt]!.length,
+          advantages: Array.from(advantages.slice(start, (start += tokens.length))),
+        }));
+        const counts = { sequences: samples.length, tokens: lengths.reduce((a, b) => a + b) };
+        await learner.forwardBackward(batch, dapo, counts);
+        await learner.optimStep({ learningRate });
+        await sampler.update(await learner.exportForSampler());
+      }
+      expect(shares[0]).toBeLessThan(0.3);
+      expect(shares.at(-1)).toBeGreaterThan(0.8);
+    } finally {
+      await engine.dispose();
+      backend.dispose();
     }
   });
 
