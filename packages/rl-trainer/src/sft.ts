@@ -15,6 +15,7 @@ import type { DeepSeekModel } from '@minke/transformer';
 import { packExamples } from './batch.ts';
 import { type ExampleSource, Packer } from './example-source.ts';
 import { MetricsLog } from './metrics-log.ts';
+import { readState, writeState } from './model-state.ts';
 import { ProgressLine } from './progress.ts';
 import { RunStore } from './run-store.ts';
 import { type Schedule, scheduleFactor } from './schedule.ts';
@@ -119,7 +120,7 @@ export async function trainSft(model: DeepSeekModel, options: SftOptions): Promi
   let metrics: SftMetrics | undefined;
   const save = async (step: number) => {
     const state = { stage: 'sft', step, source: source.state(), metricsBytes: log.bytes, tokens, config };
-    await store.save(state, await snapshot(model, optimizer));
+    await store.save(state, await readState(model, optimizer));
   };
   try {
     for (let step = start.step; step < config.steps; step++) {
@@ -205,20 +206,6 @@ function trainStep(
   };
 }
 
-/** Parameters and moments as host arrays, named for `state.safetensors`. */
-async function snapshot(model: DeepSeekModel, optimizer: AdamW) {
-  const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
-  const put = async (name: string, tensor: Tensor) => {
-    tensors.set(name, { shape: tensor.shape, data: (await tensor.read()) as Float32Array });
-  };
-  for (const [name, tensor] of model.parameters()) await put(name, tensor);
-  for (const [name, { m, v }] of optimizer.state().moments) {
-    await put(`${name}.m`, m);
-    await put(`${name}.v`, v);
-  }
-  return tensors;
-}
-
 async function resume(
   store: RunStore,
   model: DeepSeekModel,
@@ -234,20 +221,7 @@ async function resume(
       `trainSft: ${store.folder} holds a run with another configuration; use another folder, or the settings in its trainer.json`,
     );
   }
-  const get = (name: string): Float32Array => {
-    const data = tensors.get(name);
-    if (data === undefined)
-      throw new MinkeError(
-        'invalid-file',
-        `trainSft: expected ${name} in the checkpoint of ${store.folder}; it belongs to another model`,
-      );
-    return data;
-  };
-  for (const [name, tensor] of model.parameters()) tensor.write(get(name));
-  const moments = new Map(
-    [...optimizer.state().moments.keys()].map((name) => [name, { m: get(`${name}.m`), v: get(`${name}.v`) }]),
-  );
-  optimizer.restore({ stepCount: state.step, moments });
+  writeState(`trainSft: ${store.folder}`, model, optimizer, { tensors, step: state.step });
   source.restore(state.source);
   return { step: state.step, metricsBytes: state.metricsBytes, tokens: state.tokens };
 }

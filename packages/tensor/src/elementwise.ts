@@ -96,7 +96,7 @@ export function div(a: Tensor, b: Tensor | number): Tensor {
   const y = binary('div', a, b);
   return trackOne('div', [a, b], y, (dy) => {
     const da = binary('div', dy, b);
-    if (!b.requiresGrad) return [da];
+    if (!b.requiresGrad) return [da, null];
     const product = sumToShape(binary('mul', da, y), b.shape);
     return [da, callOne('unary', [product], { kind: 'neg', a: 0, b: 0 })];
   });

@@ -103,6 +103,11 @@ const binary: Case[] = operators.flatMap(([name, f]) =>
   broadcasts.map(([how, shape]): Case => [`${name} ${how}`, f as Case[1], [[2, 3, 4], apart(shape)]]),
 );
 
+const constants: Case[] = operators.map(([name, f]): Case => {
+  const divisors = Array.from({ length: 4 }, (_, i) => 0.6 + 0.35 * i);
+  return [`${name} by a constant tensor`, (x) => f(x, x.arena.tensor(divisors, [4])), [[2, 3, 4]]];
+});
+
 const products: Case[] = [false, true].flatMap((transA) =>
   [false, true].flatMap((transB): Case[] => {
     const a = transA ? [4, 2] : [2, 4];
@@ -287,7 +292,7 @@ const fusedOps: readonly OpName[] = [
 ];
 
 describe('gradients agree with central differences', () => {
-  test.each([...elementwise, ...binary, ...products, ...others, ...fused])('%s', async (...c) =>
+  test.each([...elementwise, ...binary, ...constants, ...products, ...others, ...fused])('%s', async (...c) =>
     verify(c as Case),
   );
 });

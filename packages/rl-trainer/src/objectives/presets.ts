@@ -1,0 +1,155 @@
+/**
+ * Published settings of reinforcement learning under their names.
+ *
+ * They are at the scale of their papers; a small model takes the algorithm and brings its own sizes and rates:
+ * `{ ...presets['r1-zero'], groupSize: 8, promptsPerStep: 16, learningRate: 1e-4, maxCompletionLength: 256 }`.
+ * Where a paper leaves a value open, the comment says so.
+ *
+ * R1: DeepSeek-R1, Nature 645, 633-638 and https://arxiv.org/abs/2501.12948v2. DAPO: https://arxiv.org/abs/2503.14476.
+ * Dr. GRPO: https://arxiv.org/abs/2503.20783. GSPO: https://arxiv.org/abs/2507.18071. CISPO:
+ * https://arxiv.org/abs/2506.13585 and ScaleRL, https://arxiv.org/abs/2510.13786. RLOO: https://arxiv.org/abs/2402.14740
+ * and TRL's RLOO trainer. PPO: the settings of TinyZero, which verl's examples share.
+ */
+import type { PolicyObjective } from './policy-objective.ts';
+import type { RlConfig } from './rl-config.ts';
+
+const objective: PolicyObjective = {
+  loss: { name: 'clip', ratio: 'token', epsilonLow: 0.2, epsilonHigh: 0.2 }, // PPO, section 6.1
+  aggregation: 'grpo',
+  beta: 0,
+  klEstimator: 'k3', // DeepSeekMath, equation 4
+  klRatioCorrection: false,
+  correction: null, // our own sampler has the trainer's log-probabilities
+  offPolicyThreshold: null,
+  entropyCoefficient: 0,
+};
+
+const r1Zero: RlConfig = {
+  objective: {
+    ...objective, // the clip ratio of R1-Zero is not published
+    beta: 0.001, // R1, methods
+  },
+  advantage: { name: 'grpo', scale: 'group', epsilon: 1e-4 }, // R1, equation 3; epsilon: TRL
+  rewardAggregation: 'sum_then_normalize', // accuracy + format, same weight: R1, section 2.2
+  rewardBeta: 0,
+  groupSize: 16, // R1, methods
+  promptsPerStep: 32, // R1, methods: 512 samples a step
+  minibatches: 16, // R1, methods: 8,192 samples a rollout
+  innerEpochs: 1, // R1, methods
+  temperature: 1, // R1, methods
+  maxCompletionLength: 32_768, // R1, methods; 65,536 after step 8,200
+  learningRate: 3e-6, // R1, methods
+  warmupSteps: 10, // not published
+  maxGradNorm: 1, // not published
+  referenceEvery: 400, // R1, methods
+  maxRefills: 0,
+  overlongTokens: 0,
+  maskTruncated: false,
+  critic: null,
+};
+
+/** The first RL stage of R1, after the cold start. A clip ratio of 10 hardly ever acts; it is what the paper says. */
+const r1Stage1: RlConfig = {
+  ...r1Zero,
+  objective: {
+    ...r1Zero.objective,
+    loss: { name: 'clip', ratio: 'token', epsilonLow: 10, epsilonHigh: 10 }, // R1, methods
+  },
+};
+
+const dapo: RlConfig = {
+  ...r1Zero,
+  objective: {
+    ...objective, // no KL: DAPO, section 2.3
+    loss: { name: 'clip', ratio: 'token', epsilonLow: 0.2, epsilonHigh: 0.28 }, // DAPO, section 4.1
+    aggregation: 'dapo', // DAPO, section 3.3
+  },
+  promptsPerStep: 32, // DAPO, section 4.1: 512 prompts a rollout in 16 updates
+  maxCompletionLength: 20_480, // DAPO, section 4.1: 16,384 + 4,096
+  overlongTokens: 4096, // DAPO, section 4.1
+  learningRate: 1e-6, // DAPO, section 4.1
+  warmupSteps: 320, // DAPO, section 4.1: 20 rollouts
+  referenceEvery: 0,
+  maxRefills: 10, // dynamic sampling: DAPO, section 3.2; the bound: verl's recipe
+};
+
+const drGrpo: RlConfig = {
+  ...r1Zero,
+  objective: { ...objective, aggregation: 'dr_grpo' }, // Dr. GRPO, section 3.2; no KL
+  advantage: { name: 'grpo', scale: 'none', epsilon: 1e-4 }, // Dr. GRPO, section 3.2
+  groupSize: 8, // its repository
+  promptsPerStep: 16, // its repository: 128 samples an update
+  minibatches: 8, // its repository: 1,024 samples a rollout
+  maxCompletionLength: 3000, // its repository
+  learningRate: 1e-6, // its repository
+  warmupSteps: 0, // constant rate: its repository
+  referenceEvery: 0,
+};
+
+const gspo: RlConfig = {
+  ...r1Zero, // sizes and rate are not published
+  objective: {
+    ...objective, // no KL
+    loss: { name: 'clip', ratio: 'sequence', epsilonLow: 3e-4, epsilonHigh: 4e-4 }, // GSPO, section 5.1
+  },
+  minibatches: 4, // GSPO, section 5.1
+  referenceEvery: 0,
+};
+
+const cispo: RlConfig = {
+  ...dapo, // no KL, dynamic sampling and length penalty: CISPO, section 3.1
+  objective: {
+    ...objective,
+    loss: { name: 'cispo', ratio: 'token', ratioMax: 5 }, // ScaleRL; MiniMax-M1 does not publish its bound
+    aggregation: 'dapo', // CISPO, section 3.1
+  },
+};
+
+const rloo: RlConfig = {
+  ...r1Zero,
+  objective: {
+    ...objective,
+    loss: { name: 'clip', ratio: 'sequence-product', epsilonLow: 0.2, epsilonHigh: 0.2 }, // TRL
+  },
+  advantage: { name: 'rloo', normalize: false, epsilon: 1e-4 },
+  rewardBeta: 0.05, // TRL; the paper has 0.03 and 0.1
+  groupSize: 4, // RLOO, section 4: 2 and 4
+  promptsPerStep: 128, // RLOO, appendix: 512 samples a rollout
+  minibatches: 1,
+  maxCompletionLength: 1024, // not the paper's: it has 53 and 128
+  learningRate: 1e-6, // RLOO, appendix
+  referenceEvery: 0,
+};
+
+const ppo: RlConfig = {
+  ...r1Zero,
+  objective: { ...objective, aggregation: 'dapo' }, // mean over tokens: verl
+  advantage: { name: 'gae', gamma: 1, lambda: 1 }, // TinyZero
+  rewardBeta: 0.001, // TinyZero
+  groupSize: 1, // TinyZero
+  promptsPerStep: 128, // TinyZero
+  minibatches: 2, // TinyZero: 256 samples a rollout
+  maxCompletionLength: 1024, // TinyZero
+  learningRate: 1e-6, // TinyZero
+  referenceEvery: 0,
+  critic: {
+    learningRate: 1e-5, // TinyZero
+    epsilon: 0.5, // verl
+  },
+};
+
+/** Published settings by name. */
+export const presets = {
+  'r1-zero': r1Zero,
+  'r1-stage1': r1Stage1,
+  /** The second RL stage of R1: as the first, at temperature 0.7 (R1, methods). */
+  'r1-stage2': { ...r1Stage1, temperature: 0.7 },
+  dapo,
+  'dr-grpo': drGrpo,
+  gspo,
+  cispo,
+  rloo,
+  ppo,
+} as const satisfies Readonly<Record<string, RlConfig>>;
+
+export type PresetName = keyof typeof presets;
