@@ -1,8 +1,19 @@
 export { type Answerable, type Verdict, verify, verifyAnswer } from './answer.ts';
 export { type DatasetOptions, dataset, heldOut, wholeSplit } from './dataset.ts';
-export { chainOfThought, family, familyNames, generate, pose, templateTexts } from './families.ts';
+export {
+  allFamilyNames,
+  chainOfThought,
+  family,
+  familyNames,
+  generate,
+  pose,
+  templateTexts,
+  verdictsOf,
+} from './families.ts';
+export { type Language, languageConsistency, stepWords } from './language.ts';
 export type {
   ChainSumFacts,
+  CoreFamilyName,
   Difficulty,
   FactsOf,
   Family,
@@ -16,13 +27,24 @@ export type {
   Split,
   ThoughtOptions,
 } from './problem.ts';
+export {
+  type Evaluation,
+  type EvaluationLimits,
+  type EvaluationProblem,
+  evaluate,
+  formatRational,
+  type Rational,
+} from './rational.ts';
 export { answerSentence, type ChatRow, completionText, toChat, toJsonLines } from './solution.ts';
 export { hash64, problemId, split } from './split.ts';
+export type { Reasoning } from './task.ts';
 export {
   defaultLevels,
   defaultWeights,
   type MixtureOptions,
+  type MixtureSettings,
   mixture,
   TaskStream,
   type TaskStreamState,
 } from './task-stream.ts';
+export type { StatedVerdict } from './thought.ts';
