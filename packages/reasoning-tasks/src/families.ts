@@ -1,15 +1,33 @@
 /** The task families by name, and what one does with a problem of any of them. */
 import { check, type Random } from '@minke/core';
+import { baseConversion } from './families/base-conversion.ts';
 import { basicArithmetic } from './families/basic-arithmetic.ts';
+import { caesarCipher } from './families/caesar-cipher.ts';
+import { calendarArithmetic } from './families/calendar-arithmetic.ts';
 import { coinChange } from './families/coin-change.ts';
+import { countBits } from './families/count-bits.ts';
+import { countPrimes } from './families/count-primes.ts';
 import { countdown } from './families/countdown.ts';
 import { fractionSimplification } from './families/fraction-simplification.ts';
 import { gcd } from './families/gcd.ts';
+import { knightsKnaves } from './families/knights-knaves.ts';
 import { lcm } from './families/lcm.ts';
+import { legCounting } from './families/leg-counting.ts';
+import { miniSudoku } from './families/mini-sudoku.ts';
 import { modularArithmetic } from './families/modular-arithmetic.ts';
+import { numberFiltering } from './families/number-filtering.ts';
+import { numberSequence } from './families/number-sequence.ts';
+import { palindromeGeneration } from './families/palindrome-generation.ts';
+import { parity } from './families/parity.ts';
 import { primeFactorization } from './families/prime-factorization.ts';
+import { shortestPath } from './families/shortest-path.ts';
 import { signedSum } from './families/signed-sum.ts';
 import { simpleEquations } from './families/simple-equations.ts';
+import { spellBackward } from './families/spell-backward.ts';
+import { timeIntervals } from './families/time-intervals.ts';
+import { towerOfHanoi } from './families/tower-of-hanoi.ts';
+import { truthValue } from './families/truth-value.ts';
+import { wordSorting } from './families/word-sorting.ts';
 import { coreFamilies } from './in-words.ts';
 import type { Language } from './language.ts';
 import type {
@@ -27,16 +45,34 @@ import { readVerdicts, type StatedVerdict } from './thought.ts';
 
 const families: { readonly [Name in FamilyName]: Family<Name> } = {
   ...coreFamilies,
+  base_conversion: baseConversion,
   basic_arithmetic: basicArithmetic,
+  caesar_cipher: caesarCipher,
+  calendar_arithmetic: calendarArithmetic,
   coin_change: coinChange,
+  count_bits: countBits,
+  count_primes: countPrimes,
   countdown,
   fraction_simplification: fractionSimplification,
   gcd,
+  knights_knaves: knightsKnaves,
   lcm,
+  leg_counting: legCounting,
+  mini_sudoku: miniSudoku,
   modular_arithmetic: modularArithmetic,
+  number_filtering: numberFiltering,
+  number_sequence: numberSequence,
+  palindrome_generation: palindromeGeneration,
+  parity,
   prime_factorization: primeFactorization,
+  shortest_path: shortestPath,
   signed_sum: signedSum,
   simple_equations: simpleEquations,
+  spell_backward: spellBackward,
+  time_intervals: timeIntervals,
+  tower_of_hanoi: towerOfHanoi,
+  truth_value: truthValue,
+  word_sorting: wordSorting,
 };
 
 /**

@@ -6,16 +6,34 @@
  * model.
  */
 import type { Random } from '@minke/core';
+import type { BaseConversionFacts } from './families/base-conversion.ts';
 import type { BasicArithmeticFacts } from './families/basic-arithmetic.ts';
+import type { CaesarCipherFacts } from './families/caesar-cipher.ts';
+import type { CalendarArithmeticFacts } from './families/calendar-arithmetic.ts';
 import type { CoinChangeFacts } from './families/coin-change.ts';
+import type { CountBitsFacts } from './families/count-bits.ts';
+import type { CountPrimesFacts } from './families/count-primes.ts';
 import type { CountdownFacts } from './families/countdown.ts';
 import type { FractionSimplificationFacts } from './families/fraction-simplification.ts';
 import type { GcdFacts } from './families/gcd.ts';
+import type { KnightsKnavesFacts } from './families/knights-knaves.ts';
 import type { LcmFacts } from './families/lcm.ts';
+import type { LegCountingFacts } from './families/leg-counting.ts';
+import type { MiniSudokuFacts } from './families/mini-sudoku.ts';
 import type { ModularArithmeticFacts } from './families/modular-arithmetic.ts';
+import type { NumberFilteringFacts } from './families/number-filtering.ts';
+import type { NumberSequenceFacts } from './families/number-sequence.ts';
+import type { PalindromeGenerationFacts } from './families/palindrome-generation.ts';
+import type { ParityFacts } from './families/parity.ts';
 import type { PrimeFactorizationFacts } from './families/prime-factorization.ts';
+import type { ShortestPathFacts } from './families/shortest-path.ts';
 import type { SignedSumFacts } from './families/signed-sum.ts';
 import type { SimpleEquationsFacts } from './families/simple-equations.ts';
+import type { SpellBackwardFacts } from './families/spell-backward.ts';
+import type { TimeIntervalsFacts } from './families/time-intervals.ts';
+import type { TowerOfHanoiFacts } from './families/tower-of-hanoi.ts';
+import type { TruthValueFacts } from './families/truth-value.ts';
+import type { WordSortingFacts } from './families/word-sorting.ts';
 import type { Language } from './language.ts';
 import type { Reasoning } from './task.ts';
 
@@ -78,16 +96,34 @@ export interface FactsOf {
   number_sorting: NumberSortingFacts;
   letter_counting: LetterCountingFacts;
   number_comparison: NumberComparisonFacts;
+  base_conversion: BaseConversionFacts;
   basic_arithmetic: BasicArithmeticFacts;
+  caesar_cipher: CaesarCipherFacts;
+  calendar_arithmetic: CalendarArithmeticFacts;
   coin_change: CoinChangeFacts;
+  count_bits: CountBitsFacts;
+  count_primes: CountPrimesFacts;
   countdown: CountdownFacts;
   fraction_simplification: FractionSimplificationFacts;
   gcd: GcdFacts;
+  knights_knaves: KnightsKnavesFacts;
   lcm: LcmFacts;
+  leg_counting: LegCountingFacts;
+  mini_sudoku: MiniSudokuFacts;
   modular_arithmetic: ModularArithmeticFacts;
+  number_filtering: NumberFilteringFacts;
+  number_sequence: NumberSequenceFacts;
+  palindrome_generation: PalindromeGenerationFacts;
+  parity: ParityFacts;
   prime_factorization: PrimeFactorizationFacts;
+  shortest_path: ShortestPathFacts;
   signed_sum: SignedSumFacts;
   simple_equations: SimpleEquationsFacts;
+  spell_backward: SpellBackwardFacts;
+  time_intervals: TimeIntervalsFacts;
+  tower_of_hanoi: TowerOfHanoiFacts;
+  truth_value: TruthValueFacts;
+  word_sorting: WordSortingFacts;
 }
 
 /** A question with its exact answer. Plain JSON. */
