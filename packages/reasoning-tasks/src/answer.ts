@@ -85,11 +85,12 @@ function verifyByFacts(problem: Answerable, visible: string): Verdict {
   try {
     if (visible.length <= longestVisible)
       extracted = agreed((marked(visible, /\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}/g) ?? [visible]).map(read));
-    if (typeof facts === 'object' && facts !== null)
-      return {
-        score: extracted !== null && isRight(reasoning, facts as never, extracted) ? 1 : 0,
-        extracted,
-      };
+    if (typeof facts === 'object' && facts !== null) {
+      const right = (normal: string | null) => normal !== null && isRight(reasoning, facts as never, normal);
+      // A row whose facts give no answer, or reject the stated one, contradicts itself.
+      if (!right(read(problem.answer ?? reasoning.answer(facts as never)))) return { score: null, extracted };
+      return { score: right(extracted) ? 1 : 0, extracted };
+    }
   } catch {
     // Facts come from files; ones that do not belong to the family make any of its functions fail.
     return { score: null, extracted };

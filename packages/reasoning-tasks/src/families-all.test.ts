@@ -90,8 +90,8 @@ describe('every family', () => {
     const options: ThoughtOptions[] = [
       {},
       { verify: true },
-      { wrongTries: 2, seed: 5 },
-      { length: 'short', wrongTries: 1 },
+      { wrongTries: 2, seed: 5, length: 'long' },
+      { wrongTries: 1 },
       { length: 'short', verify: true, language: 'es' },
       { language: 'mixed', wrongTries: 1, seed: 9 },
     ];

@@ -158,7 +158,7 @@ export function checkDifficulty(where: string, name: FamilyName, difficulty: num
  *
  * @example
  * chainOfThought(problem); // '348+977\n8+7=15\n4+7+1=12\n3+9+1=13\n1325'
- * chainOfThought(equation, { wrongTries: 1, length: 'short' });
+ * chainOfThought(equation, { wrongTries: 1 });
  * // 'try 5\n3*5=15\n15+4=19\n19<25\nwrong\ntry 7\n3*7=21\n21+4=25\n25=25\nright\nso 7'
  */
 export function chainOfThought(problem: Problem, options: ThoughtOptions = {}): string {

@@ -18,13 +18,11 @@ const lexicon = {
   wrong: ['wrong', 'mal'],
   so: ['so', 'luego'],
   giveUp: ['stop', 'basta'],
-  check: ['check', 'comprueba'],
   prime: ['prime', 'primo'],
   even: ['even', 'par'],
   odd: ['odd', 'impar'],
   true: ['true', 'cierto'],
   false: ['false', 'falso'],
-  not: ['not', 'no es'],
   keep: ['keep', 'queda'],
   drop: ['drop', 'fuera'],
   says: ['says', 'dice'],
@@ -58,15 +56,19 @@ export function stepWords(language: Language): string[] {
   return (Object.keys(lexicon) as StepWord[]).map(say);
 }
 
+const languageOf = new Map<string, Language>();
+for (const language of ['en', 'es'] as const)
+  for (const word of stepWords(language)) languageOf.set(word, language);
+
+/** True for a step word of either language; content must not look like one. */
+export function isStepWord(word: string): boolean {
+  return languageOf.has(word);
+}
+
 /** The meaning of a word if `text` is one of `words` in either language, else null. */
 export function meaning<Word extends StepWord>(text: string, words: readonly Word[]): Word | null {
   return words.find((word) => (lexicon[word] as readonly string[]).includes(text)) ?? null;
 }
-
-const languageOf = new Map<string, Language>();
-for (const language of ['en', 'es'] as const)
-  for (const words of stepWords(language))
-    for (const word of words.split(' ')) languageOf.set(word, language);
 
 /**
  * The share of a thought's step words that are of the wanted language, in [0, 1], or null where it has none.

@@ -156,7 +156,10 @@ export interface ThoughtOptions {
   readonly verify?: boolean;
   /** Language of the step words; `mixed` draws it for every word. Default: that of the question. */
   readonly language?: Language | 'mixed';
-  /** `long`: the derivation; `short`: only tries and the result; `none`: an empty thought. Default `long`. */
+  /**
+   * `long`: the derivation; `short`: only tries and the result; `none`: an empty thought. Default `long`, but
+   * `short` with wrong tries, which make little sense after a derivation.
+   */
   readonly length?: 'none' | 'short' | 'long';
   /**
    * How many wrong candidates to try, check and reject before the right one; includes `verify`. Fewer where a

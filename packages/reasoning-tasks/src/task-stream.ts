@@ -47,7 +47,8 @@ export const defaultWeights: Readonly<Record<CoreFamilyName, number>> = {
 /** The default level mixture: mostly the level that is measured, the rest for breadth. */
 export const defaultLevels: readonly [number, number, number] = [0.1, 0.2, 0.7];
 
-function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly number[]): T {
+/** One of the items, with the given relative frequencies. */
+export function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly number[]): T {
   let left = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0);
   for (let i = 0; i < items.length; i++) {
     left -= weights[i] as number;

@@ -49,7 +49,8 @@ export function compose<Facts>(
   facts: Facts,
   options: ThoughtOptions & { readonly answerLanguage?: Language },
 ): string {
-  const { verify = false, wrongTries = 0, giveUp = false, length = 'long', seed = 0 } = options;
+  const { verify = false, wrongTries = 0, giveUp = false, seed = 0 } = options;
+  const { length = wrongTries > 0 ? 'short' : 'long' } = options;
   const language = options.language ?? options.answerLanguage ?? 'en';
   check(
     Number.isSafeInteger(wrongTries) && wrongTries >= 0,
@@ -57,15 +58,15 @@ export function compose<Facts>(
   );
   if (length === 'none') return '';
   const answer = reasoning.answer(facts);
-  const stream = Number(hash64(`${answer} ${JSON.stringify(facts)}`) & 0xffffffffn);
-  const say = language === 'mixed' ? mixedSpeaker(new Random(seed, stream).fork(1)) : speaker(language);
+  const random = () => new Random(seed, Number(hash64(JSON.stringify(facts)) & 0xffffffffn));
+  const say = language === 'mixed' ? mixedSpeaker(random().fork(1)) : speaker(language);
   const show = (normal: string) =>
     shown(reasoning, normal, language === 'mixed' ? (options.answerLanguage ?? 'en') : language);
   const lines = length === 'long' ? reasoning.steps(facts, say) : [];
   const attempt = (candidate: string, verdict: 'right' | 'wrong') =>
     lines.push(`${say('try')} ${show(candidate)}`, ...reasoning.check(facts, candidate, say), say(verdict));
   if (wrongTries > 0)
-    for (const candidate of wrongCandidates(reasoning, facts, wrongTries, new Random(seed, stream)))
+    for (const candidate of wrongCandidates(reasoning, facts, wrongTries, random()))
       attempt(candidate, 'wrong');
   if (giveUp) return [...lines, say('giveUp')].join('\n');
   if (verify || wrongTries > 0) attempt(answer, 'right');

@@ -1,5 +1,6 @@
 /** Drawing and spelling strings of letters for the families that work on words. */
 import type { Random } from '@minke/core';
+import { isStepWord } from '../language.ts';
 import { inventedWord } from './words.ts';
 
 /** The lower-case letters in order. */
@@ -7,7 +8,10 @@ export const alphabet = 'abcdefghijklmnopqrstuvwxyz';
 
 /** An invented word of `least` to `most` letters. */
 export function wordOf(random: Random, [least, most]: readonly [number, number]): string {
-  return inventedWord(random, random.integer(least, most + 1));
+  for (;;) {
+    const word = inventedWord(random, random.integer(least, most + 1));
+    if (!isStepWord(word)) return word;
+  }
 }
 
 /** A letter `by` places further on, round the end of the alphabet. */
