@@ -2,15 +2,19 @@
  * Verifiers: does a completion answer its problem?
  *
  * Only the part after the one `</think>` counts. The answer has to be stated, once, at the end of it: in the last
- * `\boxed{}`, else after `answer is` / `answer:`, else after the last `=`, else as the whole text. Integers are
- * compared exactly as bigints; nothing is evaluated. Several statements that differ count as no answer, so that
- * naming many numbers cannot score. Stricter than math-verify (https://github.com/huggingface/Math-Verify): no
- * expressions, no units, no "last number anywhere".
+ * `\boxed{}`, else after `answer is` / `answer:` / `respuesta es`, else after the last `=`, else as the whole text.
+ * Several statements that differ count as no answer, so that naming many numbers cannot score. Integers are compared
+ * exactly as bigints. Families with more than one right answer (countdown, signed sums, factorizations, coins,
+ * paths ...) accept each of them: expressions are evaluated exactly by a bounded parser of our own, never `eval`.
+ * Stricter than math-verify (https://github.com/huggingface/Math-Verify): no units, no "last number anywhere".
  *
- * A missing answer scores 0. `null` means that the verifier cannot judge because the problem has no well-formed
- * gold answer; leave such rows out of averages and rewards instead of counting them as wrong.
+ * A missing answer scores 0, and so does one that breaks a bound of length, nesting or size. `null` means that the
+ * verifier cannot judge because the problem lacks what it needs: a well-formed gold answer, or its facts where
+ * several answers may be right. Leave such rows out of averages and rewards instead of counting them as wrong.
  */
-import type { FamilyName } from './problem.ts';
+import { family, familyNames } from './families.ts';
+import type { FactsOf, FamilyName } from './problem.ts';
+import { isRight } from './task.ts';
 
 /** What a verifier found: 1 right, 0 wrong or nothing found, null cannot be judged. */
 export interface Verdict {
@@ -23,6 +27,8 @@ export interface Verdict {
 export interface Answerable {
   readonly family: FamilyName;
   readonly answer?: string | null | undefined;
+  /** The facts; without them only the gold answer itself is known to be right. */
+  readonly metadata?: unknown;
 }
 
 const integer = /^[-+]?(?:\d{1,64}|\d{1,3}(?:,\d{3})+)$/;
@@ -49,13 +55,49 @@ function normalForm(family: FamilyName, text: string): string | null {
   return family === 'number_sorting' ? normalList(bare) : normalInteger(bare, integer);
 }
 
-/** The stated answers of a visible text, in the form that ranks first. */
-function statements(visible: string): string[] {
-  const boxed = [...visible.matchAll(/\\boxed\{([^{}]*)\}/g)].map((match) => match[1] as string);
+/** The stated answers of a visible text after a mark, or null where it has none. */
+function marked(visible: string, box: RegExp): string[] | null {
+  const boxed = [...visible.matchAll(box)].map((match) => match[1] as string);
   if (boxed.length > 0) return boxed;
-  const marked = visible.split(/\banswer(?: is)?:?\**\s+(?=\S)/i).slice(1);
-  if (marked.length > 0) return marked;
-  return [visible.slice(visible.lastIndexOf('=') + 1)];
+  const stated = visible.split(/\b(?:answer(?: is)?|respuesta(?: es)?):?\**\s+(?=\S)/i).slice(1);
+  return stated.length > 0 ? stated : null;
+}
+
+/** What all statements agree on. */
+function agreed(stated: readonly (string | null)[]): string | null {
+  return stated.every((text) => text === stated[0]) ? (stated[0] ?? null) : null;
+}
+
+/** No right answer of any family comes near these. */
+const longestVisible = 8_000;
+const longestStatement = 400;
+
+function verifyByFacts(problem: Answerable, visible: string): Verdict {
+  const { reasoning } = family(problem.family);
+  const facts = problem.metadata as FactsOf[FamilyName];
+  const read = (text: string) => {
+    if (text.length > longestStatement) return null;
+    // Marks of emphasis and formulas around the answer; inside it `**` and `*` are operators.
+    const bare = text.trim().replace(/^(?:\*\*|[$`])+|(?:\*\*|[$`])+(?=[.!]?$)/g, '');
+    return reasoning.read(bare.trim().replace(/[.!]$/, '').trim(), facts as never);
+  };
+  let extracted: string | null = null;
+  try {
+    if (visible.length <= longestVisible)
+      extracted = agreed((marked(visible, /\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}/g) ?? [visible]).map(read));
+    if (typeof facts === 'object' && facts !== null) {
+      const right = (normal: string | null) => normal !== null && isRight(reasoning, facts as never, normal);
+      // A row whose facts give no answer, or reject the stated one, contradicts itself.
+      if (!right(read(problem.answer ?? reasoning.answer(facts as never)))) return { score: null, extracted };
+      return { score: right(extracted) ? 1 : 0, extracted };
+    }
+  } catch {
+    // Facts come from files; ones that do not belong to the family make any of its functions fail.
+    return { score: null, extracted };
+  }
+  const gold = typeof problem.answer === 'string' ? read(problem.answer) : null;
+  if (gold !== null && extracted === gold) return { score: 1, extracted };
+  return { score: gold === null || reasoning.accepts !== undefined ? null : 0, extracted };
 }
 
 /**
@@ -63,11 +105,12 @@ function statements(visible: string): string[] {
  *
  * @example
  * verifyAnswer({ family: 'chain_sum', answer: '1325' }, '348 + 977 = 1325').score; // 1
+ * verifyAnswer(countdownProblem, 'The answer is (7 + 3) * 5.').score; // any expression that makes the target
  */
 export function verifyAnswer(problem: Answerable, visible: string): Verdict {
-  const stated = statements(visible).map((text) => normalForm(problem.family, text));
-  const extracted =
-    stated[0] !== null && stated.every((text) => text === stated[0]) ? (stated[0] ?? null) : null;
+  if (!(familyNames as readonly string[]).includes(problem.family)) return verifyByFacts(problem, visible);
+  const stated = marked(visible, /\\boxed\{([^{}]*)\}/g) ?? [visible.slice(visible.lastIndexOf('=') + 1)];
+  const extracted = agreed(stated.map((text) => normalForm(problem.family, text)));
   const gold = typeof problem.answer === 'string' ? normalForm(problem.family, problem.answer) : null;
   if (gold === null) return { score: null, extracted };
   return { score: extracted === gold ? 1 : 0, extracted };

@@ -2,7 +2,7 @@ import { Random } from '@minke/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chainOfThought, familyNames, generate, pose } from './families.ts';
-import type { Difficulty, Problem } from './problem.ts';
+import type { CoreFamilyName, Difficulty, Problem, ProblemOf } from './problem.ts';
 
 /**
  * An independent reading of thoughts: every arithmetic line is recomputed from its text alone, as a calculator
@@ -33,7 +33,8 @@ function checkComparison(line: string): '<' | '>' | '=' {
 const at = (lines: readonly string[], index: number) => lines.at(index) as string;
 
 /** Reads a thought and returns the answer it arrives at, failing on any untrue line. */
-function readThought(problem: Problem): string {
+function readThought(given: Problem): string {
+  const problem = given as { [Name in CoreFamilyName]: ProblemOf<Name> }[CoreFamilyName];
   const lines = chainOfThought(problem).split('\n');
   const last = at(lines, -1);
   if (problem.family === 'chain_sum' && problem.metadata.operation === 'add') {

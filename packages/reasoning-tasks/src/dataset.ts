@@ -5,6 +5,7 @@
  */
 import { check, Random } from '@minke/core';
 import { checkDifficulty, family, pose } from './families.ts';
+import type { Language } from './language.ts';
 import type { Difficulty, FamilyName, Problem, Split } from './problem.ts';
 import { hash64, split } from './split.ts';
 
@@ -16,6 +17,8 @@ export interface DatasetOptions {
   readonly count: number;
   /** Default 3. */
   readonly difficulty?: Difficulty;
+  /** Language of the questions. Default `en`. */
+  readonly language?: Language;
 }
 
 /** Draws in vain before a set counts as exhausted; a family of N problems needs about N ln N draws in all. */
@@ -34,24 +37,34 @@ function streamOf(seed: number, ...names: (string | number)[]): Random {
  * const held = [...dataset('chain_sum', 'test', { seed: 1, count: 500 })];
  */
 export function* dataset(name: FamilyName, part: Split, options: DatasetOptions): Generator<Problem> {
-  const { seed, count, difficulty = 3 } = options;
-  checkDifficulty('dataset', difficulty);
+  const { count, difficulty = 3 } = options;
+  let found = 0;
+  for (const problem of different(name, part, options)) {
+    found++;
+    yield problem;
+  }
+  check(
+    found === count,
+    () =>
+      `dataset: expected at least ${count} problems in ${name} ${part} level ${difficulty}, ` +
+      `got ${found}; ask for fewer, or use heldOut()`,
+  );
+}
+
+/** At most `count` different problems; fewer only if the split has no more, as far as draws can tell. */
+function* different(name: FamilyName, part: Split, options: DatasetOptions): Generator<Problem> {
+  const { seed, count, difficulty = 3, language = 'en' } = options;
+  checkDifficulty('dataset', name, difficulty);
   const { draw, canonical } = family(name);
   const random = streamOf(seed, 'dataset', name, part, difficulty);
   const seen = new Set<string>();
-  for (let vain = 0; seen.size < count; vain++) {
-    check(
-      vain < patience,
-      () =>
-        `dataset: expected at least ${count} problems in ${name} ${part} level ${difficulty}, ` +
-        `got ${seen.size}; ask for fewer, or use wholeSplit()`,
-    );
+  for (let vain = 0; seen.size < count && vain < patience; vain++) {
     const facts = draw(random, difficulty);
     const form = canonical(facts);
     if (seen.has(form) || split({ canonical: form }) !== part) continue;
     seen.add(form);
     vain = 0;
-    yield pose(name, facts, difficulty, random);
+    yield pose(name, facts, difficulty, random, language);
   }
 }
 
@@ -62,16 +75,18 @@ export function* dataset(name: FamilyName, part: Split, options: DatasetOptions)
 export function wholeSplit(
   name: FamilyName,
   part: Split,
-  { seed, difficulty = 3 }: { readonly seed: number; readonly difficulty?: Difficulty },
+  options: Pick<DatasetOptions, 'seed' | 'difficulty' | 'language'>,
 ): Problem[] | null {
-  checkDifficulty('wholeSplit', difficulty);
+  const { seed, difficulty = 3, language = 'en' } = options;
+  checkDifficulty('wholeSplit', name, difficulty);
   const { all, canonical } = family(name);
   const listed = all(difficulty);
   if (listed === null) return null;
   const random = streamOf(seed, 'whole', name, part, difficulty);
   const problems: Problem[] = [];
   for (const facts of listed)
-    if (split({ canonical: canonical(facts) }) === part) problems.push(pose(name, facts, difficulty, random));
+    if (split({ canonical: canonical(facts) }) === part)
+      problems.push(pose(name, facts, difficulty, random, language));
   return random.shuffle(problems);
 }
 
@@ -83,5 +98,5 @@ export function wholeSplit(
  */
 export function heldOut(name: FamilyName, part: Split, options: DatasetOptions): Problem[] {
   const whole = wholeSplit(name, part, options);
-  return whole !== null && whole.length <= options.count ? whole : [...dataset(name, part, options)];
+  return whole !== null && whole.length <= options.count ? whole : [...different(name, part, options)];
 }

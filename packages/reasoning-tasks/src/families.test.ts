@@ -2,7 +2,7 @@ import { Random } from '@minke/core';
 import { describe, expect, it } from 'vitest';
 import { words } from './families/words.ts';
 import { chainOfThought, familyNames, generate, pose, templateTexts } from './families.ts';
-import type { Difficulty, Problem, ProblemOf } from './problem.ts';
+import type { CoreFamilyName, Difficulty, Problem, ProblemOf } from './problem.ts';
 import { answerSentence, completionText, toChat, toJsonLines } from './solution.ts';
 import { defaultWeights } from './task-stream.ts';
 
@@ -34,7 +34,7 @@ describe('generate', () => {
     for (const name of familyNames) {
       const shapes = new Set<string>();
       for (const problem of draw(name, 3)) {
-        const { metadata } = problem as Problem;
+        const { metadata } = problem as ProblemOf<CoreFamilyName>;
         const parts =
           'numbers' in metadata
             ? metadata.numbers.map(String)

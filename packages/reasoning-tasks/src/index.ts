@@ -1,8 +1,41 @@
 export { type Answerable, type Verdict, verify, verifyAnswer } from './answer.ts';
+export {
+  Calculator,
+  type CalculatorOptions,
+  type CalculatorState,
+  type CalculatorTask,
+} from './calculator.ts';
+export {
+  Curriculum,
+  type CurriculumOptions,
+  type CurriculumStage,
+  type CurriculumState,
+  type FamilyProgress,
+  type Pacing,
+} from './curriculum.ts';
 export { type DatasetOptions, dataset, heldOut, wholeSplit } from './dataset.ts';
-export { chainOfThought, family, familyNames, generate, pose, templateTexts } from './families.ts';
+export type { Environment, TextPart, Turn } from './environment.ts';
+export {
+  allFamilyNames,
+  chainOfThought,
+  family,
+  familyNames,
+  generate,
+  pose,
+  templateTexts,
+  verdictsOf,
+} from './families.ts';
+export {
+  type ByteChunks,
+  type JsonLine,
+  type JsonLinesOptions,
+  readJsonLines,
+  toLines,
+} from './json-lines.ts';
+export { type Language, languageConsistency, stepWords } from './language.ts';
 export type {
   ChainSumFacts,
+  CoreFamilyName,
   Difficulty,
   FactsOf,
   Family,
@@ -16,13 +49,35 @@ export type {
   Split,
   ThoughtOptions,
 } from './problem.ts';
+export {
+  type Evaluation,
+  type EvaluationLimits,
+  type EvaluationProblem,
+  evaluate,
+  formatRational,
+  type Rational,
+} from './rational.ts';
+export {
+  type Message,
+  type MessagesRow,
+  type PreferenceRow,
+  type PromptRow,
+  type RowFormat,
+  type RowOf,
+  readRows,
+  toPreference,
+  toPrompt,
+} from './rows.ts';
 export { answerSentence, type ChatRow, completionText, toChat, toJsonLines } from './solution.ts';
 export { hash64, problemId, split } from './split.ts';
+export type { Reasoning } from './task.ts';
 export {
   defaultLevels,
   defaultWeights,
   type MixtureOptions,
+  type MixtureSettings,
   mixture,
   TaskStream,
   type TaskStreamState,
 } from './task-stream.ts';
+export type { StatedVerdict } from './thought.ts';

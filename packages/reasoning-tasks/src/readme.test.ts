@@ -23,4 +23,17 @@ it('has an example that does what it says', async () => {
   expect(lines[3]).toEqual([{ score: 0, extracted: '7' }]);
   expect(rows.map((row) => JSON.parse(row).family)).toEqual(Array(3).fill('number_sorting'));
   expect(lines[4]).toEqual([true]);
+  expect(lines[5]?.[0]).toMatch(/\nwrong\ntry .*\nright\nso /s);
+  expect(lines.slice(6)).toEqual([
+    [
+      [
+        ['wrong', true],
+        ['right', true],
+      ],
+    ],
+    [0],
+    [2],
+    [2],
+    ['<result>2</result>'],
+  ]);
 });

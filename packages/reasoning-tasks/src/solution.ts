@@ -15,14 +15,22 @@ export interface ChatRow {
   ];
 }
 
-/** The visible answer: `The answer is 1325.` */
-export function answerSentence(problem: Pick<Problem, 'answer'>): string {
-  return `The answer is ${problem.answer}.`;
+/** The visible answer: `The answer is 1325.`, or `La respuesta es 1325.` where the question is Spanish. */
+export function answerSentence(problem: Pick<Problem, 'answer' | 'language'>): string {
+  return `${problem.language === 'es' ? 'La respuesta es' : 'The answer is'} ${problem.answer}.`;
+}
+
+/** What is said after a thought that gave up; it scores 0. */
+const noAnswer = { en: 'I do not know.', es: 'No lo sé.' } as const;
+
+function visibleAnswer(problem: Problem, options: ThoughtOptions): string {
+  return options.giveUp ? noAnswer[problem.language ?? 'en'] : answerSentence(problem);
 }
 
 /** What the assistant says after `<think>\n`: the thought, a closing `</think>`, the visible answer. */
 export function completionText(problem: Problem, options: ThoughtOptions = {}): string {
-  return `${chainOfThought(problem, options)}\n</think>\n${answerSentence(problem)}`;
+  const thought = chainOfThought(problem, options);
+  return `${thought}${thought === '' ? '' : '\n'}</think>\n${visibleAnswer(problem, options)}`;
 }
 
 /** The problem as a conversation with its thought in `reasoning_content`. */
@@ -32,7 +40,7 @@ export function toChat(problem: Problem, options: ThoughtOptions = {}): ChatRow 
       { role: 'user', content: problem.prompt },
       {
         role: 'assistant',
-        content: answerSentence(problem),
+        content: visibleAnswer(problem, options),
         reasoning_content: chainOfThought(problem, options),
       },
     ],

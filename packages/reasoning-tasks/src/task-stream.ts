@@ -4,9 +4,9 @@
  * The problem at a position depends on seed, split, weights and position only: each position has its own
  * counter-based random stream, so a run resumed from `state()` sees exactly the problems it would have seen.
  */
-import { check, Random } from '@minke/core';
-import { checkDifficulty, family, familyNames, pose } from './families.ts';
-import type { Difficulty, FamilyName, Problem, Split } from './problem.ts';
+import { check, MinkeError, Random } from '@minke/core';
+import { allFamilyNames, family, pose } from './families.ts';
+import type { CoreFamilyName, Difficulty, FamilyName, Problem, Split } from './problem.ts';
 import { split } from './split.ts';
 
 /** What a stream is made of; everything but the seed has a default. Plain JSON. */
@@ -19,10 +19,15 @@ export interface MixtureOptions {
   readonly weights?: Readonly<Partial<Record<FamilyName, number>>>;
   /** Relative frequency of levels 1, 2 and 3 within a family. Default `defaultLevels`. */
   readonly levels?: readonly [number, number, number];
+  /** Share of questions in Spanish, in [0, 1]. Default: none. */
+  readonly spanish?: number;
 }
 
+/** The options of a stream with their defaults; `spanish` only where it was given. */
+export type MixtureSettings = Required<Omit<MixtureOptions, 'spanish'>> & Pick<MixtureOptions, 'spanish'>;
+
 /** Where a stream stands. Plain JSON; unchanged by a round trip through `JSON`. */
-export interface TaskStreamState extends Required<MixtureOptions> {
+export interface TaskStreamState extends MixtureSettings {
   /** Problems taken so far. */
   readonly position: number;
 }
@@ -31,7 +36,7 @@ export interface TaskStreamState extends Required<MixtureOptions> {
  * The default family mixture. `chain_sum` holds two operations and was the slowest to learn, letter counting and
  * comparison the fastest.
  */
-export const defaultWeights: Readonly<Record<FamilyName, number>> = {
+export const defaultWeights: Readonly<Record<CoreFamilyName, number>> = {
   chain_sum: 0.34,
   products: 0.22,
   number_sorting: 0.23,
@@ -42,7 +47,8 @@ export const defaultWeights: Readonly<Record<FamilyName, number>> = {
 /** The default level mixture: mostly the level that is measured, the rest for breadth. */
 export const defaultLevels: readonly [number, number, number] = [0.1, 0.2, 0.7];
 
-function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly number[]): T {
+/** One of the items, with the given relative frequencies. */
+export function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly number[]): T {
   let left = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0);
   for (let i = 0; i < items.length; i++) {
     left -= weights[i] as number;
@@ -53,6 +59,30 @@ function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly 
 
 const levels: readonly Difficulty[] = [1, 2, 3];
 
+/** Draws in vain before a split counts as empty; the smallest level has several problems in each split. */
+const patience = 50_000;
+
+/** A problem of one family, split and level; in Spanish with the given probability. */
+export function drawFrom(
+  random: Random,
+  name: FamilyName,
+  part: Split,
+  difficulty: Difficulty,
+  spanish = 0,
+): Problem {
+  const language = spanish > 0 && random.uniform() < spanish ? 'es' : 'en';
+  const { draw, canonical } = family(name);
+  for (let vain = 0; vain < patience; vain++) {
+    const facts = draw(random, difficulty);
+    if (split({ canonical: canonical(facts) }) === part)
+      return pose(name, facts, difficulty, random, language);
+  }
+  throw new MinkeError(
+    'internal',
+    `drawFrom: expected problems in ${name} ${part} ${difficulty}, got none; report it`,
+  );
+}
+
 /**
  * An endless stream of problems of one split.
  *
@@ -62,7 +92,7 @@ const levels: readonly Difficulty[] = [1, 2, 3];
  * const resumed = TaskStream.fromState(JSON.parse(JSON.stringify(stream.state())));
  */
 export class TaskStream implements Iterable<Problem> {
-  readonly options: Required<MixtureOptions>;
+  readonly options: MixtureSettings;
   #position = 0;
 
   constructor(options: MixtureOptions) {
@@ -71,6 +101,7 @@ export class TaskStream implements Iterable<Problem> {
       split: part = 'train',
       weights = defaultWeights,
       levels: levelWeights = defaultLevels,
+      spanish,
     } = options;
     for (const name of Object.keys(weights)) family(name as FamilyName);
     for (const [what, values] of [
@@ -83,7 +114,17 @@ export class TaskStream implements Iterable<Problem> {
         () =>
           `TaskStream: expected ${what} weights >= 0, one of them > 0, got ${values.join(', ')}; fix them`,
       );
-    this.options = { seed, split: part, weights, levels: levelWeights };
+    check(
+      spanish === undefined || (spanish >= 0 && spanish <= 1),
+      () => `TaskStream: expected spanish to be a share in [0, 1], got ${spanish}; fix it`,
+    );
+    this.options = {
+      seed,
+      split: part,
+      weights,
+      levels: levelWeights,
+      ...(spanish === undefined ? {} : { spanish }),
+    };
   }
 
   /** A stream that continues where `state` was taken. */
@@ -111,20 +152,14 @@ export class TaskStream implements Iterable<Problem> {
   /** The problem at a position in [0, 2^32), independent of what was taken. */
   at(position: number): Problem {
     const random = new Random(this.options.seed, position);
-    const names = familyNames;
+    const names = allFamilyNames;
     const name = pickWeighted(
       random,
       names,
       names.map((key) => this.options.weights[key] ?? 0),
     );
     const difficulty = pickWeighted(random, levels, this.options.levels);
-    checkDifficulty('TaskStream', difficulty);
-    const { draw, canonical } = family(name);
-    for (;;) {
-      const facts = draw(random, difficulty);
-      if (split({ canonical: canonical(facts) }) === this.options.split)
-        return pose(name, facts, difficulty, random);
-    }
+    return drawFrom(random, name, this.options.split, difficulty, this.options.spanish);
   }
 
   /** Endless; each step takes the next problem. */
@@ -134,6 +169,10 @@ export class TaskStream implements Iterable<Problem> {
 }
 
 /** `new TaskStream(...)` in one line: an endless mixture of a split. */
-export function mixture(seed: number, part: Split, weights = defaultWeights): TaskStream {
+export function mixture(
+  seed: number,
+  part: Split,
+  weights: NonNullable<MixtureOptions['weights']> = defaultWeights,
+): TaskStream {
   return new TaskStream({ seed, split: part, weights });
 }

@@ -13,7 +13,7 @@
  * decided before the digits it depends on are written.
  */
 import type { Random } from '@minke/core';
-import type { ChainSumFacts, Difficulty, Family } from '../problem.ts';
+import type { ChainSumFacts, CoreFamily, Difficulty } from '../problem.ts';
 import { compareDigits } from './compare-digits.ts';
 import { digitRoot, pad, ranged, twins } from './digits.ts';
 
@@ -83,7 +83,7 @@ function checkNines({ operation, left, right }: ChainSumFacts): string {
 }
 
 /** Sums and differences of two integers below 1000. */
-export const chainSum: Family<'chain_sum'> = {
+export const chainSum: CoreFamily<'chain_sum'> = {
   name: 'chain_sum',
   draw(random, difficulty) {
     const operation = random.integer(0, 2) === 0 ? 'add' : 'subtract';

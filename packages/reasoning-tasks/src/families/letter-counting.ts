@@ -10,7 +10,7 @@
  * string appears as people write it; there a tokenizer must not have merged letters (see the README).
  */
 import type { Random } from '@minke/core';
-import type { Difficulty, Family, LetterCountingFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty, LetterCountingFacts } from '../problem.ts';
 import { inventedWord, words } from './words.ts';
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz';
@@ -59,7 +59,7 @@ function count({ letter, word }: LetterCountingFacts): number {
 }
 
 /** How often a letter occurs in a string of lower-case letters. */
-export const letterCounting: Family<'letter_counting'> = {
+export const letterCounting: CoreFamily<'letter_counting'> = {
   name: 'letter_counting',
   draw,
   all: () => null,

@@ -6,7 +6,7 @@
  * first that differ: the same lines as a subtraction's, so the two families teach each other.
  */
 import type { Random } from '@minke/core';
-import type { Difficulty, Family, NumberComparisonFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty, NumberComparisonFacts } from '../problem.ts';
 import { compareDigits } from './compare-digits.ts';
 import { pad, ranged, twins } from './digits.ts';
 
@@ -34,7 +34,7 @@ function result({ left, right, wanted }: NumberComparisonFacts): number {
 }
 
 /** The larger or the smaller of two integers below 1000. */
-export const numberComparison: Family<'number_comparison'> = {
+export const numberComparison: CoreFamily<'number_comparison'> = {
   name: 'number_comparison',
   draw,
   all: (difficulty) => (difficulty === 1 ? allBelow(100) : null),

@@ -10,7 +10,7 @@
  * end, written out. The README compares this with other forms.
  */
 import type { Random } from '@minke/core';
-import type { Difficulty, Family, NumberSortingFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty, NumberSortingFacts } from '../problem.ts';
 import { pad, ranged } from './digits.ts';
 
 const unordered: readonly ((list: string) => string)[] = [
@@ -62,7 +62,7 @@ function sorted({ numbers, direction }: NumberSortingFacts): number[] {
 }
 
 /** Three to five different integers below 1000 to be put in order. */
-export const numberSorting: Family<'number_sorting'> = {
+export const numberSorting: CoreFamily<'number_sorting'> = {
   name: 'number_sorting',
   draw,
   all: () => null,

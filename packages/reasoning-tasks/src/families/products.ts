@@ -10,7 +10,7 @@
  * the carry, thousands 3 and the carry.
  */
 import type { Random } from '@minke/core';
-import type { Difficulty, Family, ProductFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty, ProductFacts } from '../problem.ts';
 import { digitRoot, pad, ranged } from './digits.ts';
 
 const phrases: readonly ((a: string, b: string) => string)[] = [
@@ -69,7 +69,7 @@ function thinkProduct({ left, right }: ProductFacts): string[] {
 }
 
 /** Products of two integers below 100. */
-export const products: Family<'products'> = {
+export const products: CoreFamily<'products'> = {
   name: 'products',
   draw,
   *all(difficulty) {

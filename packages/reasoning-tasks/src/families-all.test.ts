@@ -1,0 +1,236 @@
+/**
+ * What holds for every family: exact answers, true thoughts, disjoint splits, levels. Lines of arithmetic are checked
+ * by reading their text alone.
+ */
+import { Random } from '@minke/core';
+import { describe, expect, it } from 'vitest';
+import { verify, verifyAnswer } from './answer.ts';
+import { dataset, heldOut } from './dataset.ts';
+import {
+  allFamilyNames,
+  chainOfThought,
+  family,
+  familyNames,
+  generate,
+  templateTexts,
+  verdictsOf,
+} from './families.ts';
+import { type Language, languageConsistency } from './language.ts';
+import type { Difficulty, FamilyName, Problem, ThoughtOptions } from './problem.ts';
+import { evaluate } from './rational.ts';
+import { completionText } from './solution.ts';
+import { hash64, split } from './split.ts';
+import { TaskStream } from './task-stream.ts';
+
+const more = allFamilyNames.filter((name) => !(familyNames as readonly string[]).includes(name));
+
+function draw(name: FamilyName, difficulty: Difficulty, count: number, language: Language = 'en'): Problem[] {
+  const random = new Random(77, difficulty);
+  return Array.from({ length: count }, () => generate(name, random, difficulty, language));
+}
+
+const levelsOf = (name: FamilyName) =>
+  ([1, 2, 3, 4] as const).filter((level) => level <= family(name).levels);
+
+/** The value of one side of a line, by an arithmetic of its own. */
+function side(text: string): number {
+  const modulo = /^(\d+) mod (\d+)$/.exec(text);
+  if (modulo) return Number(modulo[1]) % Number(modulo[2]);
+  const found = evaluate(text);
+  expect(found.ok, text).toBe(true);
+  return found.ok ? Number(found.value.n) / Number(found.value.d) : Number.NaN;
+}
+
+/** Fails on an untrue equation or comparison. */
+function checkLine(line: string): void {
+  const relations = line
+    .split(/ (?=-?\d+[<>])/)
+    .filter((part) => /^[-\d+*/() mod]+(?:[=<>][-\d+*/() mod]+)+$/.test(part));
+  for (const relation of relations) {
+    const [left, sign, right] = relation.split(/([=<>])/) as [string, string, string];
+    const [a, b] = [side(left), side(right)];
+    expect(sign, line).toBe(a < b ? '<' : a > b ? '>' : '=');
+  }
+}
+
+/** The derivations of core families are calculator tapes, read by a test of their own. */
+function linesToCheck(name: FamilyName, thought: string): string[] {
+  const lines = thought.split('\n');
+  const first = lines.findIndex((line) => /^(try|prueba) /.test(line));
+  return (familyNames as readonly string[]).includes(name)
+    ? lines.slice(first === -1 ? lines.length : first)
+    : lines;
+}
+
+describe('every family', () => {
+  it.each(allFamilyNames.map((name) => [name]))('%s: accepts its own answers and no other', (name) => {
+    const random = new Random(3);
+    for (const language of ['en', 'es'] as const)
+      for (const level of levelsOf(name))
+        for (const problem of draw(name, level, 60, language)) {
+          expect(verifyAnswer(problem, problem.answer), problem.prompt).toMatchObject({ score: 1 });
+          expect(verify(problem, completionText(problem)).score).toBe(1);
+          expect(verify(problem, `\\boxed{${problem.answer}}`).score).toBe(0);
+          expect(verify(problem, `</think>\\boxed{${problem.answer}}`).score).toBe(1);
+          expect(JSON.parse(JSON.stringify(problem))).toEqual(problem);
+          const { reasoning } = family(name);
+          const guess = reasoning.guess(problem.metadata as never, random);
+          const said = verdictsOf(problem, `try ${guess}\nright`);
+          expect(said).toHaveLength(1);
+          expect(verifyAnswer(problem, `The answer is ${guess}.`).score, `${problem.prompt} ${guess}`).toBe(
+            said[0]?.holds ? 1 : 0,
+          );
+          for (const text of ['', 'none of it', `${problem.answer} ${problem.answer}9`, '?', '7 7 7 7 7 7'])
+            expect(verifyAnswer(problem, text).score, text).toBe(0);
+        }
+  });
+
+  it.each(allFamilyNames.map((name) => [name]))('%s: thinks in true lines that end in the answer', (name) => {
+    let [rejected, accepted] = [0, 0];
+    const options: ThoughtOptions[] = [
+      {},
+      { verify: true },
+      { wrongTries: 2, seed: 5, length: 'long' },
+      { wrongTries: 1 },
+      { length: 'short', verify: true, language: 'es' },
+      { language: 'mixed', wrongTries: 1, seed: 9 },
+    ];
+    for (const level of levelsOf(name))
+      for (const problem of draw(name, level, 40)) {
+        for (const option of options) {
+          const thought = chainOfThought(problem, option);
+          expect(chainOfThought(problem, option)).toBe(thought);
+          if (
+            (familyNames as readonly string[]).includes(name) &&
+            Object.keys(option).every((key) => key === 'verify')
+          )
+            continue;
+          for (const line of linesToCheck(name, thought)) checkLine(line);
+          const last = thought.split('\n').at(-1) as string;
+          expect(last).toMatch(/^(so|luego) /);
+          expect(verifyAnswer(problem, last.replace(/^\w+ /, '')).score, thought).toBe(1);
+          const verdicts = verdictsOf(problem, thought);
+          expect(
+            verdicts.every(({ holds }) => holds === true),
+            thought,
+          ).toBe(true);
+          if (option.verify || option.wrongTries) expect(verdicts.at(-1)?.said).toBe('right');
+          expect(verdicts.length).toBeLessThanOrEqual(1 + (option.wrongTries ?? 0));
+          for (const { said } of verdicts) said === 'right' ? accepted++ : rejected++;
+        }
+        expect(chainOfThought(problem, { length: 'none' })).toBe('');
+        expect(languageConsistency(chainOfThought(problem, { language: 'es', verify: true }), 'es')).toBe(1);
+        expect(verify(problem, completionText(problem, { giveUp: true, wrongTries: 2 })).score).toBe(0);
+        expect(chainOfThought(problem, { wrongTries: 2, seed: 6, length: 'short' }).startsWith('try ')).toBe(
+          true,
+        );
+      }
+    expect(rejected).toBeGreaterThan(accepted / 4);
+  });
+
+  it.each(allFamilyNames.map((name) => [name]))('%s: has disjoint splits, none of them empty', (name) => {
+    for (const level of levelsOf(name)) {
+      const ids = new Map<string, string>();
+      for (const part of ['train', 'validation', 'test'] as const) {
+        const problems = heldOut(name, part, { seed: 2, count: 120, difficulty: level });
+        expect(problems.length, `${name} ${part} ${level}`).toBeGreaterThanOrEqual(2);
+        for (const problem of problems) {
+          expect(split(problem)).toBe(part);
+          expect(ids.get(problem.id) ?? part).toBe(part);
+          ids.set(problem.id, part);
+          expect(problem.canonical).toBe(family(name).canonical(problem.metadata as never));
+        }
+      }
+    }
+  });
+
+  it.each(more.map((name) => [name]))('%s: gets longer with its level', (name) => {
+    const lengths = levelsOf(name).map((level) => {
+      const problems = draw(name, level, 300);
+      return (
+        problems.reduce(
+          (sum, problem) => sum + problem.prompt.length + completionText(problem, { verify: true }).length,
+          0,
+        ) / 300
+      );
+    });
+    for (let i = 1; i < lengths.length; i++)
+      expect(lengths[i], lengths.join(' ')).toBeGreaterThan(lengths[i - 1] as number);
+  });
+
+  it('keeps the problems, texts and streams that the published model was trained on', () => {
+    const texts: Record<string, string> = {};
+    for (const name of familyNames) {
+      const random = new Random(2024);
+      let text = '';
+      for (let i = 0; i < 600; i++) {
+        const problem = generate(name, random, ((i % 3) + 1) as Difficulty);
+        text += JSON.stringify(problem) + chainOfThought(problem) + chainOfThought(problem, { verify: true });
+      }
+      for (const problem of dataset(name, 'test', { seed: 5, count: 30 })) {
+        const { id, family, difficulty, answer, prompt } = problem;
+        const messages = [
+          { role: 'user', content: prompt },
+          {
+            role: 'assistant',
+            content: `The answer is ${answer}.`,
+            reasoning_content: chainOfThought(problem),
+          },
+        ];
+        text += `${JSON.stringify({ id, family, difficulty, answer, messages })}\n`;
+      }
+      texts[name] = text;
+    }
+    const stream = new TaskStream({ seed: 11 });
+    texts.stream = Array.from({ length: 500 }, () => JSON.stringify(stream.next())).join('');
+    texts.templates = templateTexts().join('\n');
+    const hashes = Object.entries(texts).map(([name, text]) => [name, hash64(text).toString(16)]);
+    expect(Object.fromEntries(hashes)).toEqual({
+      chain_sum: '6426fd6bcf927fb1',
+      products: '750ffff419e1c6c8',
+      number_sorting: '5d910dc914685d6e',
+      letter_counting: '4606340b54caebf2',
+      number_comparison: 'df34fa6aceaa8da5',
+      stream: '89b754e21ddba336',
+      templates: '10623e254675bc59',
+    });
+  });
+
+  it('draws, words, answers and explains ten thousand problems a second', () => {
+    const rate = (name: FamilyName) => {
+      const started = performance.now();
+      for (const problem of draw(name, 2, 200)) chainOfThought(problem);
+      return 200 / ((performance.now() - started) / 1000);
+    };
+    // The best of some rounds, and half the rate: the machine may do other work as well.
+    for (const name of allFamilyNames)
+      expect(Math.max(...Array.from({ length: 8 }, () => rate(name))), name).toBeGreaterThan(5_000);
+  });
+});
+
+describe('templateTexts of families by name', () => {
+  it('names every word of questions, thoughts and answers in both languages', () => {
+    const pieces = (text: string) => text.match(/\p{L}{2,}/gu) ?? [];
+    const withLetters = [
+      'letter_counting',
+      'caesar_cipher',
+      'spell_backward',
+      'palindrome_generation',
+      'word_sorting',
+    ];
+    for (const name of allFamilyNames.filter((one) => !withLetters.includes(one))) {
+      const known = new Set(templateTexts([name]).flatMap(pieces));
+      for (const language of ['en', 'es'] as const)
+        for (const problem of draw(name, 3, 80, language)) {
+          const text = `${problem.prompt}\n${completionText(problem, { wrongTries: 1, length: 'long', language })}`;
+          const unknown = pieces(text.replace('</think>', '')).filter((piece) => !known.has(piece));
+          // Arrangements of disks and rows of digits are content.
+          expect(
+            unknown.filter((piece) => !/^(?:[ABC]{2,}|[SE])$/.test(piece)),
+            name,
+          ).toEqual([]);
+        }
+    }
+    expect(templateTexts(allFamilyNames).join('')).not.toMatch(/[5-9]/);
+  });
+});
