@@ -243,6 +243,7 @@ static idx sampleRow(const float* logits, idx V, float temperature, idx topK, fl
     scratch.bucketOf[count++] = (uint16_t)b;
     ranking.begin[b + 1]++;
   }
+  if (count == 0) return best;  // settings out of their ranges
   for (idx b = 0; b < ranking.buckets; b++) {
     ranking.begin[b + 1] += ranking.begin[b];
     ranking.sum[b] = 0;
@@ -266,6 +267,7 @@ static idx sampleRow(const float* logits, idx V, float temperature, idx topK, fl
     for (idx i = 0; i < count; i++) likely += weights[ranking.ids[i]] >= minP;
     kept = min(kept, max(likely, 1));
   }
+  kept = max(kept, 1);
   const double sum = ranking.total(kept), threshold = uniform * sum;
   return finish(ranking.at(ranking.prefix(kept, [=](double s) { return s > threshold; }) - 1), sum);
 }

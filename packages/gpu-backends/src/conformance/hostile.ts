@@ -35,6 +35,12 @@ const undefinedFor: { readonly [O in OpName]?: readonly Kind[] } = {
   unaryGrad: ['infinities', 'subnormal numbers'],
   swiglu: ['infinities'],
   swigluGrad: ['infinities'],
+  moeFeedForward: ['infinities'],
+  moeFeedForwardGrad: ['infinities'],
+  // The norm squares subnormal numbers away or keeps their steps.
+  muonDirection: ['subnormal numbers'],
+  // Settings out of their ranges; logits with infinities are in the ordinary drafts.
+  sample: ['infinities'],
   // An infinite weight decays to itself or to NaN; a subnormal moment is divided by epsilon, which shows its steps.
   adamW: ['infinities', 'subnormal numbers'],
   // Changed keys no longer fit the log-sum-exp that was saved: probabilities above one, or infinite.
