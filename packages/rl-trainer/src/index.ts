@@ -1,6 +1,7 @@
 export { type Example, type PackedBatch, packExamples } from './batch.ts';
 export { type ConversationRow, conversationSource, readConversations } from './conversation-file.ts';
 export { type ExampleSource, Packer, ShuffledSource } from './example-source.ts';
+export * from './rewards/index.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';

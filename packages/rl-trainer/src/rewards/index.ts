@@ -1,0 +1,36 @@
+export { type AccuracyOptions, accuracyReward, taskAccuracyReward } from './accuracy.ts';
+export { composeRewards, type RewardTerm, rewardMetrics, type ScoredGroup } from './compose.ts';
+export { randomReward } from './control.ts';
+export { type FormatOptions, formatReward, formatTaxReward, hasFormat, tagCountReward } from './format.ts';
+export {
+  type LanguageCounter,
+  type LanguageMarks,
+  type LanguageRewardOptions,
+  languageConsistency,
+  languageCounter,
+  languageReward,
+} from './language-consistency.ts';
+export {
+  type CorrectnessOptions,
+  type CosineLengthOptions,
+  cosineLengthReward,
+  kimiLengthReward,
+  softOverlongReward,
+} from './length.ts';
+export {
+  type HelpfulOptions,
+  helpfulReward,
+  type RewardModel,
+  type ScoredText,
+  safetyReward,
+} from './model-score.ts';
+export { reasoningStepsReward } from './reasoning-steps.ts';
+export { type RepetitionOptions, repetitionRate, repetitionReward } from './repetition.ts';
+export {
+  type Columns,
+  onlyWhere,
+  perCompletion,
+  type Reward,
+  type RewardInput,
+  type Score,
+} from './reward.ts';
