@@ -5,3 +5,4 @@ export * from './rewards/index.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
+export * from './verifiers/index.ts';

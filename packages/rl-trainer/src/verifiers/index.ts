@@ -1,0 +1,5 @@
+export { gsm8kVerifier, type MathsVerifierOptions, mathsEqual, mathVerifier } from './maths.ts';
+export { type MathsOptions, type MathsValue, parseMaths } from './maths-parser.ts';
+export { boxedContents } from './stated-answer.ts';
+export { type ChoiceOptions, choiceVerifier, normalText, textVerifier } from './strings.ts';
+export type { Mode, Verdict, Verifier } from './verdict.ts';
