@@ -1,4 +1,5 @@
 export { type AccuracyOptions, accuracyReward, taskAccuracyReward } from './accuracy.ts';
+export { type CodeRewardOptions, codeReward } from './code.ts';
 export { composeRewards, type RewardTerm, rewardMetrics, type ScoredGroup } from './compose.ts';
 export { randomReward } from './control.ts';
 export { type FormatOptions, formatReward, formatTaxReward, hasFormat, tagCountReward } from './format.ts';
