@@ -82,6 +82,7 @@ export const equalAnswers: readonly (readonly [string, string])[] = [
   ['[1, \\infty)', 'x \\in [1, \\infty)'],
   ['(-\\infty, 0) \\cup (1, 2]', '(1,2] \\cup (-\\infty,0)'],
   ['0', '-0'],
+  ['5 m', '5\\text{ m}'],
   ['0', '0.00'],
   ['\\sqrt[3]{8}', '2'],
   ['\\boxed{17}', '17'],
@@ -154,6 +155,11 @@ export const unequalAnswers: readonly (readonly [string, string])[] = [
   ['90071992547409930', '90071992547409931'],
   ['1', '0.99999999999999999999'],
   ['10', '1 0'],
+  ['5', '5m'],
+  ['2, 3', 'x = 2, y = 3'],
+  ['\\frac12', '0.5, 1/2'],
+  ['-4', '(-2)^2'],
+  ['8', '2^{2^2}'],
 ];
 
 /** Gold answers that cannot be judged. */
@@ -162,6 +168,8 @@ export const unreadableGold: readonly string[] = [
   '   ',
   'x',
   '2x + 1',
+  '5m',
+  'x = 2, y = 3',
   '\\text{Tuesday}',
   'Tuesday',
   '\\frac{1}{0}',

@@ -3,7 +3,7 @@
  * signs, and units behind.
  *
  * Units are taken off by rule, never guessed: the content of a closing `\text{...}` (or `\mathrm`, `\mbox`) that has
- * letters, or words of the list below. Two answers with different units differ; a missing unit agrees with any.
+ * letters, or words of the list below (one letter only after a space). Two answers with different units differ; a missing unit agrees with any.
  */
 
 /** An answer without its wrapping. */
@@ -130,9 +130,13 @@ function cutUnit(text: string): CleanText | null {
   if (!/[A-Za-z]/.test(tail) || body[start - 1] === '\\' || start === 0)
     return { text: text.trim(), unit: null };
   // "5. km" has its dot before the unit; ".5" alone never gets here, since a digit ends the tail.
+  // "5m" may be five times m; "5 m" is a length.
+  if (/^[A-Za-z]$/.test(tail)) return { text: text.trim(), unit: null };
   const unit = normalUnit(tail, exponent, false);
   return unit === null ? { text: text.trim(), unit: null } : { text: body.slice(0, start).trim(), unit };
 }
+
+const assignment = /(^|,)\s*([A-Za-z](?:_\{?\w\}?)?)\s*(?:=|\\in(?![A-Za-z]))/g;
 
 /** The answer without its wrapping, null where words are in the way. */
 export function cleanMaths(written: string): CleanText | null {
@@ -161,8 +165,9 @@ export function cleanMaths(written: string): CleanText | null {
     .replace(/[.,;!]$/, '');
   const cut = cutUnit(text);
   if (cut === null) return null;
-  const bare = cut.text
-    .replace(/^\(\s*[a-z]\s*(?:,\s*[a-z]\s*){1,4}\)\s*=/, '')
-    .replaceAll(/(^|,)\s*[A-Za-z](?:_\{?\w\}?)?\s*(?:=|\\in(?![A-Za-z]))/g, '$1');
+  const named = new Set([...cut.text.matchAll(assignment)].map((match) => match[2]));
+  // Which value belongs to which of several names would be lost.
+  if (named.size > 1) return null;
+  const bare = cut.text.replace(/^\(\s*[a-z]\s*(?:,\s*[a-z]\s*){1,4}\)\s*=/, '').replaceAll(assignment, '$1');
   return { text: bare.trim(), unit: cut.unit ?? (degree ? 'degree' : null) };
 }
