@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Random } from '@minke/core';
 import { describe, expect, it } from 'vitest';
 import { equalAnswers, unequalAnswers, unreadableGold } from '../testing/maths-corpus.ts';
@@ -70,6 +71,13 @@ describe('mathVerifier', () => {
     expect(strict('\\boxed{\\frac{6}{8}}', '1').extracted).toBe('3/4');
     expect(strict('\\boxed{2+\\sqrt{12}\\pi}', '1').extracted).toBe('2 + 2*sqrt(3)*pi^1');
     expect(strict('\\boxed{2, 1}', '1').extracted).toBe('{1, 2}');
+  });
+
+  it('agrees with sympy', () => {
+    const file = new URL('../../fixtures/maths-equal.json', import.meta.url);
+    const rows: [string, string, boolean][] = JSON.parse(readFileSync(file, 'utf8'));
+    expect(rows).toHaveLength(300);
+    for (const [a, b, equal] of rows) expect(mathsEqual(a, b), `${a} and ${b}`).toBe(equal);
   });
 
   it('agrees with floating point on random expressions', () => {
