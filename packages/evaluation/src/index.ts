@@ -1,4 +1,21 @@
+export {
+  type BootstrapOptions,
+  bootstrapMean,
+  type Difference,
+  pairedBootstrap,
+  quantile,
+} from './bootstrap.ts';
 export { passAtK, type Rate, wilson } from './intervals.ts';
+export { majorityAtK, type Ties, type Vote } from './majority.ts';
+export { type EndpointOptions, endpointSampler } from './openai-endpoint.ts';
+export {
+  type AuditedItem,
+  auditOverlap,
+  type OverlapMatch,
+  type OverlapOptions,
+  type OverlapReport,
+  type TrainingText,
+} from './overlap.ts';
 export {
   type EvaluateOptions,
   type EvaluationProgress,
@@ -8,3 +25,23 @@ export {
   type FamilyResult,
   formatReport,
 } from './pass-at-1.ts';
+export {
+  compareSystems,
+  type LengthBucket,
+  type LengthStatistics,
+  type SampleReport,
+  type SampleSummary,
+  type SummaryOptions,
+  sampleReportMarkdown,
+  summariseSamples,
+} from './sample-report.ts';
+export {
+  type CollectOptions,
+  collectSamples,
+  hasThought,
+  type Judgement,
+  type Question,
+  type SampledText,
+  type SampleRecord,
+  taskJudge,
+} from './samples.ts';

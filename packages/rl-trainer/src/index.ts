@@ -17,6 +17,8 @@ export type {
 export { defaultLearner, LocalLearner, type LocalLearnerOptions } from './local-learner.ts';
 export { LocalSampler } from './local-sampler.ts';
 export * from './objectives/index.ts';
+export * from './rewards/index.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
+export * from './verifiers/index.ts';
