@@ -18,9 +18,25 @@ type Call<O extends OpName> = readonly [
   ...Each<(typeof opTable)[O]['outputs']>,
 ];
 
-/** One function per op. */
+/** Ops without a WGSL kernel: packed weights and bf16 operands are for CPUs so far. */
+export const withoutKernel = [
+  'matmulBf16',
+  'packWeight',
+  'packWeightBf16',
+  'matmulPacked',
+  'matmulPackedBf16',
+  'groupedMatmulBf16',
+  'groupedMatmulPacked',
+  'groupedMatmulPackedBf16',
+] as const satisfies readonly OpName[];
+
+/** One function per other op. */
 export type Kernels = {
-  readonly [O in OpName]: (dispatcher: Dispatcher, tensors: Call<O>, attributes: Attributes<O>) => void;
+  readonly [O in Exclude<OpName, (typeof withoutKernel)[number]>]: (
+    dispatcher: Dispatcher,
+    tensors: Call<O>,
+    attributes: Attributes<O>,
+  ) => void;
 };
 
 /** Product of the axes before `axis`, its size, and the product of those after it. */

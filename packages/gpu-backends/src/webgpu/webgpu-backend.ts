@@ -182,7 +182,11 @@ export class WebgpuBackend implements Backend {
     const calls = list.records.map((record, index) => this.#resolve(record, index, bindings));
     try {
       for (const { op, tensors, attributes } of calls) {
-        const kernel = kernels[op] as (d: Dispatcher, t: readonly Tensor[], a: object) => void;
+        const kernel = kernels[op as keyof Kernels] as (
+          d: Dispatcher,
+          t: readonly Tensor[],
+          a: object,
+        ) => void;
         kernel(this.#dispatcher, tensors, attributes);
       }
     } catch (error) {
@@ -247,6 +251,11 @@ export class WebgpuBackend implements Backend {
   }
 
   #resolve(record: CommandRecord, index: number, bindings: Bindings | undefined) {
+    if (!this.supports(record.op))
+      throw new MinkeError(
+        'unsupported',
+        `submit: expected ops with a WebGPU kernel, got ${record.op}; ask supports(op) and use the composed form`,
+      );
     checkTypes(record);
     const encoded = bindings?.attributes?.get(index);
     if (encoded !== undefined) checkAttributes(record, index, encoded);
