@@ -34,24 +34,24 @@ const compilerFlags = [
   '-Wno-uninitialized',
 ];
 
+const avx512 = [
+  '-mavx512f',
+  '-mavx512bw',
+  '-mavx512dq',
+  '-mavx512vl',
+  '-mavx2',
+  '-mfma',
+  '-mbmi2',
+  '-mf16c',
+  '-mprefer-vector-width=512',
+];
+
 /** One build of kernels.cc per instruction set: the first supported one is chosen at run time. */
 export const instructionSets =
   process.arch === 'x64'
     ? [
-        {
-          name: 'Avx512',
-          flags: [
-            '-mavx512f',
-            '-mavx512bw',
-            '-mavx512dq',
-            '-mavx512vl',
-            '-mavx2',
-            '-mfma',
-            '-mbmi2',
-            '-mf16c',
-            '-mprefer-vector-width=512',
-          ],
-        },
+        { name: 'Avx512Bf16', flags: [...avx512, '-mavx512bf16'] },
+        { name: 'Avx512', flags: avx512 },
         { name: 'Avx2', flags: ['-mavx2', '-mfma', '-mbmi2', '-mf16c'] },
       ]
     : [{ name: 'Baseline', flags: [] }];

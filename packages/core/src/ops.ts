@@ -41,6 +41,10 @@ const i32 = (name: string, rank: number | readonly [number, number] = any): Slot
   ...f32(name, rank),
   dtype: 'i32',
 });
+const bf16 = (name: string, rank: number | readonly [number, number]): Slot => ({
+  ...f32(name, rank),
+  dtype: 'bf16',
+});
 const inout = (slot: Slot): Slot => ({ ...slot, inout: true });
 const anyType = (name: string): Slot => ({ name, dtype: 'any', rank: any });
 
@@ -82,6 +86,31 @@ function matmulShape(a: Shape, b: Shape, transA: number, transB: number): Shape 
   const [kb, n] = transB ? [at(b, o + 1), at(b, o)] : [at(b, o), at(b, o + 1)];
   expect(ka === kb, `equal inner sizes, got ${ka} and ${kb}`);
   return o === 1 ? [at(a, 0), m, n] : [m, n];
+}
+
+/** Columns of one tile of packed weights. */
+const PACKED_COLUMNS = 32;
+
+/** [T, K, 32] of w [N, K], or [T, ceil(K / 2), 64] with `pairs` of k; E tiles' worth of each for w [E, N, K]. */
+function packedShape(w: Shape, pairs: 1 | 2): Shape {
+  const tiles = [
+    Math.ceil(at(w, w.length - 2) / PACKED_COLUMNS),
+    Math.ceil(last(w) / pairs),
+    PACKED_COLUMNS * pairs,
+  ];
+  return w.length === 3 ? [at(w, 0), ...tiles] : tiles;
+}
+
+function packedCheck(x: Shape, packed: Shape, columns: number, pairs: 1 | 2): Shape {
+  expect(columns >= 0, 'columns from 0 on');
+  const tile = packedShape([columns, at(x, 1)], pairs);
+  expect(sameShape(packed.slice(-3), tile), `w packed of [${columns}, ${at(x, 1)}], ${formatShape(tile)}`);
+  return [at(x, 0), columns];
+}
+
+function groupedPackedCheck(x: Shape, w: Shape, offsets: Shape, columns: number, pairs: 1 | 2): Shape {
+  expect(at(offsets, 0) === at(w, 0) + 1, 'offsets [E + 1]');
+  return packedCheck(x, w, columns, pairs);
 }
 
 function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape): void {
@@ -395,6 +424,46 @@ export const opTable = {
     },
   },
 
+  matmulBf16: {
+    doc:
+      'c = op(a) op(b) with b bf16 and a rounded to bf16 (nearest even); sums in f32, in an order that shapes do not change; on ' +
+      'both sides numbers below 2^-126 count as zero',
+    inputs: [f32('a', [2, 3]), bf16('b', [2, 3])],
+    outputs: [f32('c', [2, 3])],
+    attributes: { transA: 'int', transB: 'int' },
+    shapes: ([a, b], { transA, transB }) => [matmulShape(a!, b!, transA!, transB!)],
+  },
+  packWeight: {
+    doc:
+      'w [N, K] of a linear layer (or [E, N, K]) as T = ceil(N / 32) tiles of columns, k-major: packed[t, k, c] = w[32 t + c, k], ' +
+      'zeros beyond N',
+    inputs: [f32('w', [2, 3])],
+    outputs: [f32('packed', [3, 4])],
+    attributes: {},
+    shapes: ([w]) => [packedShape(w!, 1)],
+  },
+  packWeightBf16: {
+    doc: 'packWeight of bf16, two k beside each other: packed[t, p, 2 c + i] = w[32 t + c, 2 p + i], zeros beyond N and K',
+    inputs: [bf16('w', [2, 3])],
+    outputs: [bf16('packed', [3, 4])],
+    attributes: {},
+    shapes: ([w]) => [packedShape(w!, 2)],
+  },
+  matmulPacked: {
+    doc: 'y = x w^T with w [columns, K] packed by packWeight; the bits of matmul',
+    inputs: [f32('x', 2), f32('w', 3)],
+    outputs: [f32('y', 2)],
+    attributes: { columns: 'int' },
+    shapes: ([x, w], { columns }) => [packedCheck(x!, w!, columns!, 1)],
+  },
+  matmulPackedBf16: {
+    doc: 'y = x w^T with w [columns, K] packed by packWeightBf16; the bits of matmulBf16',
+    inputs: [f32('x', 2), bf16('w', 3)],
+    outputs: [f32('y', 2)],
+    attributes: { columns: 'int' },
+    shapes: ([x, w], { columns }) => [packedCheck(x!, w!, columns!, 2)],
+  },
+
   // --- fused: normalisation, rotation, activation, loss, optimiser ---
   rmsNorm: {
     doc: 'rstd[n] = 1 / sqrt(mean(x[n]^2) + eps); y = x rstd w',
@@ -703,6 +772,27 @@ export const opTable = {
     outputs: [f32('y', 2)],
     attributes: { transW: 'int' },
     shapes: ([x, w, offsets], { transW }) => [groupedCheck(x!, w!, offsets!, transW!)],
+  },
+  groupedMatmulBf16: {
+    doc: 'groupedMatmul with w bf16: rounding and sums as in matmulBf16',
+    inputs: [f32('x', 2), bf16('w', 3), i32('offsets', 1)],
+    outputs: [f32('y', 2)],
+    attributes: { transW: 'int' },
+    shapes: ([x, w, offsets], { transW }) => [groupedCheck(x!, w!, offsets!, transW!)],
+  },
+  groupedMatmulPacked: {
+    doc: 'groupedMatmul with w [E, columns, K] packed by packWeight; the bits of groupedMatmul with transW',
+    inputs: [f32('x', 2), f32('w', 4), i32('offsets', 1)],
+    outputs: [f32('y', 2)],
+    attributes: { columns: 'int' },
+    shapes: ([x, w, offsets], { columns }) => [groupedPackedCheck(x!, w!, offsets!, columns!, 1)],
+  },
+  groupedMatmulPackedBf16: {
+    doc: 'groupedMatmul with w [E, columns, K] packed by packWeightBf16; the bits of groupedMatmulBf16 with transW',
+    inputs: [f32('x', 2), bf16('w', 4), i32('offsets', 1)],
+    outputs: [f32('y', 2)],
+    attributes: { columns: 'int' },
+    shapes: ([x, w, offsets], { columns }) => [groupedPackedCheck(x!, w!, offsets!, columns!, 2)],
   },
   groupedMatmulGradWeight: {
     doc: 'dw[e] += dy^T x over the rows of expert e, with dw [E, N, K], dy [R, N], x [R, K]',

@@ -49,6 +49,11 @@ static void runCall(int op, const Call& call) {
     case OP_TOP_K: return topK(call);
     case OP_MATMUL: return matmul(call, false);
     case OP_MATMUL_INTO: return matmul(call, true);
+    case OP_MATMUL_BF16: return matmul(call, false);
+    case OP_PACK_WEIGHT:
+    case OP_PACK_WEIGHT_BF16: return packWeight(call);
+    case OP_MATMUL_PACKED:
+    case OP_MATMUL_PACKED_BF16: return matmulPacked(call);
     case OP_RMS_NORM: return rmsNorm(call);
     case OP_RMS_NORM_GRAD: return rmsNormGrad(call);
     case OP_ROPE: return rope(call);
@@ -71,7 +76,10 @@ static void runCall(int op, const Call& call) {
     case OP_ROUTE_SELECT: return routeSelect(call);
     case OP_EXPERT_PLAN: return expertPlan(call);
     case OP_HISTOGRAM: return histogram(call);
-    case OP_GROUPED_MATMUL: return groupedMatmul(call);
+    case OP_GROUPED_MATMUL:
+    case OP_GROUPED_MATMUL_BF16: return groupedMatmul(call);
+    case OP_GROUPED_MATMUL_PACKED:
+    case OP_GROUPED_MATMUL_PACKED_BF16: return groupedMatmulPacked(call);
     case OP_GROUPED_MATMUL_GRAD_WEIGHT: return groupedMatmulGradWeight(call);
     case OP_MOE_COMBINE: return moeCombine(call);
     case OP_MOE_COMBINE_GRAD: return moeCombineGrad(call);

@@ -29,6 +29,7 @@ using Run = int (*)(const double* program, size_t words, MinkeHost* host);
 #if defined(__x86_64__)
 extern "C" int minkeRunAvx2(const double*, size_t, MinkeHost*);
 extern "C" int minkeRunAvx512(const double*, size_t, MinkeHost*);
+extern "C" int minkeRunAvx512Bf16(const double*, size_t, MinkeHost*);
 #else
 extern "C" int minkeRunBaseline(const double*, size_t, MinkeHost*);
 #endif
@@ -42,11 +43,15 @@ struct InstructionSet {
 };
 
 const InstructionSet* instructionSets(size_t& count) {
+#if defined(__x86_64__)
+  static const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                             __builtin_cpu_supports("fma");
+#endif
   static const InstructionSet sets[] = {
 #if defined(__x86_64__)
-      {"avx512", minkeRunAvx512,
-       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")},
+      {"avx512bf16", minkeRunAvx512Bf16, avx512 && __builtin_cpu_supports("avx512bf16")},
+      {"avx512", minkeRunAvx512, avx512},
       {"avx2", minkeRunAvx2,
        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")},
 #elif defined(__aarch64__)

@@ -52,7 +52,7 @@ static void rowSoftmax(const float* x, float* y, idx C) {
 }
 
 /** The larger number; NaN where either is. */
-MINKE_INLINE vf vmaxOrNan(vf a, vf b) { return (a > b) | (a != a) ? a : b; }
+MINKE_INLINE vf vmaxOrNan(vf a, vf b) { return ((a > b) | (a != a)) ? a : b; }
 
 /** `rowMax` that does not pass over NaN. */
 static float rowMaxOrNan(const float* x, idx C) {

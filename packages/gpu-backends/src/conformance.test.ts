@@ -30,7 +30,7 @@ const builds: { name: string; create: () => Promise<Backend> }[] = [
 ];
 if (native.available) {
   builds.push({ name: 'native', create: () => createNative({ threads: 2 }) });
-  for (const instructionSet of ['avx2', 'neon']) {
+  for (const instructionSet of ['avx512', 'avx2', 'neon']) {
     try {
       (await createNative({ threads: 1, instructionSet })).dispose();
       builds.push({

@@ -40,6 +40,11 @@ export function i32(shape: Shape, values: ArrayLike<number>): HostTensor {
   return { dtype: 'i32', shape, data: Int32Array.from(values) };
 }
 
+/** f32 numbers rounded to bf16 storage. */
+export function bf16(tensor: HostTensor): HostTensor {
+  return forward('cast', [tensor], { to: 'bf16' })[0]!;
+}
+
 /** The same numbers under another shape. */
 export function reshape(tensor: HostTensor, shape: Shape): HostTensor {
   return { ...tensor, shape };
@@ -89,6 +94,12 @@ export class Draw {
     for (let i = 0; i < data.length; i++)
       if (this.random.integer(0, every) === 0) data[i] = this.random.pick(values);
     return { ...tensor, data };
+  }
+
+  /** Normals with zeros, infinities, NaN and subnormal numbers (of f32 and of bf16) among them. */
+  extreme(shape: Shape, every = 40): HostTensor {
+    const values = [NaN, Infinity, -Infinity, 0, -0, 1e-40, -3e-39, 2 ** -126, 1e18];
+    return this.sprinkle(this.normal(shape), values, every);
   }
 
   /** Integers in [low, high); `low` alone where the range is empty. */

@@ -153,9 +153,13 @@ export function absolute<O extends OpName>(
     kinds[name] === 'float' ? Math.abs(value as number) : value,
   ]);
   return {
-    inputs: inputs.map((input) =>
-      input.dtype === 'f32' ? { ...input, data: (input.data as Float32Array).map(Math.abs) } : input,
-    ),
+    inputs: inputs.map((input) => {
+      if (input.dtype === 'f32') return { ...input, data: (input.data as Float32Array).map(Math.abs) };
+      // The sign of a bf16 number is the top bit of its second byte.
+      if (input.dtype === 'bf16')
+        return { ...input, data: input.data.map((byte, i) => (i % 2 ? byte & 0x7f : byte)) };
+      return input;
+    }),
     attributes: Object.fromEntries(positive) as Attributes<O>,
   };
 }

@@ -3,7 +3,7 @@
  * feed-forward. Backward ops get their saved tensors from the reference's forward ops.
  */
 import { opTable } from '@minke/core';
-import { type Draft, type Draw, forward, i32, outside, reshape } from './draw.ts';
+import { bf16, type Draft, type Draw, forward, i32, outside, reshape } from './draw.ts';
 import { largeShape, shapes } from './memory-drafts.ts';
 
 const routeSizes = [
@@ -144,6 +144,36 @@ export const expertDrafts = {
         })),
       ),
     );
+  },
+
+  groupedMatmulBf16(draw: Draw): Draft<'groupedMatmulBf16'>[] {
+    return expertDrafts.groupedMatmul(draw).map(({ label, inputs: [x, w, offsets], attributes }) => ({
+      label,
+      inputs: [x!, bf16(w!), offsets!],
+      attributes,
+    }));
+  },
+
+  groupedMatmulPacked(draw: Draw): Draft<'groupedMatmulPacked'>[] {
+    return expertDrafts
+      .groupedMatmul(draw)
+      .filter(({ attributes }) => attributes.transW === 1)
+      .map(({ label, inputs: [x, w, offsets] }) => ({
+        label,
+        inputs: [x!, forward('packWeight', [w!], {})[0]!, offsets!],
+        attributes: { columns: w!.shape[1]! },
+      }));
+  },
+
+  groupedMatmulPackedBf16(draw: Draw): Draft<'groupedMatmulPackedBf16'>[] {
+    return expertDrafts
+      .groupedMatmul(draw)
+      .filter(({ attributes }) => attributes.transW === 1)
+      .map(({ label, inputs: [x, w, offsets] }) => ({
+        label,
+        inputs: [x!, forward('packWeightBf16', [bf16(w!)], {})[0]!, offsets!],
+        attributes: { columns: w!.shape[1]! },
+      }));
   },
 
   groupedMatmulGradWeight(draw: Draw): Draft<'groupedMatmulGradWeight'>[] {

@@ -4,7 +4,7 @@
  * table defines it.
  */
 import { opTable, type Shape } from '@minke/core';
-import { type Draft, type Draw, f32, forward, type HostTensor } from './draw.ts';
+import { bf16, type Draft, type Draw, f32, forward, type HostTensor } from './draw.ts';
 import { largeShape, shapes } from './memory-drafts.ts';
 
 type UnaryKind = (typeof unaryKinds)[number];
@@ -141,6 +141,54 @@ function productInputs(draw: Draw, scale = 1) {
       }),
     ),
   );
+}
+
+/** [rows, inner, columns] of products with a packed weight: one row, tiles and their remainders, a long sum. */
+const packedSizes = [
+  [1, 1, 1],
+  [1, 37, 65],
+  [2, 5, 32],
+  [3, 1001, 31],
+  [4, 64, 129],
+  [5, 63, 33],
+  [7, 40, 300],
+  [8, 33, 96],
+  [9, 33, 97],
+  [13, 601, 47],
+  [64, 130, 160],
+  [130, 300, 193],
+  [3, 0, 5],
+  [0, 3, 5],
+  [3, 5, 0],
+  [2, 100_000, 3],
+] as const;
+
+/** Weights of a linear layer, alone and of several experts. */
+function weights(draw: Draw): HostTensor[] {
+  const sizes: Shape[] = [
+    [1, 1],
+    [32, 7],
+    [33, 2],
+    [100, 65],
+    [0, 3],
+    [3, 0],
+    [2, 40, 5],
+    [0, 3, 3],
+    [3, 64, 31],
+  ];
+  return [...sizes.map((shape) => draw.normal(shape)), draw.extreme([40, 9], 4)];
+}
+
+function packedProducts(draw: Draw, extreme: boolean) {
+  return packedSizes.map(([m, k, n]) => {
+    const draft = (shape: Shape) => (extreme ? draw.extreme(shape, 2 * k) : draw.normal(shape));
+    return {
+      label: `[${m}, ${k}] to ${n}${extreme ? ' with NaN, infinities, subnormals' : ''}`,
+      x: draft([m, k]),
+      w: draft([n, k]),
+      attributes: { columns: n },
+    };
+  });
 }
 
 const rowShapes: readonly Shape[] = [
@@ -282,6 +330,56 @@ export const mathsDrafts = {
         inputs: [x],
         attributes: { k },
       })),
+    );
+  },
+
+  matmulBf16(draw: Draw): Draft<'matmulBf16'>[] {
+    const extreme = [0, 1].flatMap((transA) =>
+      [0, 1].map((transB) => ({
+        label: `NaN, infinities, subnormals${transA ? ' transA' : ''}${transB ? ' transB' : ''}`,
+        a: draw.extreme(transA ? [31, 15] : [15, 31]),
+        b: draw.extreme(transB ? [37, 31] : [31, 37]),
+        attributes: { transA, transB },
+      })),
+    );
+    const long = {
+      label: 'a long sum',
+      a: draw.normal([2, 100_001]),
+      b: draw.normal([100_001, 3]),
+      attributes: { transA: 0, transB: 0 },
+    };
+    return [...productInputs(draw), ...extreme, long].map(({ label, a, b, attributes }) => ({
+      label,
+      inputs: [a, bf16(b)],
+      attributes,
+    }));
+  },
+
+  packWeight(draw: Draw): Draft<'packWeight'>[] {
+    return weights(draw).map((w) => ({ label: '', inputs: [w], attributes: {} }));
+  },
+
+  packWeightBf16(draw: Draw): Draft<'packWeightBf16'>[] {
+    return weights(draw).map((w) => ({ label: '', inputs: [bf16(w)], attributes: {} }));
+  },
+
+  matmulPacked(draw: Draw): Draft<'matmulPacked'>[] {
+    return [...packedProducts(draw, false), ...packedProducts(draw, true)].map(
+      ({ label, x, w, attributes }) => ({
+        label,
+        inputs: [x, forward('packWeight', [w], {})[0]!],
+        attributes,
+      }),
+    );
+  },
+
+  matmulPackedBf16(draw: Draw): Draft<'matmulPackedBf16'>[] {
+    return [...packedProducts(draw, false), ...packedProducts(draw, true)].map(
+      ({ label, x, w, attributes }) => ({
+        label,
+        inputs: [x, forward('packWeightBf16', [bf16(w)], {})[0]!],
+        attributes,
+      }),
     );
   },
 

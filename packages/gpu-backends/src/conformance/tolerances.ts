@@ -64,6 +64,11 @@ function attentionLike(width: number, keys: number): Tolerance {
   };
 }
 
+/** `sum` over operands both sides round alike; what is below 2^-126 after any addition may be flushed to zero. */
+function bfloatSum(length: number): Tolerance {
+  return { ...sum(length), floor: 2 ** -100 };
+}
+
 const axis = (shapes: readonly Shape[], tensor: number, index: number): number => shapes[tensor]![index]!;
 const lastOf = (shapes: readonly Shape[], tensor: number): number => shapes[tensor]!.at(-1) ?? 1;
 const innerSize = (shapes: readonly Shape[], transA: number): number =>
@@ -151,6 +156,11 @@ export const tolerances: {
   topK: () => EXACT,
   matmul: (shapes, { transA }) => sum(innerSize(shapes, transA)),
   matmulInto: (shapes, { transA }) => sum(innerSize(shapes, transA) + 1),
+  matmulBf16: (shapes, { transA }) => bfloatSum(innerSize(shapes, transA)),
+  packWeight: () => EXACT,
+  packWeightBf16: () => EXACT,
+  matmulPacked: (shapes) => sum(axis(shapes, 0, 1)),
+  matmulPackedBf16: (shapes) => bfloatSum(axis(shapes, 0, 1)),
   rmsNorm: (shapes) => ({ relative: (lastOf(shapes, 0) + 16) * UNIT, magnitude: 'element' }),
   rmsNormGrad: (shapes) => fused(lastOf(shapes, 0) + axis(shapes, 0, 0)),
   rope: () => ({ relative: 4 * UNIT, magnitude: 'tensor' }),
@@ -179,6 +189,9 @@ export const tolerances: {
   expertPlan: () => EXACT,
   histogram: () => EXACT,
   groupedMatmul: (shapes) => sum(axis(shapes, 0, 1)),
+  groupedMatmulBf16: (shapes) => bfloatSum(axis(shapes, 0, 1)),
+  groupedMatmulPacked: (shapes) => sum(axis(shapes, 0, 1)),
+  groupedMatmulPackedBf16: (shapes) => bfloatSum(axis(shapes, 0, 1)),
   groupedMatmulGradWeight: (shapes) => sum(axis(shapes, 0, 0) + 1),
   moeCombine: (shapes) => sum(axis(shapes, 1, 1)),
   moeCombineGrad: (shapes) => sum(axis(shapes, 0, 1)),

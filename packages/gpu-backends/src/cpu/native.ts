@@ -21,7 +21,7 @@ interface Addon {
 export interface NativeOptions {
   /** Threads of parallel loops, the calling one included; 1 to 64. Default: the cores there are, at most 8. */
   readonly threads?: number;
-  /** `avx512`, `avx2` or `neon`; default the best one of this processor. */
+  /** `avx512bf16`, `avx512`, `avx2` or `neon`; default the best one of this processor. */
   readonly instructionSet?: string;
 }
 
@@ -70,7 +70,7 @@ function load(): { addon?: Addon; reason: string } {
 /**
  * Whether `createNative` will work here, and the reason.
  * @example
- * nativeAvailable(); // { available: true, reason: 'native add-on with avx512' }
+ * nativeAvailable(); // { available: true, reason: 'native add-on with avx512bf16' }
  */
 export function nativeAvailable(): NativeAvailability {
   const { addon, reason } = load();

@@ -6,6 +6,7 @@
  */
 import { sigmoid, silu, siluSlope } from './elementwise.ts';
 import type { Kernels, Tensor } from './kernel.ts';
+import { bfloatOperand, unpack } from './weights.ts';
 
 /** Expert e's rows, clamped to the `rows` there are. */
 function rowsOf(offsets: Tensor, e: number, rows: number): [first: number, end: number] {
@@ -70,9 +71,28 @@ function gatedGrad(gates: readonly number[], ups: readonly number[], dh: readonl
   };
 }
 
+function grouped(x: Tensor, w: Tensor, offsets: Tensor, y: Tensor, transW: number): void {
+  const [rows, k, n] = [x.shape[0]!, x.shape[1]!, y.shape[1]!];
+  y.data.fill(0);
+  for (let e = 0; e < w.shape[0]!; e++) {
+    const [first, end] = rowsOf(offsets, e, rows);
+    for (let r = first; r < end; r++) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        for (let p = 0; p < k; p++)
+          sum += x.data[r * k + p]! * w.data[e * n * k + (transW ? j * k + p : p * n + j)]!;
+        y.data[r * n + j] = sum;
+      }
+    }
+  }
+}
+
 export const experts: Pick<
   Kernels,
   | 'groupedMatmul'
+  | 'groupedMatmulBf16'
+  | 'groupedMatmulPacked'
+  | 'groupedMatmulPackedBf16'
   | 'groupedMatmulGradWeight'
   | 'moeCombine'
   | 'moeCombineGrad'
@@ -81,19 +101,19 @@ export const experts: Pick<
   | 'moeFeedForwardGradWeight'
 > = {
   groupedMatmul([x, w, offsets, y], { transW }) {
-    const [rows, k, n] = [x.shape[0]!, x.shape[1]!, y.shape[1]!];
-    y.data.fill(0);
-    for (let e = 0; e < w.shape[0]!; e++) {
-      const [first, end] = rowsOf(offsets, e, rows);
-      for (let r = first; r < end; r++) {
-        for (let j = 0; j < n; j++) {
-          let sum = 0;
-          for (let p = 0; p < k; p++)
-            sum += x.data[r * k + p]! * w.data[e * n * k + (transW ? j * k + p : p * n + j)]!;
-          y.data[r * n + j] = sum;
-        }
-      }
-    }
+    grouped(x, w, offsets, y, transW);
+  },
+
+  groupedMatmulBf16([x, w, offsets, y], { transW }) {
+    grouped(bfloatOperand(x), bfloatOperand(w), offsets, y, transW);
+  },
+
+  groupedMatmulPacked([x, w, offsets, y], { columns }) {
+    grouped(x, unpack(w, columns, x.shape[1]!), offsets, y, 1);
+  },
+
+  groupedMatmulPackedBf16([x, w, offsets, y], { columns }) {
+    grouped(bfloatOperand(x), unpack(w, columns, x.shape[1]!), offsets, y, 1);
   },
 
   groupedMatmulGradWeight([dy, x, offsets, dw]) {

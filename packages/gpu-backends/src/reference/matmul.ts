@@ -1,5 +1,6 @@
-/** Matrix products of rank 2 or batched rank 3, either side transposed. */
+/** Matrix products of rank 2 or batched rank 3, either side transposed; packed weights and bf16 on the right. */
 import type { Kernels, Tensor } from './kernel.ts';
+import { bfloatOperand, pack, unpack } from './weights.ts';
 
 /** Calls `store` with each element of op(a) op(b) and its position in c, sums over ascending k. */
 function product(
@@ -29,11 +30,44 @@ function product(
   }
 }
 
-export const matmul: Pick<Kernels, 'matmul' | 'matmulInto'> = {
+type Op =
+  | 'matmul'
+  | 'matmulInto'
+  | 'matmulBf16'
+  | 'packWeight'
+  | 'packWeightBf16'
+  | 'matmulPacked'
+  | 'matmulPackedBf16';
+
+function assign(a: Tensor, b: Tensor, transA: number, transB: number, c: Tensor): void {
+  product(a, b, transA, transB, c, (position, sum) => {
+    c.data[position] = sum;
+  });
+}
+
+export const matmul: Pick<Kernels, Op> = {
   matmul([a, b, c], { transA, transB }) {
-    product(a, b, transA, transB, c, (position, sum) => {
-      c.data[position] = sum;
-    });
+    assign(a, b, transA, transB, c);
+  },
+
+  matmulBf16([a, b, c], { transA, transB }) {
+    assign(bfloatOperand(a), bfloatOperand(b), transA, transB, c);
+  },
+
+  packWeight([w, packed]) {
+    pack(w, packed);
+  },
+
+  packWeightBf16([w, packed]) {
+    pack(w, packed);
+  },
+
+  matmulPacked([x, w, y], { columns }) {
+    assign(x, unpack(w, columns, x.shape[1]!), 0, 1, y);
+  },
+
+  matmulPackedBf16([x, w, y], { columns }) {
+    assign(bfloatOperand(x), unpack(w, columns, x.shape[1]!), 0, 1, y);
   },
 
   matmulInto([a, b, c], { transA, transB }) {

@@ -36,6 +36,19 @@ const cases: Case[] = JSON.parse(
   readFileSync(new URL('../../fixtures/reference-ops.json', import.meta.url), 'utf8'),
 );
 
+/** Checked by hand below: PyTorch has no such op, or JSON not its numbers. */
+const byHand: readonly OpName[] = [
+  'rangeMask',
+  'matmulBf16',
+  'packWeight',
+  'packWeightBf16',
+  'matmulPacked',
+  'matmulPackedBf16',
+  'groupedMatmulBf16',
+  'groupedMatmulPacked',
+  'groupedMatmulPackedBf16',
+];
+
 const f32 = (shape: Shape, data: readonly number[]): Recorded => ({ dtype: 'f32', shape, data });
 const i32 = (shape: Shape, data: readonly number[]): Recorded => ({ dtype: 'i32', shape, data });
 
@@ -80,7 +93,7 @@ describe('the reference gives the numbers of PyTorch', () => {
     [64, 1e-13],
     [32, 1e-6],
   ] as const) {
-    it.each(opNames.filter((op) => op !== 'rangeMask'))(`%s in f${bits}`, (op) => {
+    it.each(opNames.filter((op) => !byHand.includes(op)))(`%s in f${bits}`, (op) => {
       const backend = createReference({ bits });
       const mine = cases.filter((one) => one.op === op);
       expect(mine.length).toBeGreaterThan(0);
@@ -97,7 +110,7 @@ describe('the reference gives the numbers of PyTorch', () => {
   }
 
   it('records every enumerated attribute of every op', () => {
-    for (const op of opNames.filter((name) => name !== 'rangeMask')) {
+    for (const op of opNames.filter((name) => !byHand.includes(name))) {
       for (const [name, kind] of Object.entries(opRow(op).attributes)) {
         if (typeof kind !== 'object') continue;
         const used = new Set(
@@ -121,6 +134,53 @@ describe('the reference keeps the rules of the op table', () => {
     const ranges = i32([4, 2], [0, 2, -5, 1, 2, 9, 2, 1]);
     const want = [0, 0, no, 0, no, no, no, no, 0, no, no, no];
     expect(run(backend, 'rangeMask', [ranges], { size: 3 })).toEqual([want]);
+  });
+
+  it('a weight is packed by 32 columns, bf16 by pairs of k, and multiplies as before', () => {
+    const w = f32(
+      [33, 3],
+      Array.from({ length: 99 }, (_, i) => i),
+    );
+    const [packed] = run(backend, 'packWeight', [w], {});
+    expect(packed!.length).toBe(2 * 3 * 32);
+    expect([packed![0], packed![1], packed![32], packed![96], packed![97]]).toEqual([0, 3, 1, 96, 0]);
+    const x = f32([1, 3], [1, 10, 100]);
+    const [y] = run(backend, 'matmul', [x, w], { transA: 0, transB: 1 });
+    expect(y!.slice(0, 2)).toEqual([210, 543]);
+    expect(run(backend, 'matmulPacked', [x, f32([2, 3, 32], packed!)], { columns: 33 })).toEqual([y]);
+    const narrow = (t: Recorded): Recorded => ({
+      ...t,
+      dtype: 'bf16',
+      data: run(backend, 'cast', [t], { to: 'bf16' })[0]!,
+    });
+    const [pairs] = run(backend, 'packWeightBf16', [narrow(w)], {});
+    expect(pairs!.length).toBe(2 * 2 * 64 * 2);
+    const words = new Uint16Array(Uint8Array.from(pairs!).buffer);
+    expect([...words.slice(0, 4)]).toEqual([0, 0x3f80, 0x4040, 0x4080]);
+    expect([...words.slice(64, 66)]).toEqual([0x4000, 0]);
+    const packedPairs: Recorded = { dtype: 'bf16', shape: [2, 2, 64], data: pairs! };
+    expect(run(backend, 'matmulPackedBf16', [x, packedPairs], { columns: 33 })).toEqual([y]);
+    const [two, offsets] = [f32([2, 3], [1, 10, 100, 1, 0, 0]), i32([3], [0, 1, 2])];
+    const experts = f32([2, 1, 3], [1, 2, 3, 4, 5, 6]);
+    const [each] = run(backend, 'groupedMatmul', [two, experts, offsets], { transW: 1 });
+    expect(each).toEqual([321, 4]);
+    expect(run(backend, 'groupedMatmulBf16', [two, narrow(experts), offsets], { transW: 1 })).toEqual([each]);
+    const tiles = f32([2, 1, 3, 32], run(backend, 'packWeight', [experts], {})[0]!);
+    expect(run(backend, 'groupedMatmulPacked', [two, tiles, offsets], { columns: 1 })).toEqual([each]);
+    const bytes = run(backend, 'packWeightBf16', [narrow(experts)], {})[0]!;
+    const tilesBf16: Recorded = { dtype: 'bf16', shape: [2, 1, 2, 64], data: bytes };
+    expect(run(backend, 'groupedMatmulPackedBf16', [two, tilesBf16, offsets], { columns: 1 })).toEqual([
+      each,
+    ]);
+  });
+
+  it('a product with bf16 rounds the other side to nearest even and takes subnormal numbers as zero', () => {
+    const one: Recorded = { dtype: 'bf16', shape: [1, 1], data: [0x80, 0x3f] };
+    const a = f32([5, 1], [1.00390625, 1.01171875, 1e-39, 2 ** -126, no]);
+    const attributes = { transA: 0, transB: 0 };
+    expect(run(backend, 'matmulBf16', [a, one], attributes)).toEqual([[1, 1.015625, 0, 2 ** -126, no]]);
+    const subnormal: Recorded = { dtype: 'bf16', shape: [1, 1], data: [0x7f, 0] };
+    expect(run(backend, 'matmulBf16', [f32([1, 1], [2 ** 100]), subnormal], attributes)).toEqual([[0]]);
   });
 
   it('rows gathered from outside are zero, scattered outside are dropped, and the last duplicate wins', () => {

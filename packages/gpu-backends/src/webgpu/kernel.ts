@@ -18,7 +18,10 @@ type Call<O extends OpName> = readonly [
   ...Each<(typeof opTable)[O]['outputs']>,
 ];
 
-/** Fused ops left to their composed forms: they take more buffers than a device offers, or run on the host. */
+/**
+ * Ops without a WGSL kernel: fused ones that take more buffers than a device offers or run on the host, and packed
+ * and bf16 products, which are for CPUs so far. All have composed forms.
+ */
 export const composedOps = [
   'blend',
   'muonDirection',
@@ -28,6 +31,14 @@ export const composedOps = [
   'moeFeedForward',
   'moeFeedForwardGrad',
   'moeFeedForwardGradWeight',
+  'matmulBf16',
+  'packWeight',
+  'packWeightBf16',
+  'matmulPacked',
+  'matmulPackedBf16',
+  'groupedMatmulBf16',
+  'groupedMatmulPacked',
+  'groupedMatmulPackedBf16',
 ] as const satisfies readonly OpName[];
 
 /** One function per op. */

@@ -253,6 +253,11 @@ export class WebgpuBackend implements Backend {
   }
 
   #resolve(record: CommandRecord, index: number, bindings: Bindings | undefined) {
+    if (!this.supports(record.op))
+      throw new MinkeError(
+        'unsupported',
+        `submit: expected ops with a WebGPU kernel, got ${record.op}; ask supports(op) and use the composed form`,
+      );
     checkTypes(record);
     const encoded = bindings?.attributes?.get(index);
     if (encoded !== undefined) checkAttributes(record, index, encoded);
