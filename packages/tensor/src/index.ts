@@ -41,6 +41,7 @@ export {
   RmsNorm,
 } from './modules.ts';
 export { Muon, type MuonOptions, type MuonState } from './muon.ts';
+export { groupedLinearPacked, linearPacked, PackedWeight, packWeight } from './packed-weight.ts';
 export type { Plan } from './plan.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
 export { type SampledTokens, SamplingInputs, type SamplingRows, sampleTokens } from './sampling.ts';

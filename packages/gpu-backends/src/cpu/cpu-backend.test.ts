@@ -8,6 +8,7 @@ import {
   CommandList,
   elementCount,
   encodeAttributes,
+  float32ToBfloat16,
   type HostArray,
   inferOutputs,
   MinkeError,
@@ -23,7 +24,7 @@ const normals = (count: number) => Float32Array.from({ length: count }, () => ra
 
 interface Host {
   readonly shape: readonly number[];
-  readonly data: Float32Array | Int32Array;
+  readonly data: Float32Array | Int32Array | Uint8Array;
 }
 const f32 = (...shape: number[]): Host => ({ shape, data: normals(elementCount(shape)) });
 const i32 = (shape: number[], at: (i: number) => number): Host => ({
@@ -31,9 +32,15 @@ const i32 = (shape: number[], at: (i: number) => number): Host => ({
   data: Int32Array.from({ length: elementCount(shape) }, (_, i) => at(i)),
 });
 
+/** f32 numbers as bf16 storage. */
+const bf16 = ({ shape, data }: Host): Host => ({
+  shape,
+  data: new Uint8Array(float32ToBfloat16(data as Float32Array).buffer),
+});
+
 function upload(backend: Backend, { shape, data }: Host): TensorRef {
-  const dtype = data instanceof Int32Array ? 'i32' : 'f32';
-  const buffer = backend.allocate(dtype, data.length);
+  const dtype = data instanceof Int32Array ? 'i32' : data instanceof Uint8Array ? 'bf16' : 'f32';
+  const buffer = backend.allocate(dtype, elementCount(shape));
   backend.write(buffer, data);
   return { buffer, dtype, shape, offset: 0 };
 }
@@ -80,7 +87,11 @@ const native = nativeAvailable();
 const builds: { name: string; create: () => Promise<Backend> }[] = [{ name: 'wasm', create: createWasm }];
 if (native.available) {
   builds.push({ name: 'native', create: () => createNative({ threads: 2 }) });
-  builds.push({ name: 'native avx2', create: () => createNative({ threads: 1, instructionSet: 'avx2' }) });
+  for (const instructionSet of ['avx512', 'avx2'])
+    builds.push({
+      name: `native ${instructionSet}`,
+      create: () => createNative({ threads: 1, instructionSet }),
+    });
 } else console.warn(`native backend not tested: ${native.reason}`);
 
 describe.each(builds)('$name', ({ name, create }) => {
@@ -139,6 +150,66 @@ describe.each(builds)('$name', ({ name, create }) => {
         const [alone] = call(backend, 'matmul', [some, w], { transA: 0, transB });
         expect(alone, `${count} rows from ${row}`).toEqual(all!.slice(row * 70, (row + count) * 70));
       }
+    }
+  });
+
+  it('gives packed weights the bits of plain ones, and a row the same bits in any batch', ({ skip }) => {
+    if (!usable) skip();
+    for (const [k, n] of [
+      [300, 70],
+      [1031, 33],
+      [515, 400],
+    ] as const) {
+      const [x, w] = [f32(67, k), f32(n, k)];
+      const kinds = [
+        ['matmul', 'packWeight', 'matmulPacked', w],
+        ['matmulBf16', 'packWeightBf16', 'matmulPackedBf16', bf16(w)],
+      ] as const;
+      for (const [plain, pack, multiply, weight] of kinds) {
+        const [tiles] = call(backend, pack, [weight], {});
+        const pairs = pack === 'packWeight' ? 1 : 2;
+        const shape = [Math.ceil(n / 32), Math.ceil(k / pairs), 32 * pairs];
+        const packed: Host = { shape, data: tiles as Float32Array | Uint8Array };
+        const [all] = call(backend, plain, [x, weight], { transA: 0, transB: 1 });
+        expect(call(backend, multiply, [x, packed], { columns: n })[0], `${multiply} ${k} ${n}`).toEqual(all);
+        for (const count of [1, 2, 3, 7, 12, 13, 64])
+          for (const row of count === 1 ? Array.from({ length: 67 }, (_, i) => i) : [0, 3]) {
+            const some = { shape: [count, k], data: x.data.slice(row * k, (row + count) * k) };
+            const want = all!.slice(row * n, (row + count) * n);
+            const label = `${count} rows from ${row} of ${k} to ${n}`;
+            const [ours] = call(backend, plain, [some, weight], { transA: 0, transB: 1 });
+            expect(ours, `${plain} ${label}`).toEqual(want);
+            const [its] = call(backend, multiply, [some, packed], { columns: n });
+            expect(its, `${multiply} ${label}`).toEqual(want);
+          }
+      }
+    }
+  });
+
+  it('gives experts the bits of their own product, packed or not, f32 and bf16', ({ skip }) => {
+    if (!usable) skip();
+    const [e, n, k] = [5, 70, 131];
+    const counts = [1, 40, 0, 9, 100];
+    const starts = counts.map((_, i) => counts.slice(0, i).reduce((sum, c) => sum + c, 0));
+    const offsets = i32([e + 1], (i) => starts[i] ?? 150);
+    const [x, w] = [f32(150, k), f32(e, n, k)];
+    for (const [plain, grouped, pack, multiply, weight] of [
+      ['matmul', 'groupedMatmul', 'packWeight', 'groupedMatmulPacked', w],
+      ['matmulBf16', 'groupedMatmulBf16', 'packWeightBf16', 'groupedMatmulPackedBf16', bf16(w)],
+    ] as const) {
+      const [y] = call(backend, grouped, [x, weight, offsets], { transW: 1 });
+      const [tiles] = call(backend, pack, [weight], {});
+      const pairs = pack === 'packWeight' ? 1 : 2;
+      const shape = [e, Math.ceil(n / 32), Math.ceil(k / pairs), 32 * pairs];
+      const packed: Host = { shape, data: tiles as Float32Array | Uint8Array };
+      expect(call(backend, multiply, [x, packed, offsets], { columns: n })[0]).toEqual(y);
+      const size = weight.data.length / e;
+      counts.forEach((count, i) => {
+        const rows = { shape: [count, k], data: x.data.slice(starts[i]! * k, (starts[i]! + count) * k) };
+        const own: Host = { shape: [n, k], data: weight.data.slice(i * size, (i + 1) * size) };
+        const [alone] = call(backend, plain, [rows, own], { transA: 0, transB: 1 });
+        expect(y!.slice(starts[i]! * n, (starts[i]! + count) * n), `expert ${i}`).toEqual(alone);
+      });
     }
   });
 
@@ -250,11 +321,25 @@ describe.each(builds)('$name', ({ name, create }) => {
 const describeNative = native.available ? describe : () => {};
 describeNative('native threads', () => {
   it('do not change a bit of large products, attention and reductions', async () => {
-    const [one, two] = [await createNative({ threads: 1 }), await createNative({ threads: 2 })];
+    const backends = await Promise.all([1, 2, 3].map((threads) => createNative({ threads })));
     const segments = i32([700, 2], (i) => (i % 2 ? (i + 1) / 2 : Math.floor(i / 2 / 100) * 100));
-    const both = <O extends OpName>(op: O, inputs: readonly Host[], attributes: Attributes<O>) =>
-      expect(call(two, op, inputs, attributes), op).toEqual(call(one, op, inputs, attributes));
+    const both = <O extends OpName>(op: O, inputs: readonly Host[], attributes: Attributes<O>) => {
+      const [one, ...more] = backends.map((backend) => call(backend, op, inputs, attributes));
+      const bytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
+        Buffer.from(buffer, byteOffset, byteLength);
+      for (const other of more)
+        other.forEach((result, i) => {
+          expect(bytes(result).equals(bytes(one![i]!)), `${op} ${i}`).toBe(true);
+        });
+    };
     both('matmul', [f32(500, 300), f32(260, 300)], { transA: 0, transB: 1 });
+    // More than is packed at once: the depth is cut, and experts are packed in several rounds.
+    both('matmul', [f32(300, 9000), f32(9000, 200)], { transA: 0, transB: 0 });
+    const uneven = i32([25], (e) => (e ? 680 + e * 20 : 0));
+    both('groupedMatmul', [f32(1160, 600), f32(24, 300, 600), uneven], { transW: 1 });
+    both('matmulBf16', [f32(500, 300), bf16(f32(500, 260))], { transA: 1, transB: 0 });
+    both('matmulPacked', [f32(33, 500), f32(40, 500, 32)], { columns: 1270 });
+    both('matmulPackedBf16', [f32(5, 500), bf16(f32(40, 250, 64))], { columns: 1270 });
     both('matmulInto', [f32(3000, 64), f32(3000, 100), f32(64, 100)], { transA: 1, transB: 0 });
     const offsets = i32([5], (e) => [0, 400, 400, 411, 900][e]!);
     both('groupedMatmul', [f32(1000, 96), f32(4, 80, 96), offsets], { transW: 1 });
@@ -269,8 +354,7 @@ describeNative('native threads', () => {
     both('sumSquares', [f32(200_000), f32(1)], {});
     const ids = i32([3000], (i) => (i * 7) % 50);
     both('scatterAddRows', [f32(3000, 130), ids, f32(50, 130)], {});
-    one.dispose();
-    two.dispose();
+    for (const backend of backends) backend.dispose();
   });
 
   it('of several backends live side by side and can be disposed in any order', async () => {
