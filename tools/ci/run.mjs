@@ -7,12 +7,18 @@
 import { npm, pnpm, run, SetupError } from '../scripts/process.mjs';
 import { countLine, parseCountLine, passOrFail, secondsSince } from '../scripts/steps.mjs';
 import { ensureCommands } from './apt.mjs';
+import { ensurePython } from './python.mjs';
 
 const stepTimeoutMs = 30 * 60_000;
 const script = (path) => ({ path, work: (options) => run(process.execPath, [path], options) });
 
 const steps = [
-  { name: 'test', title: 'npm test', work: (options) => npm(['test'], options) },
+  {
+    name: 'test',
+    title: 'npm test',
+    prepare: ensurePython,
+    work: (options) => npm(['test'], options),
+  },
   {
     name: 'build',
     title: 'build of every package',
@@ -77,12 +83,13 @@ const total = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skip
 console.log(countLine(total));
 process.exitCode = total.failed + total.skipped > 0 ? 1 : 0;
 
-async function runStep({ title, commands = {}, work }) {
+async function runStep({ title, commands = {}, prepare, work }) {
   console.log(`\n=== ${title}`);
   const begin = performance.now();
   const result = (counts) => ({ title, seconds: secondsSince(begin), counts });
   try {
     await ensureCommands(commands);
+    await prepare?.();
     const output = await work({ show: true, timeoutMs: stepTimeoutMs });
     return result(parseCountLine(output) ?? passOrFail(true));
   } catch (error) {

@@ -15,7 +15,7 @@ namespace MINKE_NS {
 /** Columns of a tile of packed weights (packed.h). */
 constexpr idx packedColumns = 32;
 
-typedef int32_t vi_unaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef int32_t vi_unaligned __attribute__((vector_size(4 * W), aligned(2), may_alias));
 typedef uint16_t half_alias __attribute__((may_alias, aligned(1)));
 MINKE_INLINE vi loadWords(const void* p) { return *(const vi_unaligned*)p; }
 

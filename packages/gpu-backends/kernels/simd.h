@@ -36,7 +36,8 @@ typedef float vf __attribute__((vector_size(4 * W)));
 typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
 typedef double vd __attribute__((vector_size(8 * W)));
-typedef float vf_unaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+// Aligned to 2 bytes only: a view of packed bf16 weights begins at any even address.
+typedef float vf_unaligned __attribute__((vector_size(4 * W), aligned(2), may_alias));
 
 MINKE_INLINE vf load(const float* p) { return *(const vf_unaligned*)p; }
 MINKE_INLINE void store(float* p, vf v) { *(vf_unaligned*)p = v; }
