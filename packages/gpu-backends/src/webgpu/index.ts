@@ -1,1 +1,2 @@
 export { createWebgpu, type WebgpuOptions } from './create-webgpu.ts';
+export { composedOps } from './kernel.ts';
