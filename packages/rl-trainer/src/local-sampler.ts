@@ -1,9 +1,9 @@
 /**
  * A sampler in this process: the inference engine for tokens, a forward pass of the learner for their log-probabilities.
  *
- * Samples of one prompt start together, so that the engine computes the prompt once. The engine does not report
- * log-probabilities, so they are those of the learner's forward pass over the finished samples, which share weights
- * and kernels with the trainer: exactly what the first update after a rollout sees.
+ * Samples of one prompt start together, so that the engine computes the prompt once. Log-probabilities are those of
+ * the learner's forward pass over the finished samples, exactly what the first update after a rollout sees; the
+ * engine's own, which it reports with each token, are not used yet.
  */
 import { check, MinkeError, Random } from '@minke/core';
 import type { Engine } from '@minke/inference';
