@@ -24,13 +24,15 @@ type Words<Name extends CoreFamilyName> = Pick<
 > & {
   /** Spanish questions; a function where they depend on the facts. */
   phrases(facts?: FactsOf[Name]): readonly string[];
+  /** The derivation; default: the compact thought without its last line, the result. */
+  steps?(facts: FactsOf[Name]): string[];
 };
 
 function inWords<Name extends CoreFamilyName>(core: CoreFamily<Name>, words: Words<Name>): Family<Name> {
   const reasoning = {
     answer: core.answer,
     read: words.read,
-    steps: (facts: FactsOf[Name]) => core.think(facts, {}).split('\n').slice(0, -1),
+    steps: words.steps ?? ((facts: FactsOf[Name]) => core.think(facts, {}).split('\n').slice(0, -1)),
     check: words.check,
     guess: words.guess,
   };
@@ -124,6 +126,7 @@ export const coreFamilies: { readonly [Name in CoreFamilyName]: Family<Name> } =
   letter_counting: inWords(letterCounting, {
     phrases: () => ['¿Cuántas letras {letter} hay en {word}?', 'Cuenta las {letter} en "{word}".'],
     slots: ({ letter, word }) => ({ letter, word }),
+    steps: (facts) => letterCounting.think(facts, {}).split('\n'),
     read: readInteger,
     check({ letter, word }, candidate) {
       const count = word.split(letter).length - 1;

@@ -5,12 +5,15 @@ export function compared(left: number, right: number): string {
   return `${left}${left < right ? '<' : left > right ? '>' : '='}${right}`;
 }
 
-/** Euclid's algorithm: `48 mod 36=12`, `36 mod 12=0`; the divisor of the last line is the answer. */
+/**
+ * Euclid's algorithm: `48=1*36+12`, `36=3*12+0`; the divisor of the last line is the answer. The quotient is written
+ * before the remainder: a small model learns the two short steps, and hardly ever the remainder at once.
+ */
 export function euclid(left: number, right: number): { lines: string[]; divisor: number } {
   const lines: string[] = [];
   let [a, b] = left >= right ? [left, right] : [right, left];
   while (b > 0) {
-    lines.push(`${a} mod ${b}=${a % b}`);
+    lines.push(`${a}=${Math.floor(a / b)}*${b}+${a % b}`);
     [a, b] = [b, a % b];
   }
   return { lines, divisor: a };
