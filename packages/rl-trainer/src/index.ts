@@ -18,7 +18,8 @@ export { defaultLearner, LocalLearner, type LocalLearnerOptions } from './local-
 export { LocalSampler } from './local-sampler.ts';
 export * from './objectives/index.ts';
 export * from './rewards/index.ts';
-export { type Schedule, scheduleFactor } from './schedule.ts';
+export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
+export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
 export * from './verifiers/index.ts';
