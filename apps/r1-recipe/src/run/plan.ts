@@ -34,7 +34,7 @@ export interface PlannedStage {
   readonly stage: Stage;
   readonly state: PlannedState;
   readonly why: string;
-  /** Where outputs are or will be; null while the inputs are open. */
+  /** Where outputs are or will be; null while the inputs are open, or where a stage is left out and has none. */
   readonly folder: StageFolder | null;
 }
 
@@ -77,18 +77,21 @@ export function planRun(
   const { wanted, afresh } = selectStages(ordered, selection);
   const hashes = new Map<string, string>();
   return ordered.map((stage): PlannedStage => {
-    if (!wanted.has(stage.name)) return { stage, state: 'left out', why: 'not asked for', folder: null };
+    const leftOut = !wanted.has(stage.name);
     const open = [...new Set(Object.values(stage.inputs).filter((from) => !hashes.has(from)))];
+    if (leftOut && open.length > 0) return { stage, state: 'left out', why: 'not asked for', folder: null };
     if (open.length > 0) {
       const first = `after ${open.join(', ')}`;
       if (afresh.has(stage.name)) return { stage, state: 'run', why: `asked for, ${first}`, folder: null };
       return { stage, state: 'waits', why: `${first}, if that comes out differently`, folder: null };
     }
     const folder = new StageFolder(run, keyParts(stage, seed, inputHashes(stage, hashes)));
-    if (afresh.has(stage.name)) return { stage, state: 'run', why: 'asked for', folder };
+    if (afresh.has(stage.name) && !leftOut) return { stage, state: 'run', why: 'asked for', folder };
     const done = folder.done();
+    if (done !== undefined) hashes.set(stage.name, done.hash);
+    if (leftOut)
+      return { stage, state: 'left out', why: 'not asked for', folder: done === undefined ? null : folder };
     if (done !== undefined) {
-      hashes.set(stage.name, done.hash);
       return { stage, state: 'done', why: `in ${done.seconds.toFixed(0)} s`, folder };
     }
     if (existsSync(folder.path) && folder.started() !== undefined)
