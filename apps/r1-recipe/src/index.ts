@@ -1,3 +1,4 @@
+export * from './data/index.ts';
 export type { Evaluation, EvaluationRow, PlantedEffect, Rejection } from './report/evaluation-file.ts';
 export type { ReportJson } from './report/report-json.ts';
 export { writeReport } from './report/write-report.ts';

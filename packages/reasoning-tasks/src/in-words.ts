@@ -24,13 +24,15 @@ type Words<Name extends CoreFamilyName> = Pick<
 > & {
   /** Spanish questions; a function where they depend on the facts. */
   phrases(facts?: FactsOf[Name]): readonly string[];
+  /** Lines before the result. Default: the compact thought without its last line, which states the result. */
+  steps?(facts: FactsOf[Name]): string[];
 };
 
 function inWords<Name extends CoreFamilyName>(core: CoreFamily<Name>, words: Words<Name>): Family<Name> {
   const reasoning = {
     answer: core.answer,
     read: words.read,
-    steps: (facts: FactsOf[Name]) => core.think(facts, {}).split('\n').slice(0, -1),
+    steps: words.steps ?? ((facts: FactsOf[Name]) => core.think(facts, {}).split('\n').slice(0, -1)),
     check: words.check,
     guess: words.guess,
   };
@@ -124,6 +126,8 @@ export const coreFamilies: { readonly [Name in CoreFamilyName]: Family<Name> } =
   letter_counting: inWords(letterCounting, {
     phrases: () => ['¿Cuántas letras {letter} hay en {word}?', 'Cuenta las {letter} en "{word}".'],
     slots: ({ letter, word }) => ({ letter, word }),
+    // The last line spells the word with the counts; the count alone is no line of the compact thought.
+    steps: (facts) => letterCounting.think(facts, {}).split('\n'),
     read: readInteger,
     check({ letter, word }, candidate) {
       const count = word.split(letter).length - 1;
