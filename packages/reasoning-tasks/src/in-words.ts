@@ -24,7 +24,7 @@ type Words<Name extends CoreFamilyName> = Pick<
 > & {
   /** Spanish questions; a function where they depend on the facts. */
   phrases(facts?: FactsOf[Name]): readonly string[];
-  /** The derivation; default: the compact thought without its last line, the result. */
+  /** Lines before the result. Default: the compact thought without its last line, which states the result. */
   steps?(facts: FactsOf[Name]): string[];
 };
 
@@ -126,6 +126,7 @@ export const coreFamilies: { readonly [Name in CoreFamilyName]: Family<Name> } =
   letter_counting: inWords(letterCounting, {
     phrases: () => ['¿Cuántas letras {letter} hay en {word}?', 'Cuenta las {letter} en "{word}".'],
     slots: ({ letter, word }) => ({ letter, word }),
+    // The last line spells the word with the counts; the count alone is no line of the compact thought.
     steps: (facts) => letterCounting.think(facts, {}).split('\n'),
     read: readInteger,
     check({ letter, word }, candidate) {

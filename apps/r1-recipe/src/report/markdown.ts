@@ -1,0 +1,103 @@
+/** `report.md`: the same report for readers of plain text and of repositories; plots are SVG files beside it. */
+import { lineChart } from './chart.ts';
+import { chartStyle } from './chart-style.ts';
+import { plantedText, reasonRows, runLine, tableNote, timeCells, timeHeader } from './report-parts.ts';
+import type { RunData } from './run-data.ts';
+import {
+  columnName,
+  formatInterval,
+  formatValue,
+  notesOf,
+  passCurves,
+  type StageTable,
+  stageTables,
+} from './stage-table.ts';
+
+export interface MarkdownReport {
+  readonly text: string;
+  /** SVG texts by file name, for a folder `plots` beside the report. */
+  readonly plots: ReadonlyMap<string, string>;
+}
+
+export function markdownReport(data: RunData): MarkdownReport {
+  const plots = new Map<string, string>();
+  const plot = (name: string, options: Parameters<typeof lineChart>[0]): string => {
+    const file = `${name.replaceAll(/[^a-z0-9]+/gi, '-').toLowerCase()}.svg`;
+    plots.set(file, standalone(lineChart(options)));
+    const curves = options.curves.map(({ label }) => label).join(', ');
+    return `![${cell(`${options.title}: ${curves}`)}](plots/${file})`;
+  };
+  const evaluations = data.stages.flatMap((stage) => stage.evaluations);
+  const planted = plantedText(data.stages.flatMap((stage) => stage.planted));
+  const curves = passCurves(evaluations);
+  const notes = notesOf(evaluations);
+  const blocks = [
+    '# Report of a training run',
+    `${runLine(data)} Command: \`${data.state.command.replaceAll('`', "'")}\``,
+    '## Stages on held-out problems',
+    ...stageTables(evaluations).map(tableText),
+    evaluations.length > 0 ? tableNote : 'No stage was evaluated.',
+    ...(notes.length > 0 ? [notes.map((note) => `- ${note}`).join('\n')] : []),
+    ...(planted === undefined ? [] : [planted]),
+    ...(curves.length === 0
+      ? []
+      : [
+          '## pass@k',
+          plot('pass-at-k', { title: 'pass@k', curves, xLabel: 'k', logX: true, dots: true }),
+          curves.map(({ label, y }, i) => `${i + 1}. ${label}: ${y.map(formatValue).join(', ')}`).join('\n'),
+        ]),
+    ...data.stages.flatMap(({ view, rejections }) =>
+      rejections.flatMap(({ sampled, kept, reasons }) => [
+        `## Rejection sampling: ${view.title}`,
+        markdownTable(
+          ['outcome', 'samples', 'share'],
+          reasonRows(kept, sampled, reasons).map(({ reason, count, share }) => [
+            reason,
+            String(count),
+            `${(100 * share).toFixed(1)} %`,
+          ]),
+        ),
+      ]),
+    ),
+    '## Training curves',
+    ...data.stages.flatMap(({ view, charts }) =>
+      charts.flatMap(({ log, charts }) => [
+        `### ${log === '' ? view.title : `${view.title}: ${log}`}`,
+        charts.map((chart) => plot(`${view.name}-${log}-${chart.id}`, chart)).join('\n'),
+      ]),
+    ),
+    '## Time',
+    markdownTable(timeHeader, timeCells(data)),
+  ];
+  return { text: `${blocks.join('\n\n')}\n`, plots };
+}
+
+function tableText({ group, metrics, rows }: StageTable): string {
+  const header = ['stage', ...metrics.map((metric) => columnName(metric, group)), 'n'];
+  const lines = rows.map(({ stage, cells }) => {
+    const values = cells.map((row) => {
+      if (row === undefined) return '–';
+      const interval = formatInterval(row);
+      return interval === '' ? formatValue(row.value) : `${formatValue(row.value)} (${interval})`;
+    });
+    const counts = [...new Set(cells.flatMap((row) => (row === undefined ? [] : [row.n])))];
+    return [stage, ...values, counts.join(', ')];
+  });
+  const title = group === '' ? '' : `### ${group}\n\n`;
+  return title + markdownTable(header, lines);
+}
+
+function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
+  const rule = `|${header.map((_, i) => (i === 0 ? ' --- ' : ' --: ')).join('|')}|`;
+  return [line(header), rule, ...rows.map(line)].join('\n');
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
+
+/** An SVG that is seen outside of a page brings its own style. */
+function standalone(svg: string): string {
+  return `${svg.replace('<svg ', '<svg xmlns="http://www.w3.org/2000/svg" ').replace('>', `><style>${chartStyle}</style>`)}\n`;
+}

@@ -1,0 +1,75 @@
+/**
+ * What the HTML and the Markdown report have in common: the words and the rows, before markup.
+ */
+import type { PlantedEffect } from './evaluation-file.ts';
+import type { RunData } from './run-data.ts';
+import { type TimeRow, timeParts, totalTime } from './time-table.ts';
+import { duration, shortNumber } from './words.ts';
+
+export const timeHeader = [
+  'stage',
+  'wall time',
+  'tokens sampled',
+  'a second',
+  'tokens trained',
+  'a second',
+  ...timeParts,
+] as const;
+
+/** Rows of the time table, the sum last. */
+export function timeCells(data: RunData): readonly (readonly string[])[] {
+  const rows = data.stages.map(({ time }) => time);
+  return [...rows, totalTime(rows)].map(timeLine);
+}
+
+function timeLine({ stage, seconds, parts, ...row }: TimeRow): string[] {
+  const count = (tokens: number) => (tokens === 0 ? '–' : shortNumber(Math.round(tokens)));
+  const rate = (value: number | null) => (value === null ? '–' : shortNumber(Math.round(value)));
+  const share = (part: number) => (seconds > 0 ? `${Math.round((100 * part) / seconds)} %` : '–');
+  return [
+    stage,
+    duration(seconds),
+    count(row.sampledTokens),
+    rate(row.sampledPerSecond),
+    count(row.trainedTokens),
+    rate(row.trainedPerSecond),
+    ...timeParts.map((part) => share(parts[part])),
+  ];
+}
+
+/** What was put into the base mixture, and what that means for the results; undefined where nothing was. */
+export function plantedText(effects: readonly PlantedEffect[]): string | undefined {
+  if (effects.length === 0) return undefined;
+  const listed = effects.map(({ name, what, share }) => {
+    const part = share === null ? '' : `, ${Math.round(share * 100)} % of the mixture`;
+    return `${name} (${what}${part})`;
+  });
+  return (
+    `Planted in the base mixture: ${listed.join('; ')}. Where a later stage makes one of these more or less frequent, ` +
+    'it selects among behaviours that the base model was given; that is no discovery of new ones.'
+  );
+}
+
+/** Reasons by count, most frequent first, the kept ones ahead. */
+export function reasonRows(
+  kept: number,
+  sampled: number,
+  reasons: Readonly<Record<string, number>>,
+): readonly { readonly reason: string; readonly count: number; readonly share: number }[] {
+  const rejected = Object.entries(reasons).sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+  return [['kept', kept] as const, ...rejected].map(([reason, count]) => ({
+    reason,
+    count,
+    share: sampled > 0 ? count / sampled : 0,
+  }));
+}
+
+/** One line on the run. */
+export function runLine({ state, stages }: RunData): string {
+  const seconds = stages.reduce((total, { time }) => total + time.seconds, 0);
+  return `Recipe ${state.recipe}, seed ${state.seed}, commit ${state.commit}, ${duration(seconds)} of wall time.`;
+}
+
+/** How the tables are to be read. */
+export const tableNote =
+  'Problems held out from every stage; 95 % intervals over problems. Rewards during training are in the curves, not in the table.';

@@ -1,0 +1,31 @@
+/**
+ * Writes the report of a run beside it: `report.json`, `report.md` with `plots/`, `report.html`. The same files of the
+ * run give the same report, to the byte.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeWhole } from '../run/json-file.ts';
+import { htmlReport } from './html.ts';
+import { markdownReport } from './markdown.ts';
+import { type ReportJson, reportJson } from './report-json.ts';
+import { readRunData } from './run-data.ts';
+
+/**
+ * Resolves with what `report.json` says. Throws `invalid-file` where the run's folder is damaged or holds no run.
+ *
+ * @example
+ * const { stages } = writeReport('runs/r1');
+ */
+export function writeReport(run: string): ReportJson {
+  const data = readRunData(run);
+  const json = reportJson(data);
+  const { text, plots } = markdownReport(data);
+  const folder = join(run, 'plots');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  for (const [name, svg] of plots) writeFileSync(join(folder, name), svg);
+  writeWhole(join(run, 'report.md'), text);
+  writeWhole(join(run, 'report.html'), htmlReport(data));
+  writeWhole(join(run, 'report.json'), `${JSON.stringify(json, null, 2)}\n`);
+  return json;
+}
