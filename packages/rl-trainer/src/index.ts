@@ -14,9 +14,27 @@ export type {
   Verifier,
   VerifierInput,
 } from './interfaces.ts';
+export { type KeptSample, readKept } from './kept-samples.ts';
 export { defaultLearner, LocalLearner, type LocalLearnerOptions } from './local-learner.ts';
 export { LocalSampler } from './local-sampler.ts';
 export * from './objectives/index.ts';
+export {
+  defaultRejection,
+  type RejectionConfig,
+  type RejectionMetrics,
+  type RejectionOptions,
+  type RejectionSummary,
+  type RejectionYield,
+  rejectionSample,
+} from './rejection-sampling.ts';
+export {
+  type Candidate,
+  type RejectionFilter,
+  type RejectionPrompt,
+  type SelectionOptions,
+  selectCandidates,
+  unfinished,
+} from './rejection-selection.ts';
 export * from './rewards/index.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
