@@ -5,6 +5,7 @@ export type {
   ForwardBackwardResult,
   Learner,
   LossSpec,
+  OptimStepOptions,
   OptimStepResult,
   PolicyExport,
   Sample,
@@ -15,8 +16,10 @@ export type {
   VerifierInput,
 } from './interfaces.ts';
 export { type KeptSample, readKept } from './kept-samples.ts';
-export { defaultLearner, LocalLearner, type LocalLearnerOptions } from './local-learner.ts';
+export { LocalLearner } from './local-learner.ts';
 export { LocalSampler } from './local-sampler.ts';
+export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
+export { defaultLearner, type LocalLearnerOptions } from './local-training.ts';
 export * from './objectives/index.ts';
 export {
   defaultRejection,
@@ -37,6 +40,8 @@ export {
 } from './rejection-selection.ts';
 export * from './rewards/index.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';
+export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
+export { loadScorer } from './scorer-files.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
 export * from './verifiers/index.ts';
