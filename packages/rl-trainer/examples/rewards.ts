@@ -1,11 +1,11 @@
 import {
   accuracyReward,
-  composedRewardMetrics,
   composeRewards,
   formatReward,
   kimiLengthReward,
   languageReward,
   mathVerifier,
+  rewardMetrics,
   softOverlongReward,
 } from '@minke/rl-trainer';
 
@@ -26,4 +26,4 @@ const scored = await score([
   { ...shared, completion: '3/2\n</think>\n\\boxed{3/2}', length: 12 },
 ]);
 console.log(scored.totals); // [2, 1.75, 0.5]
-console.log(composedRewardMetrics([scored])['rewards/accuracy/mean']); // 0.666...
+console.log(rewardMetrics([scored])['rewards/accuracy/mean']); // 0.666...

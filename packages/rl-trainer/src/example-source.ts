@@ -14,31 +14,29 @@ export interface ExampleSource {
   restore(state: unknown): void;
 }
 
-/**
- * Examples of a finite set, shuffled anew each epoch by a seeded stream.
- * @param examples at least one
- */
-export class ShuffledSource implements ExampleSource {
-  readonly #examples: readonly Example[];
+/** The items of a finite set, endlessly, shuffled anew each epoch by a seeded stream. */
+export class ShuffledSource<T = Example> {
+  readonly #examples: readonly T[];
   readonly #seed: number;
   #epoch = 0;
   #position = 0;
   #order: number[];
 
-  constructor(examples: readonly Example[], seed: number) {
+  /** @param examples at least one */
+  constructor(examples: readonly T[], seed: number) {
     check(examples.length > 0, () => 'ShuffledSource: expected at least one example, got none');
     this.#examples = examples;
     this.#seed = seed;
     this.#order = this.#shuffled();
   }
 
-  next(): Example {
+  next(): T {
     if (this.#position === this.#order.length) {
       this.#epoch++;
       this.#position = 0;
       this.#order = this.#shuffled();
     }
-    return this.#examples[this.#order[this.#position++] as number] as Example;
+    return this.#examples[this.#order[this.#position++] as number] as T;
   }
 
   state(): { epoch: number; position: number } {

@@ -39,9 +39,10 @@ export {
   unfinished,
 } from './rejection-selection.ts';
 export * from './rewards/index.ts';
-export { type Schedule, scheduleFactor } from './schedule.ts';
+export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
 export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
 export { loadScorer } from './scorer-files.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
+export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
 export * from './verifiers/index.ts';

@@ -1,9 +1,9 @@
 /**
- * `metrics.jsonl`: one JSON object a line, appended as training goes. The byte length at a checkpoint is part
+ * `metrics.jsonl` and `samples.jsonl`: one JSON object a line, appended as training goes. The byte length at a checkpoint is part
  * of the checkpoint, so that a resumed run continues the file as if it had never stopped.
  */
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
-import { check } from '@minke/core';
+import { check, MinkeError } from '@minke/core';
 
 export class MetricsLog {
   readonly #path: string;
@@ -32,7 +32,13 @@ export class MetricsLog {
 
   append(record: Readonly<Record<string, unknown>>): void {
     const line = Buffer.from(`${JSON.stringify(record)}\n`);
-    this.#bytes += writeSync(this.#file, line, 0, line.length, this.#bytes);
+    const written = writeSync(this.#file, line, 0, line.length, this.#bytes);
+    if (written < line.length)
+      throw new MinkeError(
+        'out-of-memory',
+        `${this.#path}: expected to write ${line.length} bytes, got ${written}; make room and start the run again, it continues from its last checkpoint`,
+      );
+    this.#bytes += written;
   }
 
   close(): void {

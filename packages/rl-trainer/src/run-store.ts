@@ -1,13 +1,13 @@
 /**
- * A run's folder on disk: atomic checkpoints and the metrics file.
+ * A run's folder on disk: atomic checkpoints, and where its logs are.
  *
- * A checkpoint is written under a temporary name, flushed, and renamed, so a kill at any moment leaves the
- * last complete one. It holds every bit of state: parameters, optimiser moments, step, data position, and how
- * long the metrics file was.
+ * A checkpoint is a folder, written under a temporary name, flushed, and renamed, so a kill at any moment leaves the
+ * last complete one, and so does a full disk. What is in it is the stage's business (`commit`, `latest`); `save` and
+ * `load` are the common case of named tensors and a state: parameters, optimiser moments, step, data position, and
+ * how long the metrics file was.
  */
 import {
   closeSync,
-  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -20,6 +20,7 @@ import {
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
+import type { HostTensors } from './model-state.ts';
 
 /** Everything besides tensors. Plain JSON. */
 export interface TrainerState {
@@ -31,6 +32,14 @@ export interface TrainerState {
   readonly tokens: number;
   /** The stage's configuration; a resumed run must have the same. */
   readonly config: unknown;
+}
+
+/** A complete checkpoint on disk. */
+export interface Checkpoint<State> {
+  readonly step: number;
+  readonly state: State;
+  /** What the stage wrote is here, beside `trainer.json`. */
+  readonly folder: string;
 }
 
 const pattern = /^step-(\d{7})$/;
@@ -50,6 +59,10 @@ export class RunStore {
     return join(this.folder, 'metrics.jsonl');
   }
 
+  get samplesPath(): string {
+    return join(this.folder, 'samples.jsonl');
+  }
+
   /** Steps of complete checkpoints, oldest first. */
   steps(): number[] {
     return readdirSync(this.#checkpoints)
@@ -59,49 +72,64 @@ export class RunStore {
       .sort((a, b) => a - b);
   }
 
-  /** Writes one checkpoint; older ones beyond the number to keep are removed afterwards. */
-  async save(
-    state: TrainerState,
-    tensors: ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>,
-  ): Promise<void> {
-    const target = this.#folder(state.step);
+  /**
+   * Writes one checkpoint: `state` as `trainer.json`, and whatever `write` puts into the folder it is given. Older
+   * ones beyond the number to keep are removed afterwards. When it fails, nothing of it stays and those before do.
+   */
+  async commit(step: number, state: unknown, write: (folder: string) => Promise<void>): Promise<void> {
+    const target = this.#folder(step);
     const temporary = `${target}.tmp`;
-    rmSync(temporary, { recursive: true, force: true });
-    mkdirSync(temporary);
-    const entries = new Map(
-      [...tensors].map(([name, { shape, data }]) => [name, { dtype: 'F32' as const, shape, data }]),
-    );
-    await writeSafetensors(join(temporary, 'state.safetensors'), entries);
-    writeFileSync(join(temporary, 'trainer.json'), `${JSON.stringify(state, null, 2)}\n`);
-    flush(join(temporary, 'trainer.json'));
-    flush(temporary);
-    rmSync(target, { recursive: true, force: true });
-    renameSync(temporary, target);
+    try {
+      rmSync(temporary, { recursive: true, force: true });
+      mkdirSync(temporary);
+      await write(temporary);
+      writeFileSync(join(temporary, 'trainer.json'), `${JSON.stringify(state, null, 2)}\n`);
+      flush(join(temporary, 'trainer.json'));
+      flush(temporary);
+      rmSync(target, { recursive: true, force: true });
+      renameSync(temporary, target);
+    } catch (cause) {
+      rmSync(temporary, { recursive: true, force: true });
+      throw new MinkeError(
+        'out-of-memory',
+        `${target}: expected to write a checkpoint, got ${(cause as Error).message}; make room and start the run again, it continues from the checkpoint before`,
+        { cause },
+      );
+    }
     flush(this.#checkpoints);
-    for (const step of this.steps().slice(0, -this.#keep))
-      rmSync(this.#folder(step), { recursive: true, force: true });
+    for (const old of this.steps().slice(0, -this.#keep))
+      rmSync(this.#folder(old), { recursive: true, force: true });
   }
 
   /** The newest complete checkpoint, or undefined for a fresh run. Throws `invalid-file` for a damaged one. */
-  async load(): Promise<{ state: TrainerState; tensors: Map<string, Float32Array> } | undefined> {
+  latest<State>(): Checkpoint<State> | undefined {
     const step = this.steps().at(-1);
     if (step === undefined) return undefined;
     const folder = this.#folder(step);
-    const statePath = join(folder, 'trainer.json');
-    if (!existsSync(statePath))
+    const path = join(folder, 'trainer.json');
+    try {
+      return { step, folder, state: JSON.parse(readFileSync(path, 'utf8')) as State };
+    } catch (cause) {
       throw new MinkeError(
         'invalid-file',
-        `${statePath}: expected the trainer's state, found nothing; remove ${folder} to go back to the checkpoint before`,
+        `${path}: expected the trainer's state, got ${(cause as Error).message}; remove ${folder} to go back to the checkpoint before`,
+        { cause },
       );
-    const state = JSON.parse(readFileSync(statePath, 'utf8')) as TrainerState;
-    const file = await openSafetensors(join(folder, 'state.safetensors'));
-    try {
-      const tensors = new Map<string, Float32Array>();
-      for (const name of file.tensors.keys()) tensors.set(name, await file.readFloat32(name));
-      return { state, tensors };
-    } finally {
-      await file.close();
     }
+  }
+
+  /** Writes a checkpoint of a state and tensors. */
+  async save(state: TrainerState, tensors: HostTensors): Promise<void> {
+    await this.commit(state.step, state, (folder) =>
+      writeTensors(join(folder, 'state.safetensors'), tensors),
+    );
+  }
+
+  /** The newest checkpoint of `save`, as `latest`. */
+  async load(): Promise<{ state: TrainerState; tensors: Map<string, Float32Array> } | undefined> {
+    const found = this.latest<TrainerState>();
+    if (found === undefined) return undefined;
+    return { state: found.state, tensors: await readTensors(join(found.folder, 'state.safetensors')) };
   }
 
   get #checkpoints(): string {
@@ -110,6 +138,26 @@ export class RunStore {
 
   #folder(step: number): string {
     return join(this.#checkpoints, `step-${String(step).padStart(7, '0')}`);
+  }
+}
+
+/** Host tensors as a file of f32. */
+export async function writeTensors(path: string, tensors: HostTensors): Promise<void> {
+  const entries = [...tensors].map(
+    ([name, { shape, data }]) => [name, { dtype: 'F32' as const, shape, data }] as const,
+  );
+  await writeSafetensors(path, new Map(entries));
+}
+
+/** All tensors of a file, in f32, by name. */
+export async function readTensors(path: string): Promise<Map<string, Float32Array>> {
+  const file = await openSafetensors(path);
+  try {
+    const tensors = new Map<string, Float32Array>();
+    for (const name of file.tensors.keys()) tensors.set(name, await file.readFloat32(name));
+    return tensors;
+  } finally {
+    await file.close();
   }
 }
 

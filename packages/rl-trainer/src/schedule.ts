@@ -29,3 +29,24 @@ export function scheduleFactor(schedule: Schedule, step: number, steps: number):
   const curve = shape === 'cosine' ? (1 + Math.cos(Math.PI * progress)) / 2 : 1 - progress;
   return finalFraction + (1 - finalFraction) * curve;
 }
+
+const shapes: readonly string[] = ['constant', 'linear', 'cosine', 'warmup-stable-decay'];
+
+/** What is wrong with a schedule, each as "expected" continues it. */
+export function scheduleProblems({ shape, warmupSteps, finalFraction, decayFraction }: Schedule): string[] {
+  const problems: string[] = [];
+  if (!shapes.includes(shape)) problems.push(`schedule.shape ${shapes.join(', ')}, got ${shape}`);
+  if (!(Number.isSafeInteger(warmupSteps) && warmupSteps >= 0))
+    problems.push(`schedule.warmupSteps a whole number of at least 0, got ${warmupSteps}`);
+  for (const [name, value] of Object.entries({ finalFraction, decayFraction }))
+    if (!(value >= 0 && value <= 1)) problems.push(`schedule.${name} in [0, 1], got ${value}`);
+  return problems;
+}
+
+/** A constant rate after so many steps of linear warm-up. */
+export const constantAfter = (warmupSteps: number): Schedule => ({
+  shape: 'constant',
+  warmupSteps,
+  finalFraction: 1,
+  decayFraction: 0,
+});

@@ -42,9 +42,7 @@ export {
 } from './reward-model-losses.ts';
 export {
   normalizeThenSum,
-  type RewardMetrics,
   type RewardTable,
-  rewardMetrics,
   sumRewards,
 } from './rewards.ts';
 export { type RlConfig, type TokenAdvantageConfig, validateRl } from './rl-config.ts';

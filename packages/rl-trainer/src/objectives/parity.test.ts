@@ -5,6 +5,7 @@ import { auto } from '@minke/gpu-backends';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena, mean, mul, sum, type Tensor } from '@minke/tensor';
 import { afterAll, describe, expect, test } from 'vitest';
+import { rewardMetrics } from '../rewards/reward-metrics.ts';
 import {
   advantagesOfTokens,
   bradleyTerryLoss,
@@ -20,7 +21,6 @@ import {
   policyObjective,
   preferenceMetrics,
   reinforcePlusPlus,
-  rewardMetrics,
   rewardModelMetrics,
   type Score,
   sampleAdvantages,
@@ -298,7 +298,13 @@ describe('on the host, in float64,', () => {
 
   test('rewards with missing scores sum as in TRL', () => {
     expect(total).toEqual(fixture.rewards.sum);
-    const metrics = rewardMetrics(table);
+    const groups = total
+      .flatMap((_, i) => (i % groupSize === 0 ? [i] : []))
+      .map((at) => ({
+        totals: total.slice(at, at + groupSize),
+        columns: { a: first.slice(at, at + groupSize), b: second.slice(at, at + groupSize) },
+      }));
+    const metrics = rewardMetrics(groups);
     expect(metrics['rewards/a/mean']).toBeCloseTo(7.5 / 11, 12);
     expect(metrics.frac_reward_zero_std).toBe(0.5);
   });

@@ -10,6 +10,7 @@
  * https://arxiv.org/abs/2506.13585 and ScaleRL, https://arxiv.org/abs/2510.13786. RLOO: https://arxiv.org/abs/2402.14740
  * and TRL's RLOO trainer. PPO: the settings of TinyZero, which verl's examples share.
  */
+import { constantAfter } from '../schedule.ts';
 import type { PolicyObjective } from './policy-objective.ts';
 import type { RlConfig } from './rl-config.ts';
 
@@ -39,11 +40,12 @@ const r1Zero: RlConfig = {
   temperature: 1, // R1, methods
   maxCompletionLength: 32_768, // R1, methods; 65,536 after step 8,200
   learningRate: 3e-6, // R1, methods
-  warmupSteps: 10, // not published
+  schedule: constantAfter(10), // not published
   maxGradNorm: 1, // not published
   referenceEvery: 400, // R1, methods
   maxRefills: 0,
   overlongTokens: 0,
+  tokensPerMicroBatch: 8192, // ours; it changes memory and rounding only
   maskTruncated: false,
   critic: null,
 };
@@ -68,7 +70,7 @@ const dapo: RlConfig = {
   maxCompletionLength: 20_480, // DAPO, section 4.1: 16,384 + 4,096
   overlongTokens: 4096, // DAPO, section 4.1
   learningRate: 1e-6, // DAPO, section 4.1
-  warmupSteps: 320, // DAPO, section 4.1: 20 rollouts
+  schedule: constantAfter(320), // DAPO, section 4.1: 20 rollouts
   referenceEvery: 0,
   maxRefills: 10, // dynamic sampling: DAPO, section 3.2; the bound: verl's recipe
 };
@@ -82,7 +84,7 @@ const drGrpo: RlConfig = {
   minibatches: 8, // its repository: 1,024 samples a rollout
   maxCompletionLength: 3000, // its repository
   learningRate: 1e-6, // its repository
-  warmupSteps: 0, // constant rate: its repository
+  schedule: constantAfter(0), // constant rate: its repository
   referenceEvery: 0,
 };
 

@@ -1,5 +1,5 @@
 /**
- * Several rewards of each sample to one, and the reward metrics of a step under TRL's names.
+ * Several rewards of each sample to one.
  *
  * A reward is null where it could not judge; a sample for which all are null has no reward. `sum_then_normalize`
  * sums weighted rewards and leaves normalising to the advantage; `normalize_then_sum` normalises each reward in its
@@ -49,38 +49,6 @@ export function normalizeThenSum(table: RewardTable, epsilon = 1e-4): Float64Arr
     sum === null || allEqual(values) ? 0 : (sum - mean) / (std + epsilon),
   );
 }
-
-export interface RewardMetrics {
-  /** Mean reward of the samples that have one. */
-  readonly reward: number;
-  /** Standard deviation of it over the batch. */
-  readonly reward_std: number;
-  /** Share of groups whose rewards are all equal, which teach nothing. */
-  readonly frac_reward_zero_std: number;
-  /** `rewards/{name}/mean` and `rewards/{name}/std` of each reward. */
-  readonly [name: `rewards/${string}`]: number;
-}
-
-/** Metrics of one step's rewards. A group counts as equal when no two of its scored samples differ. */
-export function rewardMetrics(table: RewardTable): RewardMetrics {
-  const total = sumRewards(table);
-  const each: Record<`rewards/${string}`, number> = {};
-  table.names.forEach((name, r) => {
-    const values = scored(table.rewards[r] as readonly Score[]);
-    each[`rewards/${name}/mean`] = meanOf(values);
-    each[`rewards/${name}/std`] = stdOf(values);
-  });
-  return {
-    ...each,
-    reward: meanOf(scored(total)),
-    reward_std: stdOf(scored(total)),
-    ...zeroStd(total, table),
-  };
-}
-
-const zeroStd = (total: readonly Score[], { groupSize }: RewardTable) => ({
-  frac_reward_zero_std: meanOf(groupsOf(total, groupSize).map((g) => (allEqual(scored(g)) ? 1 : 0))),
-});
 
 /** Consecutive groups of equal size. Throws `invalid-argument` when the samples do not fill them. */
 export function groupsOf<T>(values: readonly T[], groupSize: number): T[][] {

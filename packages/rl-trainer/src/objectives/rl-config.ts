@@ -5,6 +5,7 @@
  * tokens, counts are of one optimiser step unless they say otherwise.
  */
 import { MinkeError } from '@minke/core';
+import { type Schedule, scheduleProblems } from '../schedule.ts';
 import type { AdvantageConfig } from './advantages.ts';
 import type { PolicyLoss } from './policy-losses.ts';
 import type { PolicyObjective } from './policy-objective.ts';
@@ -41,8 +42,8 @@ export interface RlConfig {
   readonly maxCompletionLength: number;
   /** Peak, of AdamW. */
   readonly learningRate: number;
-  /** Optimiser steps of linear warm-up; constant afterwards. */
-  readonly warmupSteps: number;
+  /** Of the learning rate over the run's optimiser steps. */
+  readonly schedule: Schedule;
   /** Global norm to which gradients are clipped. */
   readonly maxGradNorm: number;
   /** Optimiser steps after which the reference becomes the policy; 0 for never. */
@@ -51,6 +52,8 @@ export interface RlConfig {
   readonly maxRefills: number;
   /** Soft penalty over the last so many tokens before the limit (DAPO); 0 for none. */
   readonly overlongTokens: number;
+  /** Token rows of one forward-backward pass, at most, in whole sequences; a longer sequence goes alone. */
+  readonly tokensPerMicroBatch: number;
   /** Leave completions cut by the limit out of the loss. */
   readonly maskTruncated: boolean;
   /** The value model of PPO, for gae. */
@@ -66,6 +69,7 @@ export interface RlConfig {
 export function validateRl(config: RlConfig): RlConfig {
   const problems = [
     ...numberProblems(config),
+    ...scheduleProblems(config.schedule),
     ...lossProblems(config.objective.loss),
     ...objectiveProblems(config.objective),
     ...advantageProblems(config),
@@ -83,10 +87,11 @@ function numberProblems(config: RlConfig): string[] {
     'minibatches',
     'innerEpochs',
     'maxCompletionLength',
+    'tokensPerMicroBatch',
   ] as const)
     if (!Number.isSafeInteger(config[name]) || config[name] < 1)
       problems.push(`${name} a positive integer, got ${config[name]}`);
-  for (const name of ['warmupSteps', 'referenceEvery', 'maxRefills', 'overlongTokens'] as const)
+  for (const name of ['referenceEvery', 'maxRefills', 'overlongTokens'] as const)
     if (!Number.isSafeInteger(config[name]) || config[name] < 0)
       problems.push(`${name} a whole number of at least 0, got ${config[name]}`);
   for (const name of ['temperature', 'learningRate', 'maxGradNorm'] as const)

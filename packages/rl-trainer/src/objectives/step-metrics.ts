@@ -38,7 +38,7 @@ export function stepMetrics(record: StepRecord, loss: PolicyLoss, kl: KlEstimato
   const difference = each((t) => at(logProbs, t) - at(oldLogProbs, t));
   const ratios = sampleRatios(difference, lengths, 'ratio' in loss ? loss.ratio : 'token');
   const metrics: Record<string, number> = {
-    approx_kl: -meanOf(difference),
+    approx_kl: 0 - meanOf(difference),
     'ratio/min': least(ratios),
     'ratio/mean': meanOf(ratios),
     'ratio/max': most(ratios),

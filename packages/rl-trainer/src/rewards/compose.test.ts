@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import {
-  composedRewardMetrics,
   composeRewards,
   kimiLengthReward,
   perCompletion,
   type RewardInput,
+  rewardMetrics,
   type Score,
 } from './index.ts';
 
@@ -76,15 +76,21 @@ describe('composeRewards', () => {
   });
 
   it('logs mean, std and null rate for each term', async () => {
-    const score = composeRewards([
-      { name: 'accuracy', reward: perCompletion(({ length }) => (length === 3 ? null : length)) },
-    ]);
-    const metrics = composedRewardMetrics([await score(group), await score(group)]);
+    const reward = perCompletion(({ length }) => (length === 3 ? null : length));
+    const terms = [{ name: 'accuracy', reward, metric: 'language/consistency' }];
+    const score = composeRewards(terms);
+    const metrics = rewardMetrics([await score(group), await score(group)], terms);
     expect(metrics['rewards/accuracy/mean']).toBe(1.5);
-    expect(metrics['rewards/accuracy/std']).toBe(0.5);
+    expect(metrics['rewards/accuracy/std']).toBeCloseTo(Math.sqrt(1 / 3), 12);
+    expect(metrics['language/consistency']).toBe(1.5);
+    expect(metrics.reward_std).toBeCloseTo(Math.sqrt(1 / 3), 12);
+    expect(metrics.frac_reward_zero_std).toBe(0);
     expect(metrics['rewards/accuracy/null_rate']).toBeCloseTo(1 / 3);
     const none = composeRewards([{ name: 'x', reward: fixed(null, null, null) }]);
-    expect(composedRewardMetrics([await none(group)])).toEqual({
+    expect(rewardMetrics([await none(group)])).toEqual({
+      reward: null,
+      reward_std: null,
+      frac_reward_zero_std: 1,
       'rewards/x/mean': null,
       'rewards/x/std': null,
       'rewards/x/null_rate': 1,

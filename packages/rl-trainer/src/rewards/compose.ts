@@ -19,6 +19,8 @@ export interface RewardTerm {
   readonly weight?: number;
   /** What a null score does to the total. Default `drop`. */
   readonly ifNull?: 'drop' | 'skip';
+  /** A second name of its mean in logs, for example `language/consistency`. */
+  readonly metric?: string;
 }
 
 /** The rewards of one group. */
@@ -106,31 +108,4 @@ function termProblems(terms: readonly RewardTerm[]): string[] {
       problems.push(`term ${i} (${name}): expected ifNull 'drop' or 'skip', got ${JSON.stringify(ifNull)}`);
   }
   return problems;
-}
-
-/**
- * Log values of a step: `rewards/{name}/mean` and `rewards/{name}/std` over judged completions (TRL's names; the
- * population standard deviation) and `rewards/{name}/null_rate`. Mean and std are null where nothing was judged.
- */
-export function composedRewardMetrics(groups: readonly ScoredGroup[]): Record<string, number | null> {
-  const all = new Map<string, Score[]>();
-  for (const { columns } of groups)
-    for (const [name, scores] of Object.entries(columns)) {
-      const list = all.get(name);
-      if (list === undefined) all.set(name, [...scores]);
-      else list.push(...scores);
-    }
-  const metrics: Record<string, number | null> = {};
-  for (const [name, scores] of all) {
-    const judged = scores.filter((score) => score !== null);
-    const mean = judged.length === 0 ? null : judged.reduce((sum, score) => sum + score, 0) / judged.length;
-    metrics[`rewards/${name}/mean`] = mean;
-    metrics[`rewards/${name}/std`] =
-      mean === null
-        ? null
-        : Math.sqrt(judged.reduce((sum, score) => sum + (score - mean) ** 2, 0) / judged.length);
-    metrics[`rewards/${name}/null_rate`] =
-      scores.length === 0 ? null : (scores.length - judged.length) / scores.length;
-  }
-  return metrics;
 }

@@ -1,6 +1,6 @@
 export { type AccuracyOptions, accuracyReward, taskAccuracyReward } from './accuracy.ts';
 export { type CodeRewardOptions, codeReward } from './code.ts';
-export { composedRewardMetrics, composeRewards, type RewardTerm, type ScoredGroup } from './compose.ts';
+export { composeRewards, type RewardTerm, type ScoredGroup } from './compose.ts';
 export { randomReward } from './control.ts';
 export { type FormatOptions, formatReward, formatTaxReward, hasFormat, tagCountReward } from './format.ts';
 export {
@@ -35,3 +35,4 @@ export {
   type RewardInput,
   type Score,
 } from './reward.ts';
+export { type RewardMetrics, rewardMetrics } from './reward-metrics.ts';

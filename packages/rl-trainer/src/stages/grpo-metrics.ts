@@ -1,0 +1,103 @@
+/**
+ * A line of `metrics.jsonl` of a policy-gradient stage, under TRL's names, and lines of `samples.jsonl`.
+ *
+ * Figures of rewards and completions are those of the whole rollout, which several optimiser steps may share; the
+ * others are those of the step. Ours beside TRL's: `policy/version`, the one that sampled; `rollout/logprob_diff_max`,
+ * sampler against learner before the first update, 0 where both compute the same bits; `dynamic_sampling/refills`;
+ * `max_vio` and `dead_experts`.
+ */
+import type { Sample, TrainingSequence } from '../interfaces.ts';
+import { type RlConfig, stepMetrics } from '../objectives/index.ts';
+import { meanOf } from '../objectives/statistics.ts';
+import type { RewardTerm } from '../rewards/compose.ts';
+import { rewardMetrics } from '../rewards/reward-metrics.ts';
+import type { JudgedSample, MiniBatch } from './mini-batches.ts';
+import type { PolicyUpdate } from './policy-update.ts';
+import type { Rollout } from './rollout.ts';
+
+export type RolloutMetrics = Readonly<Record<string, number | null>>;
+
+/** Rewards and completions of a rollout. */
+export function rolloutMetrics(
+  { sampled, refills }: Rollout,
+  terms: readonly RewardTerm[],
+  maxRefills: number,
+): RolloutMetrics {
+  const samples = sampled.flatMap((group) => group.samples);
+  return {
+    ...rewardMetrics(
+      sampled.map(({ scored }) => scored),
+      terms,
+    ),
+    ...completionMetrics(samples),
+    ...(maxRefills > 0 && { 'dynamic_sampling/refills': refills }),
+    'policy/version': samples.reduce((least, { policyVersion }) => Math.min(least, policyVersion), Infinity),
+  };
+}
+
+function completionMetrics(samples: readonly Sample[]): Record<string, number | null> {
+  const lengthsOf = (some: readonly Sample[]) => some.map(({ tokens }) => tokens.length);
+  const of = (name: string, lengths: readonly number[]) => {
+    const none = lengths.length === 0;
+    return {
+      [`completions/mean_${name}`]: none ? null : meanOf(lengths),
+      [`completions/min_${name}`]: none ? null : lengths.reduce((a, b) => Math.min(a, b)),
+      [`completions/max_${name}`]: none ? null : lengths.reduce((a, b) => Math.max(a, b)),
+    };
+  };
+  const ended = samples.filter(({ finish }) => finish === 'stop');
+  return {
+    ...of('length', lengthsOf(samples)),
+    ...of('terminated_length', lengthsOf(ended)),
+    'completions/clipped_ratio': 1 - ended.length / samples.length,
+  };
+}
+
+/** What an update did. */
+export function updateMetrics(
+  { sequences, oldLogProbs }: MiniBatch,
+  update: PolicyUpdate,
+  { objective }: RlConfig,
+): Record<string, number> {
+  const all = (column: 'advantages' | 'refLogProbs' | 'samplingLogProbs') =>
+    sequences.flatMap((sequence: TrainingSequence) => sequence[column] ?? []);
+  const record = {
+    lengths: update.logProbs.map(({ length }) => length),
+    logProbs: update.logProbs.flat(),
+    oldLogProbs: (oldLogProbs ?? update.logProbs).flat(),
+    advantages: all('advantages'),
+    samplingLogProbs: all('samplingLogProbs'),
+    entropies: update.entropies.flat(),
+    ...(sequences[0]?.refLogProbs && { refLogProbs: all('refLogProbs') }),
+  };
+  return {
+    loss: update.loss,
+    grad_norm: update.step.gradNorm,
+    ...stepMetrics(record, objective.loss, objective.klEstimator),
+    ...update.step.metrics,
+  };
+}
+
+/** Lines of `samples.jsonl`: `count` samples, evenly over the rollout. */
+export function sampleLines(
+  samples: readonly JudgedSample[],
+  step: number,
+  count: number,
+): Record<string, unknown>[] {
+  const shown = Math.min(count, samples.length);
+  return Array.from({ length: shown }, (_, k) => {
+    const judged = samples[Math.floor((k * samples.length) / shown)] as JudgedSample;
+    const { prompt, completion, scores, total, advantages, sample } = judged;
+    return {
+      global_step: step,
+      prompt: prompt.input.prompt,
+      completion,
+      rewards: scores,
+      reward: total,
+      advantage: meanOf(advantages),
+      finish: sample.finish,
+      length: sample.tokens.length,
+      policy_version: sample.policyVersion,
+    };
+  });
+}

@@ -1,0 +1,168 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { auto } from '@minke/gpu-backends';
+import type { DeepSeekModel } from '@minke/transformer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { perCompletion, type RlConfig } from '../index.ts';
+import { bandit, banditConfig, right } from '../testing/bandit.ts';
+import { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
+import { withoutClock } from './step-clock.ts';
+
+let root: string;
+let backend: Awaited<ReturnType<typeof auto>>;
+let next = 0;
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'minke-grpo-'));
+  backend = await auto();
+});
+afterAll(() => {
+  backend.dispose();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const newFolder = (): string => join(root, String(next++));
+const withBeta = (config: RlConfig, beta: number): RlConfig => ({
+  ...config,
+  objective: { ...config.objective, beta },
+});
+const weights = async (model: DeepSeekModel): Promise<number[]> =>
+  (await Promise.all([...model.parameters().values()].map((p) => p.read()))).flatMap((p) => [...p]);
+
+/** A short run; every line of its metrics, and the policy. */
+async function run(changes: Partial<GrpoOptions> = {}) {
+  const parts = await bandit(backend);
+  const lines: GrpoMetrics[] = [];
+  const folder = newFolder();
+  const last = await trainGrpo({
+    ...{ ...parts, steps: 2, folder, onStep: (metrics) => lines.push(metrics) },
+    ...changes,
+  });
+  return { ...parts, folder, lines, last };
+}
+
+describe('trainGrpo', () => {
+  it('learns a bandit: the reward rises from chance to its maximum', async () => {
+    const objective = { ...banditConfig.objective, entropyCoefficient: 0.05 };
+    const { lines, folder } = await run({ steps: 60, config: { ...banditConfig, groupSize: 16, objective } });
+    expect(lines[0]?.reward).toBeLessThan(0.3);
+    expect(lines.at(-1)?.reward).toBeGreaterThan(0.95);
+    const samples = readFileSync(join(folder, 'samples.jsonl'), 'utf8').trimEnd().split('\n');
+    expect(samples).toHaveLength(60 * 4);
+    expect(JSON.parse(samples.at(-1) as string)).toMatchObject({
+      global_step: 60,
+      rewards: { accuracy: 1 },
+      reward: 1,
+      policy_version: 59,
+    });
+  });
+
+  it('is on-policy in the first update: ratio 1, nothing clipped, no KL to an equal reference', async () => {
+    const { lines } = await run({ config: withBeta(banditConfig, 0.1), steps: 1 });
+    expect(lines[0]).toMatchObject({
+      'ratio/min': 1,
+      'ratio/max': 1,
+      'clip_ratio/region_mean': 0,
+      approx_kl: 0,
+      kl: 0,
+      'rollout/logprob_diff_max': 0,
+      'policy/version': 0,
+    });
+    expect(lines[0]?.loss).toBeCloseTo(0, 5);
+  });
+
+  it('is off-policy after it: later mini-batches and epochs keep the log-probabilities of the old policy', async () => {
+    const config = { ...banditConfig, minibatches: 2, innerEpochs: 2, promptsPerStep: 4 };
+    const { lines } = await run({ config, steps: 4 });
+    expect(lines.map((line) => line['ratio/max'] === 1)).toEqual([true, false, false, false]);
+    for (const line of lines) expect(line['sampling/sampling_logp_difference/max']).toBe(0);
+    expect(lines.map((line) => line['policy/version'])).toEqual([0, 0, 0, 0]);
+  });
+
+  it('gives the same update however the step is split into micro-batches', async () => {
+    const whole = await weights((await run({ steps: 1 })).model);
+    const split = await weights(
+      (await run({ steps: 1, config: { ...banditConfig, tokensPerMicroBatch: 17 } })).model,
+    );
+    const largest = whole.reduce((most, w, i) => Math.max(most, Math.abs(w - (split[i] as number))), 0);
+    expect(largest).toBeLessThan(2e-5);
+  });
+
+  it('makes the reference the policy of now: KL is 0 in the step after', async () => {
+    const config = { ...withBeta(banditConfig, 0.01), referenceEvery: 3 };
+    const { lines } = await run({ config, steps: 5 });
+    expect(lines.map((line) => line.kl === 0)).toEqual([true, false, false, true, false]);
+  });
+
+  it('gives groups of equal rewards an advantage of exactly 0, and says how many there are', async () => {
+    const { lines, folder } = await run({
+      rewards: [{ name: 'same', reward: perCompletion(() => 0.1) }],
+      config: banditConfig,
+      steps: 1,
+    });
+    expect(lines[0]).toMatchObject({ frac_reward_zero_std: 1, loss: 0, reward_std: 0 });
+    const [line] = readFileSync(join(folder, 'samples.jsonl'), 'utf8').split('\n');
+    expect(JSON.parse(line as string).advantage).toBe(0);
+  });
+
+  it('leaves completions without a reward out of the batch, and refuses a step without any', async () => {
+    const some = perCompletion(({ prompt, ...rest }) =>
+      Number(prompt) % 2 === 0 ? null : rest.completion.length,
+    );
+    const { lines } = await run({ rewards: [{ name: 'some', reward: some }], steps: 1 });
+    expect(lines[0]?.['rewards/some/null_rate']).toBe(0.5);
+    const none = [{ name: 'none', reward: perCompletion(() => null) }];
+    await expect(run({ rewards: none })).rejects.toThrow(/64 of which 64 have no reward/);
+  });
+
+  it('samples new prompts in place of groups that teach nothing', async () => {
+    const { lines } = await run({ config: { ...banditConfig, maxRefills: 20 }, steps: 3 });
+    const without = await run({ steps: 1 });
+    expect(without.lines[0]?.frac_reward_zero_std).toBeGreaterThan(0);
+    for (const line of lines) expect(line['dynamic_sampling/refills']).toBeGreaterThan(0);
+  });
+
+  it('takes rewards that change with the step, and asks for them before each rollout', async () => {
+    const asked: number[] = [];
+    const rewards = (step: number) => {
+      asked.push(step);
+      return [{ name: step < 2 ? 'early' : 'late', reward: right }];
+    };
+    const { lines } = await run({ rewards, steps: 3 });
+    expect(asked).toEqual([0, 1, 2]);
+    expect(lines[2]).toHaveProperty('rewards/late/mean');
+  });
+
+  it('stops when told to, with a checkpoint, and continues to the same lines', async () => {
+    const whole = await run({ steps: 5, config: withBeta(banditConfig, 0.05) });
+    const folder = newFolder();
+    const stop = new AbortController();
+    const changes = { steps: 5, folder, config: withBeta(banditConfig, 0.05) };
+    const onStep = ({ global_step }: GrpoMetrics) => {
+      if (global_step === 3) stop.abort();
+    };
+    await expect(run({ ...changes, signal: stop.signal, onStep })).rejects.toThrow('stopped after step 3');
+    const rest = await run(changes);
+    expect(rest.lines.map(withoutClock)).toEqual(whole.lines.slice(3).map(withoutClock));
+    expect(await weights(rest.model)).toEqual(await weights(whole.model));
+    await expect(run({ ...changes, seed: 4 })).rejects.toThrow('holds a run with other settings');
+  });
+
+  it('stops on numbers that are no longer finite, naming the last good checkpoint', async () => {
+    const config = {
+      ...banditConfig,
+      learningRate: 1e30,
+      schedule: { ...banditConfig.schedule, warmupSteps: 0 },
+    };
+    await expect(run({ config, steps: 20, checkpointEvery: 1 })).rejects.toThrow(
+      /became NaN.*last good checkpoint|became (NaN|Infinity).*step \d/,
+    );
+  });
+
+  it('names every absurd setting', async () => {
+    const config = withBeta(banditConfig, 0.1);
+    await expect(run({ config, steps: 0, reference: undefined, checkpointEvery: 1.5 })).rejects.toThrow(
+      /steps.*checkpointEvery.*a reference/,
+    );
+  });
+});

@@ -1,0 +1,286 @@
+/**
+ * Reinforcement learning with verifiable rewards: GRPO (https://arxiv.org/abs/2402.03300, section 4.1) and the
+ * field's family around it, as `RlConfig` says; synchronous and on-policy.
+ *
+ * A rollout samples groups for `promptsPerStep * minibatches` prompts; `minibatches * innerEpochs` optimiser steps
+ * follow. The reference becomes the policy every `referenceEvery` steps, before the next rollout. Checkpoints are
+ * written between rollouts, at the first one after `checkpointEvery` steps.
+ *
+ * A run killed at any moment and started again ends with the same bytes, the wall-clock figures of its metrics apart:
+ * all randomness comes from the seed and the number of the rollout. Optimiser moments are the learner's and begin
+ * fresh with a new learner. Not here: critics (`gae`), ReMax's greedy baseline, asynchronous sampling.
+ */
+
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { MinkeError, Random } from '@minke/core';
+import type { Learner, Sampler } from '../interfaces.ts';
+import { MetricsLog } from '../metrics-log.ts';
+import { type RlConfig, validateRl } from '../objectives/index.ts';
+import { ProgressLine } from '../progress.ts';
+import type { RewardTerm } from '../rewards/compose.ts';
+import { RunStore } from '../run-store.ts';
+import { scheduleFactor } from '../schedule.ts';
+import { type RolloutMetrics, rolloutMetrics, sampleLines, updateMetrics } from './grpo-metrics.ts';
+import { type MiniBatch, prepare } from './mini-batches.ts';
+import { updatePolicy } from './policy-update.ts';
+import type { PromptSource } from './prompt-source.ts';
+import type { Reference } from './reference.ts';
+import { rollOut } from './rollout.ts';
+import { StepClock } from './step-clock.ts';
+
+/** One line of `metrics.jsonl`; the names are listed in the package's README. */
+export type GrpoMetrics = RolloutMetrics & { readonly global_step: number };
+
+export interface GrpoOptions {
+  readonly sampler: Sampler;
+  readonly learner: Learner;
+  /** Needed where the configuration has a `beta` or `rewardBeta` above 0. */
+  readonly reference?: Reference | undefined;
+  readonly prompts: PromptSource;
+  /** Terms of the reward; as a function, of the optimiser steps taken before the rollout. */
+  readonly rewards: readonly RewardTerm[] | ((step: number) => readonly RewardTerm[]);
+  /** Text of a completion's ids, for rewards and logs. */
+  readonly decode: (tokens: readonly number[]) => string;
+  /** Ids that end a completion. */
+  readonly stopTokenIds: readonly number[];
+  readonly config: RlConfig;
+  /** Optimiser steps of the whole run. */
+  readonly steps: number;
+  /** Whole number from 0: equal seeds give equal runs. */
+  readonly seed: number;
+  /** For checkpoints, metrics and samples; an earlier run in it is continued. */
+  readonly folder: string;
+  /** Optimiser steps between checkpoints. Default 50. */
+  readonly checkpointEvery?: number;
+  /** Samples logged for each rollout. Default 4. */
+  readonly samplesPerRollout?: number;
+  readonly onStep?: (metrics: GrpoMetrics) => void;
+  /** Draw a progress line on stderr. */
+  readonly progress?: boolean;
+  /** Ends the run, with a checkpoint; rejects with `aborted`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Where a run stands between two rollouts. Plain JSON. */
+interface GrpoState {
+  readonly stage: 'grpo';
+  readonly step: number;
+  readonly rollouts: number;
+  readonly tokens: number;
+  readonly source: unknown;
+  readonly metricsBytes: number;
+  readonly samplesBytes: number;
+  readonly settings: { readonly config: RlConfig; readonly steps: number; readonly seed: number };
+}
+
+/**
+ * Trains the learner's policy. Resolves with the last step's metrics; a complete run is only loaded.
+ * Throws `invalid-config` for a wrong configuration or a folder with another run, `aborted` after the signal, and
+ * `invalid-argument` when the loss or the gradient is no longer finite.
+ *
+ * @example
+ * const local = await localPolicy(language);
+ * await trainGrpo({ ...local, prompts, rewards, config: presets['r1-zero'], steps: 100, seed: 0, folder: 'zero' });
+ */
+export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
+  const { steps, folder, signal } = options;
+  validate(options);
+  const store = new RunStore(folder);
+  const run = await start(store, options);
+  const metricsLog = new MetricsLog(store.metricsPath, run.metricsBytes);
+  const samplesLog = new MetricsLog(store.samplesPath, run.samplesBytes);
+  const stage = new GrpoStage(options, run);
+  const bar = options.progress ? new ProgressLine(steps, run.step) : undefined;
+  let saved = run.step;
+  let last: GrpoMetrics | undefined;
+  const save = async () => {
+    const bytes = { metricsBytes: metricsLog.bytes, samplesBytes: samplesLog.bytes };
+    if (stage.state.step > saved) await saveRun(store, options, { ...stage.state, ...bytes });
+    saved = stage.state.step;
+  };
+  try {
+    while (stage.state.step < steps) {
+      // Signals and timers get their turn; a backend that computes at once never waits for anything.
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      try {
+        for await (const { metrics, samples } of stage.rollout()) {
+          for (const sample of samples) samplesLog.append(sample);
+          metricsLog.append(metrics);
+          last = metrics;
+          options.onStep?.(metrics);
+          bar?.update(metrics.global_step, summary(metrics));
+        }
+      } catch (problem) {
+        if (signal?.aborted) await save();
+        throw diagnosed(problem, store);
+      }
+      const due = stage.state.step - saved >= (options.checkpointEvery ?? 50);
+      if (due || signal?.aborted || stage.state.step >= steps) await save();
+      if (signal?.aborted)
+        throw new MinkeError(
+          'aborted',
+          `trainGrpo: stopped after step ${stage.state.step}; start it again to continue`,
+        );
+    }
+    return last ?? (JSON.parse(metricsLog.lastLine()) as GrpoMetrics);
+  } finally {
+    metricsLog.close();
+    samplesLog.close();
+  }
+}
+
+interface StepReport {
+  readonly metrics: GrpoMetrics;
+  /** Lines for `samples.jsonl`, with the first step of a rollout. */
+  readonly samples: readonly Record<string, unknown>[];
+}
+
+/** The run's moving parts; `state` changes when a rollout is over. */
+class GrpoStage {
+  readonly #options: GrpoOptions;
+  state: GrpoState;
+
+  constructor(options: GrpoOptions, state: GrpoState) {
+    this.#options = options;
+    this.state = state;
+  }
+
+  /** Samples once and takes the optimiser steps that follow. */
+  async *rollout(): AsyncGenerator<StepReport> {
+    const { sampler, learner, reference, prompts, rewards, config, steps, signal } = this.#options;
+    const { decode, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
+    let { step, tokens, rollouts } = this.state;
+    const perRollout = config.minibatches * config.innerEpochs;
+    const terms = typeof rewards === 'function' ? rewards(step) : rewards;
+    let clock = new StepClock();
+    if (refreshIsDue(step, perRollout, config.referenceEvery))
+      await clock.time('reference', async () => reference?.refresh());
+    await sampler.update(await learner.exportForSampler());
+    const random = new Random(seed, rollouts);
+    const rolled = await rollOut({
+      ...{ sampler, prompts, terms, decode, stopTokenIds, config, random, clock, signal },
+    });
+    const prepared = await prepare(rolled, { learner, reference, config, terms, clock });
+    const shared = rolloutMetrics(rolled, terms, config.maxRefills);
+    let sampled = countTokens(rolled.sampled.flatMap((group) => group.samples));
+    tokens += rolled.sampled.reduce(
+      (sum, { prompt, samples }) => sum + samples.length * prompt.tokens.length + countTokens(samples),
+      0,
+    );
+    const batches = [...prepared.miniBatches];
+    for (let update = 0; update < perRollout && step < steps; update++, step++) {
+      const m = update % config.minibatches;
+      const batch = batches[m] as MiniBatch;
+      const learningRate = config.learningRate * scheduleFactor(config.schedule, step, steps);
+      const sequences = withOld(batch);
+      const settings = { config, learningRate };
+      const result = await clock.time('update', () =>
+        updatePolicy(learner, sequences, batch.counted, settings),
+      );
+      if (batch.oldLogProbs === undefined) batches[m] = { ...batch, oldLogProbs: result.logProbs };
+      const figures = updateMetrics(batch, result, config);
+      const trained = batch.sequences.reduce((sum, s) => sum + s.tokens.length, 0);
+      const metrics: GrpoMetrics = {
+        global_step: step + 1,
+        ...shared,
+        ...figures,
+        ...(update === 0 && {
+          'rollout/logprob_diff_max': figures['sampling/sampling_logp_difference/max'] ?? null,
+        }),
+        learning_rate: learningRate,
+        num_tokens: tokens,
+        ...clock.read({ sampled, trained }),
+      };
+      if (!Number.isFinite(result.step.gradNorm))
+        throw new MinkeError(
+          'invalid-argument',
+          `trainGrpo: the gradient's norm became ${result.step.gradNorm} at step ${step + 1}`,
+        );
+      const samples = update === 0 ? sampleLines(prepared.samples, step + 1, samplesPerRollout) : [];
+      yield { metrics, samples };
+      clock = new StepClock();
+      sampled = 0;
+    }
+    this.state = { ...this.state, step, tokens, rollouts: rollouts + 1, source: prompts.state() };
+  }
+}
+
+/** Whether a multiple of `every` lies in the steps since the last rollout began. */
+function refreshIsDue(step: number, perRollout: number, every: number): boolean {
+  if (every === 0 || step === 0) return false;
+  return Math.floor(step / every) > Math.floor((step - perRollout) / every);
+}
+
+const withOld = ({ sequences, oldLogProbs }: MiniBatch) =>
+  oldLogProbs === undefined
+    ? sequences
+    : sequences.map((sequence, i) => ({ ...sequence, oldLogProbs: oldLogProbs[i] as readonly number[] }));
+
+const countTokens = (samples: readonly { readonly tokens: readonly number[] }[]): number =>
+  samples.reduce((sum, { tokens }) => sum + tokens.length, 0);
+
+const summary = (metrics: GrpoMetrics): string =>
+  `reward ${metrics.reward?.toFixed(3) ?? '-'}  length ${metrics['completions/mean_length']?.toFixed(1)}`;
+
+/** Learner and reference as they were, and where the run stands. */
+async function start(store: RunStore, options: GrpoOptions): Promise<GrpoState> {
+  const { learner, reference, prompts, config, steps, seed } = options;
+  const settings = { config, steps, seed };
+  const saved = store.latest<GrpoState>();
+  if (saved === undefined)
+    return {
+      ...{ stage: 'grpo', step: 0, rollouts: 0, tokens: 0, source: prompts.state() },
+      ...{ metricsBytes: 0, samplesBytes: 0, settings },
+    };
+  const { state, folder } = saved;
+  if (state.stage !== 'grpo' || JSON.stringify(state.settings) !== JSON.stringify(settings))
+    throw new MinkeError(
+      'invalid-config',
+      `trainGrpo: ${store.folder} holds a run with other settings; use another folder, or the settings in ${join(folder, 'trainer.json')}`,
+    );
+  await learner.loadState(join(folder, 'learner'));
+  await reference?.loadState(join(folder, 'reference'));
+  prompts.restore(state.source);
+  return state;
+}
+
+async function saveRun(
+  store: RunStore,
+  { learner, reference }: GrpoOptions,
+  state: GrpoState,
+): Promise<void> {
+  await store.commit(state.step, state, async (folder) => {
+    await learner.saveState(join(folder, 'learner'));
+    if (reference === undefined) return;
+    mkdirSync(join(folder, 'reference'));
+    await reference.saveState(join(folder, 'reference'));
+  });
+}
+
+/** A failure of the numbers with what to do about it; others as they are. */
+function diagnosed(problem: unknown, store: RunStore): unknown {
+  if (!MinkeError.isInstance(problem) || !/became (NaN|-?Infinity)/.test(problem.message)) return problem;
+  const good = store.steps().at(-1);
+  const from = good === undefined ? 'from the beginning' : `from step ${good}, its last good checkpoint`;
+  return new MinkeError(
+    'invalid-argument',
+    `${problem.message}; start the run in ${store.folder} again to continue ${from}, or begin another with a lower learning rate, more warm-up or a lower maxGradNorm`,
+    { cause: problem, details: { lastGoodStep: good ?? null } },
+  );
+}
+
+function validate({ config, reference, steps, checkpointEvery = 50, samplesPerRollout = 4 }: GrpoOptions) {
+  validateRl(config);
+  const problems: string[] = [];
+  for (const [name, value] of Object.entries({ steps, checkpointEvery }))
+    if (!Number.isSafeInteger(value) || value < 1) problems.push(`${name} a positive integer, got ${value}`);
+  if (!Number.isSafeInteger(samplesPerRollout) || samplesPerRollout < 0)
+    problems.push(`samplesPerRollout a whole number of at least 0, got ${samplesPerRollout}`);
+  if (reference === undefined && (config.objective.beta > 0 || config.rewardBeta > 0))
+    problems.push('a reference, as beta or rewardBeta is above 0, got none');
+  if (config.advantage.name === 'gae' || config.advantage.name === 'remax')
+    problems.push(`an advantage without critic or greedy samples, got ${config.advantage.name}`);
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `trainGrpo: expected ${problems.join('; ')}`);
+}

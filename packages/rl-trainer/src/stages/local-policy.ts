@@ -1,0 +1,65 @@
+/**
+ * Sampler, learner and reference of one loaded model in this process: what a stage needs beside prompts and rewards.
+ */
+import { Engine, type EngineOptions, type LanguageModel } from '@minke/inference';
+import { LocalLearner } from '../local-learner.ts';
+import { LocalSampler } from '../local-sampler.ts';
+import type { LocalLearnerOptions } from '../local-training.ts';
+import type { GrpoOptions } from './grpo.ts';
+import { LocalReference } from './reference.ts';
+
+export interface LocalPolicyOptions {
+  /** Of AdamW and of the experts' balance. */
+  readonly learner?: Partial<LocalLearnerOptions>;
+  /** Tokens of a prompt and its completion together, at most. Default: the model's context, at most 4096. */
+  readonly contextLength?: number;
+  /** Samples decoded together. Default 512. */
+  readonly maxSequences?: number;
+  /** False for none: for configurations without KL. Default true. */
+  readonly reference?: boolean;
+}
+
+/** What `trainGrpo` takes of a policy, and how to give its memory back. */
+export interface LocalPolicy extends Required<Pick<GrpoOptions, 'sampler' | 'decode' | 'stopTokenIds'>> {
+  readonly learner: LocalLearner;
+  readonly reference: LocalReference | undefined;
+  dispose(): Promise<void>;
+}
+
+/**
+ * Both sampler and learner use the weights of `language.model`, in the same form of attention, so that their
+ * log-probabilities are equal. The reference is a copy of it as it is now; moments of the optimiser begin at 0.
+ *
+ * @example
+ * const local = await localPolicy(language, { contextLength: 256 });
+ * await trainGrpo({ ...local, prompts, rewards, config, steps: 100, seed: 0, folder: 'run' });
+ * await local.dispose();
+ */
+export async function localPolicy(
+  { model, tokenizer, stopTokenIds }: LanguageModel,
+  options: LocalPolicyOptions = {},
+): Promise<LocalPolicy> {
+  const { maxSequences = 512, contextLength } = options;
+  const engineOptions: EngineOptions = {
+    maxSequences,
+    maxWaiting: 2 ** 20,
+    promptChunk: 4096,
+    form: 'expanded',
+    ...(contextLength !== undefined && { contextLength }),
+  };
+  const engine = new Engine(model, engineOptions);
+  const learner = new LocalLearner(model, options.learner);
+  const reference = options.reference === false ? undefined : await LocalReference.of(model);
+  return {
+    sampler: new LocalSampler(engine, learner),
+    learner,
+    reference,
+    decode: (tokens) => tokenizer.decode([...tokens]),
+    stopTokenIds,
+    async dispose() {
+      await engine.dispose();
+      await learner.dispose();
+      await reference?.dispose();
+    },
+  };
+}

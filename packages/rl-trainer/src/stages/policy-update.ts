@@ -1,0 +1,75 @@
+/**
+ * One optimiser step of a policy on the sequences of a mini-batch, in micro-batches.
+ *
+ * Every divisor is a count of the whole step, so the split changes memory, speed and the order of float sums only:
+ * gradients add up in the order of the sequences, micro-batch by micro-batch. (`bnpo` depends on it by definition.)
+ */
+import type { Learner, LossSpec, OptimStepResult, TrainingSequence } from '../interfaces.ts';
+import type { RlConfig, StepTotals } from '../objectives/index.ts';
+
+/** Sequences in order, in runs of at most `rows` tokens; a longer sequence goes alone. */
+export function microBatches<T extends { readonly tokens: readonly number[] }>(
+  sequences: readonly T[],
+  rows: number,
+): T[][] {
+  const batches: T[][] = [];
+  let left = 0;
+  for (const sequence of sequences) {
+    const { length } = sequence.tokens;
+    if (batches.length === 0 || length > left) {
+      batches.push([]);
+      left = rows;
+    }
+    batches.at(-1)?.push(sequence);
+    left -= length;
+  }
+  return batches;
+}
+
+/** Log-probabilities of all sequences, at most `tokensPerMicroBatch` rows at a time. */
+export async function forwardAll(
+  model: Pick<Learner, 'forward'>,
+  sequences: readonly TrainingSequence[],
+  { temperature, tokensPerMicroBatch }: Pick<RlConfig, 'temperature' | 'tokensPerMicroBatch'>,
+): Promise<(readonly number[])[]> {
+  const rows: (readonly number[])[] = [];
+  for (const batch of microBatches(sequences, tokensPerMicroBatch))
+    rows.push(...(await model.forward(batch, { temperature })));
+  return rows;
+}
+
+export interface PolicyUpdate {
+  readonly loss: number;
+  /** Of the policy before the update, one row a sequence. */
+  readonly logProbs: readonly (readonly number[])[];
+  readonly entropies: readonly (readonly number[])[];
+  readonly step: OptimStepResult;
+}
+
+/** @param sequences with advantages, at least one; @param counted completions that the means are over */
+export async function updatePolicy(
+  learner: Learner,
+  sequences: readonly TrainingSequence[],
+  counted: number,
+  { config, learningRate }: { readonly config: RlConfig; readonly learningRate: number },
+): Promise<PolicyUpdate> {
+  const { objective, temperature, maxCompletionLength } = config;
+  const batches = microBatches(sequences, config.tokensPerMicroBatch);
+  const spec: LossSpec = { name: 'policy', objective, temperature };
+  const totals: StepTotals = {
+    sequences: counted,
+    tokens: sequences.reduce((sum, s) => sum + s.tokens.length - s.completionStart, 0),
+    maxCompletionLength,
+    microBatches: batches.length,
+  };
+  let loss = 0;
+  const logProbs: (readonly number[])[] = [];
+  const entropies: (readonly number[])[] = [];
+  for (const batch of batches) {
+    const result = await learner.forwardBackward(batch, spec, totals);
+    loss += result.loss;
+    logProbs.push(...result.logProbs);
+    entropies.push(...result.entropies);
+  }
+  return { loss, logProbs, entropies, step: await learner.optimStep({ learningRate }) };
+}

@@ -1,0 +1,97 @@
+/**
+ * For tests: a policy small enough to learn in seconds, and a task with one right token for each prompt.
+ *
+ * A prompt is `[1, k]`; the completion is right when it begins with k + 8. Token 0 ends a completion. Texts are ids
+ * in words: `9 0`.
+ */
+import type { Backend } from '@minke/core';
+import { Engine } from '@minke/inference';
+import { Arena } from '@minke/tensor';
+import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { ShuffledSource } from '../example-source.ts';
+import {
+  LocalLearner,
+  LocalReference,
+  LocalSampler,
+  perCompletion,
+  presets,
+  type Reward,
+  type RlConfig,
+  type RlPrompt,
+} from '../index.ts';
+import { constantAfter } from '../schedule.ts';
+
+const modelConfig = parseConfig({
+  model_type: 'deepseek_v3',
+  vocab_size: 24,
+  hidden_size: 16,
+  num_hidden_layers: 2,
+  first_k_dense_replace: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 2,
+  q_lora_rank: 8,
+  kv_lora_rank: 8,
+  qk_nope_head_dim: 4,
+  qk_rope_head_dim: 4,
+  v_head_dim: 4,
+  intermediate_size: 24,
+  moe_intermediate_size: 8,
+  n_routed_experts: 4,
+  num_experts_per_tok: 2,
+  n_shared_experts: 1,
+  n_group: 1,
+  topk_group: 1,
+  routed_scaling_factor: 2.5,
+  norm_topk_prob: true,
+  initializer_range: 0.2,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  max_position_embeddings: 64,
+  tie_word_embeddings: false,
+});
+
+export const banditConfig: RlConfig = {
+  ...presets['r1-zero'],
+  objective: { ...presets['r1-zero'].objective, beta: 0 },
+  groupSize: 8,
+  promptsPerStep: 8,
+  minibatches: 1,
+  maxCompletionLength: 3,
+  learningRate: 1e-2,
+  schedule: constantAfter(2),
+  referenceEvery: 0,
+};
+
+/** 1 where the completion begins with the right token. */
+export const right: Reward = perCompletion(({ completion, answer }) =>
+  completion.split(' ')[0] === answer ? 1 : 0,
+);
+
+export const banditPrompts = (seed = 0): ShuffledSource<RlPrompt> =>
+  new ShuffledSource(
+    Array.from({ length: 8 }, (_, k) => ({
+      tokens: [1, k],
+      input: { prompt: String(k), answer: String(k + 8) },
+    })),
+    seed,
+  );
+
+/** A fresh policy with everything that `trainGrpo` needs but the folder and the settings of the run. */
+export async function bandit(backend: Backend, seed = 1) {
+  const arena = new Arena(backend, { persistent: true });
+  const model = DeepSeekModel.init(modelConfig, { arena, seed });
+  const learner = new LocalLearner(model);
+  const engine = new Engine(model, { maxSequences: 128, contextLength: 16, form: 'expanded' });
+  return {
+    model,
+    learner,
+    sampler: new LocalSampler(engine, learner),
+    reference: await LocalReference.of(model),
+    prompts: banditPrompts(),
+    rewards: [{ name: 'accuracy', reward: right }],
+    decode: (tokens: readonly number[]) => tokens.join(' '),
+    stopTokenIds: [0],
+    config: banditConfig,
+    seed: 3,
+  };
+}
