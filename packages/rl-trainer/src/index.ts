@@ -5,6 +5,7 @@ export type {
   ForwardBackwardResult,
   Learner,
   LossSpec,
+  OptimStepOptions,
   OptimStepResult,
   PolicyExport,
   Sample,
@@ -14,11 +15,33 @@ export type {
   Verifier,
   VerifierInput,
 } from './interfaces.ts';
-export { defaultLearner, LocalLearner, type LocalLearnerOptions } from './local-learner.ts';
+export { type KeptSample, readKept } from './kept-samples.ts';
+export { LocalLearner } from './local-learner.ts';
 export { LocalSampler } from './local-sampler.ts';
+export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
+export { defaultLearner, type LocalLearnerOptions } from './local-training.ts';
 export * from './objectives/index.ts';
+export {
+  defaultRejection,
+  type RejectionConfig,
+  type RejectionMetrics,
+  type RejectionOptions,
+  type RejectionSummary,
+  type RejectionYield,
+  rejectionSample,
+} from './rejection-sampling.ts';
+export {
+  type Candidate,
+  type RejectionFilter,
+  type RejectionPrompt,
+  type SelectionOptions,
+  selectCandidates,
+  unfinished,
+} from './rejection-selection.ts';
 export * from './rewards/index.ts';
 export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
+export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
+export { loadScorer } from './scorer-files.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
 export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';

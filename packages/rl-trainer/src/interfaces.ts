@@ -78,13 +78,14 @@ export interface TrainingSequence {
   readonly refLogProbs?: readonly number[];
   /** Of the engine that sampled. */
   readonly samplingLogProbs?: readonly number[];
-  /** Log-probabilities of a teacher over the vocabulary, for each token. */
-  readonly teacherLogProbs?: readonly (readonly number[])[];
+  /** Log-probabilities of a teacher over the vocabulary: V numbers for each token, one token's after another's. */
+  readonly teacherLogProbs?: ArrayLike<number>;
 }
 
 /** What `forwardBackward` computes. Sums are divided by the totals of the step, so micro-batches add up. */
 export type LossSpec =
-  | { readonly name: 'cross_entropy' }
+  /** With outputs `sums` no numbers of single tokens come back, which is cheaper; default `tokens`. */
+  | { readonly name: 'cross_entropy'; readonly outputs?: 'tokens' | 'sums' }
   | { readonly name: 'policy'; readonly objective: PolicyObjective; readonly temperature: number }
   /** Sequences in pairs: chosen, then rejected. `refLogProbs` are needed. */
   | { readonly name: 'dpo'; readonly dpo: DpoConfig }
@@ -98,6 +99,14 @@ export interface ForwardBackwardResult {
   readonly logProbs: readonly (readonly number[])[];
   /** Entropies of the learner's distributions, likewise. */
   readonly entropies: readonly (readonly number[])[];
+  /** Figures of the learner's own, by name, which add up over micro-batches: `balance_loss`, `correct_tokens`. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface OptimStepOptions {
+  readonly learningRate: number;
+  /** False leaves the experts' correction biases as they are; default true. */
+  readonly updateBiases?: boolean;
 }
 
 export interface OptimStepResult {
@@ -123,7 +132,7 @@ export interface Learner {
     totals: StepTotals,
   ): Promise<ForwardBackwardResult>;
   /** Updates the policy with the gradients added since the last step, and forgets them. */
-  optimStep(options: { readonly learningRate: number }): Promise<OptimStepResult>;
+  optimStep(options: OptimStepOptions): Promise<OptimStepResult>;
   /** Writes everything that a continuation needs into a folder. */
   saveState(folder: string): Promise<void>;
   /** Continues from a folder of `saveState`. */

@@ -8,8 +8,9 @@ import { Arena } from '@minke/tensor';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { LossSpec, TrainingSequence } from './interfaces.ts';
-import { LocalLearner, type LocalLearnerOptions } from './local-learner.ts';
+import { LocalLearner } from './local-learner.ts';
 import { LocalSampler } from './local-sampler.ts';
+import type { LocalLearnerOptions } from './local-training.ts';
 import { type PolicyObjective, presets, stepAdvantages, stepMetrics } from './objectives/index.ts';
 
 const config = parseConfig({
@@ -236,7 +237,7 @@ describe('LocalLearner', () => {
       return rows;
     };
     const columns = await Promise.all(Array.from({ length: 24 }, (_, v) => v).map(distribution));
-    const teacherLogProbs = columns[0]!.map((_, t) => columns.map((rows) => rows[t]!));
+    const teacherLogProbs = columns[0]!.flatMap((_, t) => columns.map((rows) => rows[t]!));
     const spec: LossSpec = { name: 'distillation', beta: 1, temperature: 1 };
     const own = await learner.forwardBackward([{ ...one[0]!, teacherLogProbs }], spec, {
       sequences: 1,

@@ -52,15 +52,19 @@ export interface ForwardOptions {
   readonly outputs?: 'all' | 'last' | Tensor;
 }
 
-export interface ForwardResult {
-  /** [M, V], M as `outputs` says. */
-  readonly logits: Tensor;
+/** What the layers make of a batch. */
+export interface HiddenResult {
   /** After the final norm, every row, [N, D]. */
   readonly hidden: Tensor;
   /** Choices per expert, f32 [E], one for each mixture-of-experts layer in order. */
   readonly loads: readonly Tensor[];
   /** Scores, choices and weights of each mixture-of-experts layer: what balance losses are computed from. */
   readonly routings: readonly Routing[];
+}
+
+export interface ForwardResult extends HiddenResult {
+  /** [M, V], M as `outputs` says. */
+  readonly logits: Tensor;
 }
 
 /** Where a new model's weights come from. */
@@ -171,8 +175,14 @@ export class DeepSeekModel implements Module {
 
   /** Logits and hidden states of a batch. Differentiable in an arena with gradients, without a cache. */
   forward(batch: ModelBatch, options: ForwardOptions = {}): ForwardResult {
-    const { arena } = batch.ids;
     const { outputs = 'all', ...attention } = options;
+    const result = this.hidden(batch, attention);
+    return { logits: this.#head(selectRows(result.hidden, batch, outputs)), ...result };
+  }
+
+  /** Hidden states without logits: for another head, or a loss that computes logits itself. Differentiable likewise. */
+  hidden(batch: ModelBatch, attention: Omit<ForwardOptions, 'outputs'> = {}): HiddenResult {
+    const { arena } = batch.ids;
     const loads: Tensor[] = [];
     const routings: Routing[] = [];
     let x = gatherRows(arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
@@ -183,9 +193,7 @@ export class DeepSeekModel implements Module {
       if (result.load) loads.push(result.load);
       if (result.routing) routings.push(result.routing);
     });
-    const hidden = this.#norm(x, 'model.norm.weight');
-    const rows = selectRows(hidden, batch, outputs);
-    return { logits: this.#head(rows), hidden, loads, routings };
+    return { hidden: this.#norm(x, 'model.norm.weight'), loads, routings };
   }
 
   /**
@@ -240,7 +248,7 @@ export class DeepSeekModel implements Module {
 
   /** V3's sequence-wise balance loss, section 2.1.2, summed over layers: one element, to be added to the main loss. */
   balanceLoss(
-    { routings }: ForwardResult,
+    { routings }: Pick<HiddenResult, 'routings'>,
     { segments, ids }: ModelBatch,
     { alpha }: { alpha: number },
   ): Tensor {
@@ -267,11 +275,13 @@ export class DeepSeekModel implements Module {
     });
   }
 
+  /** [V, D]: logits are `linear(hidden, headWeight)`. */
+  get headWeight(): Tensor {
+    return this.#weight(this.config.tieEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight');
+  }
+
   #head(x: Tensor): Tensor {
-    return linear(
-      x,
-      this.#weight(this.config.tieEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'),
-    );
+    return linear(x, this.headWeight);
   }
 
   #norm(x: Tensor, name: string): Tensor {

@@ -5,6 +5,7 @@ export {
   DenseMlp,
   type ForwardOptions,
   type ForwardResult,
+  type HiddenResult,
   type ModelBatch,
   type ModelInit,
   MtpModule,

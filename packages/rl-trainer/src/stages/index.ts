@@ -1,3 +1,12 @@
+export {
+  checkGenerationPrompt,
+  encodePreference,
+  encodeScoredText,
+  encodeTurn,
+  type PreferencePair,
+  readRowFile,
+  type ScoredPart,
+} from './encode-rows.ts';
 export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
 export {
@@ -9,4 +18,16 @@ export {
   taskPrompts,
 } from './prompt-source.ts';
 export { LocalReference, type Reference } from './reference.ts';
+export type { RewardEvaluation } from './reward-evaluation.ts';
+export {
+  defaultRewardModel,
+  type LabelledText,
+  type RewardData,
+  type RewardModelConfig,
+  type RewardModelOptions,
+  type RewardModelStepMetrics,
+  rewardModelOf,
+  trainRewardModel,
+} from './reward-model.ts';
+export type { StageConfig, StageMetrics, StageOptions } from './stage-run.ts';
 export { withoutClock } from './step-clock.ts';

@@ -2,8 +2,9 @@
  * Sampler, learner and reference of one loaded model in this process: what a stage needs beside prompts and rewards.
  */
 import { Engine, type EngineOptions, type LanguageModel } from '@minke/inference';
-import { LocalLearner, type LocalLearnerOptions } from '../local-learner.ts';
+import { LocalLearner } from '../local-learner.ts';
 import { LocalSampler } from '../local-sampler.ts';
+import type { LocalLearnerOptions } from '../local-training.ts';
 import type { GrpoOptions } from './grpo.ts';
 import { LocalReference } from './reference.ts';
 

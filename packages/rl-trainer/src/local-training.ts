@@ -1,0 +1,186 @@
+/**
+ * What learners of this process share: one model in training, with AdamW, balanced experts, and calls in a queue.
+ *
+ * A mixture of experts stays even: the sequence-wise balance loss is added to each micro-batch's loss, and the
+ * correction bias moves by the load of the whole step (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). Calls run one
+ * after the other in the order they were made, so that none needs to be awaited before the next. Parameters, moments
+ * and step count are the state; gradients of an unfinished step are not saved.
+ */
+import { MinkeError } from '@minke/core';
+import { loadStatistics } from '@minke/moe-router';
+import { AdamW, Arena, add, type Tensor } from '@minke/tensor';
+import type { DeepSeekModel, HiddenResult, ModelBatch } from '@minke/transformer';
+import type { OptimStepOptions, OptimStepResult } from './interfaces.ts';
+import { loadModelState, saveModelState } from './learner-state.ts';
+
+/** Settings of a learner in this process. */
+export interface LocalLearnerOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  /** On matrices only, embeddings apart, as the field does. */
+  readonly weightDecay: number;
+  /** Global gradient norm above which gradients are scaled down; 0 for never. */
+  readonly maxGradNorm: number;
+  /** Step of the correction bias; 0 leaves it. DeepSeek-V3: 0.001. */
+  readonly biasUpdateGamma: number;
+  /** Weight of the sequence-wise balance loss; DeepSeek-V3: 1e-4. */
+  readonly balanceAlpha: number;
+}
+
+/** For reinforcement learning: no weight decay. */
+export const defaultLearner: LocalLearnerOptions = {
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  weightDecay: 0,
+  maxGradNorm: 1,
+  biasUpdateGamma: 1e-3,
+  balanceAlpha: 1e-4,
+};
+
+/** Losses of one micro-batch. */
+export interface MicroBatchLosses {
+  readonly loss: number;
+  readonly balanceLoss: number;
+}
+
+export class LocalTraining {
+  readonly model: DeepSeekModel;
+  /** Of a step: gradients are recorded. */
+  readonly arena: Arena;
+  /** Without gradients. */
+  readonly inference: Arena;
+  readonly #options: LocalLearnerOptions;
+  /** What is trained and saved, by name. */
+  readonly parameters: ReadonlyMap<string, Tensor>;
+  #lazyOptimizer: AdamW | undefined;
+  /** The end of the last call. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Choices per expert since the last step, one array a layer. */
+  #loads: Float64Array[] = [];
+
+  /** @param parameters what is trained and saved: the model's, and those of another head */
+  constructor(
+    model: DeepSeekModel,
+    options: Partial<LocalLearnerOptions>,
+    parameters: ReadonlyMap<string, Tensor> = model.parameters(),
+  ) {
+    this.model = model;
+    this.#options = validated({ ...defaultLearner, ...options });
+    this.parameters = parameters;
+    this.arena = new Arena(model.backend, { grad: true, label: 'learner step' });
+    this.inference = new Arena(model.backend, { label: 'learner forward' });
+  }
+
+  /** Runs a call after those before it, whether they failed or not. */
+  inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(call);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /**
+   * Adds the gradients of one micro-batch, with its share of the balance loss: its sequences over the step's.
+   * Throws `invalid-argument`, and changes nothing, where the loss is no number.
+   */
+  async backward(
+    loss: Tensor,
+    { result, rows, share }: { result: HiddenResult; rows: ModelBatch; share: number },
+  ): Promise<MicroBatchLosses> {
+    const alpha = this.#options.balanceAlpha * share;
+    const balanced = alpha > 0 && result.routings.length > 0;
+    const balance = balanced ? this.model.balanceLoss(result, rows, { alpha }) : undefined;
+    const total = balance === undefined ? loss : add(loss, balance);
+    // Read before the backward pass: a call that fails must leave the gradients as they were.
+    const value = (await loss.read())[0] as number;
+    const balanceLoss = balance === undefined ? 0 : ((await balance.read())[0] as number);
+    if (!Number.isFinite(value) || !Number.isFinite(balanceLoss))
+      throw new MinkeError(
+        'invalid-argument',
+        `forwardBackward: the loss became ${value}; lower the learning rate and go back to the last good state`,
+      );
+    total.backward();
+    const loads = await Promise.all(result.loads.map((load) => load.read()));
+    this.#loads = loads.map((load, i) =>
+      Float64Array.from(load, (count, e) => count + (this.#loads[i]?.[e] ?? 0)),
+    );
+    return { loss: value, balanceLoss };
+  }
+
+  async optimStep({ learningRate, updateBiases = true }: OptimStepOptions): Promise<OptimStepResult> {
+    const { arena } = this;
+    const { biasUpdateGamma: gamma } = this.#options;
+    try {
+      const normSquared = this.#optimizer.step(arena, { lr: learningRate });
+      this.#optimizer.zeroGrad(arena);
+      const loads = this.#loads.map((load) => arena.tensor(load, [load.length]));
+      if (gamma > 0 && updateBiases) this.model.updateBiases(loads, { gamma });
+      const statistics = this.#loads.map(loadStatistics);
+      this.#loads = [];
+      const [norm] = await normSquared.read();
+      return {
+        step: this.#optimizer.stepCount,
+        gradNorm: Math.sqrt(norm as number),
+        metrics: {
+          max_vio: Math.max(0, ...statistics.map(({ maxVio }) => maxVio)),
+          dead_experts: statistics.reduce((n, { dead }) => n + dead, 0),
+        },
+      };
+    } finally {
+      arena.reset();
+    }
+  }
+
+  /** Optimiser steps so far. */
+  get stepCount(): number {
+    return this.#lazyOptimizer?.stepCount ?? 0;
+  }
+
+  saveState(folder: string): Promise<void> {
+    return saveModelState(folder, this.#state);
+  }
+
+  async loadState(folder: string): Promise<void> {
+    await loadModelState(folder, this.#state);
+    this.#optimizer.zeroGrad(this.arena);
+    this.arena.reset();
+    this.#loads = [];
+  }
+
+  /** Gives the step's memory back; the model stays. */
+  dispose(): void {
+    this.arena.dispose();
+    this.inference.dispose();
+  }
+
+  get #state() {
+    return { parameters: this.parameters, optimizer: this.#optimizer, options: this.#options };
+  }
+
+  /** Made at the first update: a reference needs no moments. */
+  get #optimizer(): AdamW {
+    const { beta1, beta2, eps, weightDecay, maxGradNorm } = this.#options;
+    this.#lazyOptimizer ??= new AdamW(new Map([...this.parameters].filter(([, p]) => p.requiresGrad)), {
+      lr: 0,
+      beta1,
+      beta2,
+      eps,
+      weightDecay,
+      maxGradNorm,
+      decay: (name, shape) => shape.length >= 2 && !name.includes('embed_tokens'),
+    });
+    return this.#lazyOptimizer;
+  }
+}
+
+function validated(options: LocalLearnerOptions): LocalLearnerOptions {
+  const problems: string[] = [];
+  for (const name of ['beta1', 'beta2'] as const)
+    if (!(options[name] >= 0 && options[name] < 1)) problems.push(`${name} in [0, 1), got ${options[name]}`);
+  for (const name of ['eps', 'weightDecay', 'maxGradNorm', 'biasUpdateGamma', 'balanceAlpha'] as const)
+    if (!(options[name] >= 0) || !Number.isFinite(options[name]))
+      problems.push(`${name} a number of at least 0, got ${options[name]}`);
+  if (problems.length > 0) throw new MinkeError('invalid-config', `learner: expected ${problems.join('; ')}`);
+  return options;
+}

@@ -1,0 +1,120 @@
+/**
+ * Rows of data sets as token ids: preferences for DPO and reward models, labelled texts for safety models.
+ *
+ * A prompt is what the chat template renders with its generation prompt; replies are encoded as a reasoning model
+ * writes them. A reward model may read the whole reply, or only what follows the thought: DeepSeek-R1 judges
+ * helpfulness by the final summary alone and safety by the whole text (https://arxiv.org/abs/2501.12948, section
+ * 2.3.4).
+ */
+import { createReadStream } from 'node:fs';
+import { MinkeError } from '@minke/core';
+import {
+  type Message,
+  type PreferenceRow,
+  type RowFormat,
+  type RowOf,
+  readRows,
+} from '@minke/reasoning-tasks';
+import { type ChatMessage, encodeChat, encodeReply, splitThought } from '@minke/tokenizer-merging/chat';
+import type { Example } from '../batch.ts';
+import type { ScoredText } from '../rewards/model-score.ts';
+import type { PromptFormat } from './prompt-source.ts';
+
+/** Two replies to one prompt, the first the better one. */
+export interface PreferencePair {
+  readonly chosen: Example;
+  readonly rejected: Example;
+  /** By how much the chosen one should lead; default 0. */
+  readonly margin?: number;
+}
+
+/** What a reward model reads of a reply: everything, or only what follows the thought. */
+export type ScoredPart = 'whole' | 'summary';
+
+/**
+ * All rows of a JSON lines file. Throws `invalid-file` naming the file and the line: wrong columns, no rows, bytes
+ * that are not UTF-8, a line that is too long.
+ */
+export async function readRowFile<Format extends RowFormat>(
+  path: string,
+  format: Format,
+): Promise<RowOf[Format][]> {
+  const rows: RowOf[Format][] = [];
+  try {
+    for await (const row of readRows(createReadStream(path), format, { name: path })) rows.push(row);
+  } catch (cause) {
+    if (cause instanceof MinkeError) throw cause;
+    throw new MinkeError('invalid-file', `${path}: cannot be read: ${(cause as Error).message}`, { cause });
+  }
+  return rows;
+}
+
+/** Throws `unsupported` for a template that renders no generation prompt: a reply would not be known as one. */
+export function checkGenerationPrompt({ template }: PromptFormat): void {
+  const messages: ChatMessage[] = [{ role: 'user', content: 'a' }];
+  if (template.render(messages) === template.render(messages, { addGenerationPrompt: false }))
+    throw new MinkeError(
+      'unsupported',
+      'chat template: expected one with a generation prompt (add_generation_prompt), got one that renders the same with and without; training needs to know where the reply begins',
+    );
+}
+
+/** A preference row as two examples. Of replies with several messages the last one is learnt from. */
+export function encodePreference(
+  row: PreferenceRow,
+  format: PromptFormat,
+  part: ScoredPart = 'whole',
+): PreferencePair {
+  const { margin } = row.extra;
+  const side = (reply: readonly Message[]) =>
+    encodeTurn([...row.prompt, ...reply.slice(0, -1)], reply.at(-1) as Message, format, part);
+  const pair = { chosen: side(row.chosen), rejected: side(row.rejected) };
+  return typeof margin === 'number' ? { ...pair, margin } : pair;
+}
+
+/** A conversation and the assistant's next message. */
+export function encodeTurn(
+  context: readonly Message[],
+  reply: Message,
+  { tokenizer, template }: PromptFormat,
+  part: ScoredPart = 'whole',
+): Example {
+  const prompt = encodeChat(tokenizer, template, context.map(toChatMessage));
+  const { content, reasoning } = toChatMessage(reply);
+  const thought = part === 'summary' ? undefined : reasoning;
+  const ids = encodeReply(
+    tokenizer,
+    template,
+    { content, ...(thought !== undefined && { reasoning: thought }) },
+    prompt,
+  );
+  return { ids: Int32Array.from([...prompt.ids, ...ids]), completionStart: prompt.ids.length };
+}
+
+function toChatMessage({ role, content, reasoning_content: reasoning }: Message): ChatMessage {
+  return { role, content, ...(reasoning !== undefined && { reasoning }) };
+}
+
+/**
+ * Ids of a text as rewards hand it to a reward model: what `encodePreference` gives the same question and reply.
+ * A response whose thought never ends stays open, as it was sampled.
+ */
+export function encodeScoredText(text: ScoredText, format: PromptFormat, part: ScoredPart): number[] {
+  const question: Message = { role: 'user', content: text.prompt };
+  const { thought, answer } = splitThought(text.response);
+  if (part === 'summary' || thought !== undefined) {
+    const content = (thought === undefined ? text.response : answer).replace(/^\n+/, '');
+    const reply: Message = {
+      role: 'assistant',
+      content,
+      ...(thought !== undefined && { reasoning_content: thought }),
+    };
+    return [...encodeTurn([question], reply, format, part).ids];
+  }
+  const { tokenizer, template } = format;
+  const prompt = encodeChat(tokenizer, template, [toChatMessage(question)]);
+  const ids = tokenizer.encode(text.response);
+  return prompt.opensThought
+    ? [...prompt.ids, ...ids]
+    : [...encodeTurn([question], { role: 'assistant', content: text.response }, format).ids];
+}
