@@ -1,0 +1,191 @@
+/**
+ * How big each stage is, as plain data, for the three presets: `full` (every stage, within 2.5 hours on two cores),
+ * `demo` (within one), `ci` (within minutes; shows directions only).
+ *
+ * Rates and sizes are for a model of a million parameters from scratch; the algorithm is that of the published presets
+ * of `@minke/rl-trainer`, whose rates are for billions.
+ */
+import { presets, type RlConfig, type Schedule } from '@minke/rl-trainer';
+import type { MeasureSettings } from './measure.ts';
+
+/** Supervised training. */
+export interface FitSettings {
+  readonly steps: number;
+  readonly tokensPerStep: number;
+  readonly learningRate: number;
+  readonly warmupSteps: number;
+}
+
+/** Reinforcement learning: a configuration, and how long. */
+export interface RlSettings {
+  readonly config: RlConfig;
+  readonly steps: number;
+}
+
+/** Rejection sampling: problems, samples of each, and how many of these stay. */
+export interface SamplingSettings {
+  readonly prompts: number;
+  readonly samples: number;
+  readonly keep: number;
+}
+
+export interface RecipeSettings {
+  readonly measure: MeasureSettings;
+  /** As `measure`, with the samples that curves of pass@k need; for the base and the final model. */
+  readonly measureWidely: MeasureSettings;
+  readonly base: FitSettings;
+  readonly zero: RlSettings;
+  readonly coldStart: { readonly traces: SamplingSettings; readonly rows: number; readonly fit: FitSettings };
+  readonly grpo1: RlSettings;
+  readonly selfEvolution: RlSettings;
+  readonly rejection: SamplingSettings & { readonly general: number };
+  readonly sft2: FitSettings;
+  readonly rewardModel: {
+    readonly pairs: number;
+    readonly labelled: number;
+    readonly heldOut: number;
+    readonly steps: number;
+    readonly learningRate: number;
+  };
+  readonly grpo2: RlSettings & {
+    /** Share of general requests among the prompts. */
+    readonly generalShare: number;
+    /** Last steps in which reward models take part (R1: 400 of 1,700). */
+    readonly modelRewardSteps: number;
+    /** Steps of the deliberate over-optimisation. */
+    readonly overSteps: number;
+  };
+  readonly distill: FitSettings;
+  readonly studentBase: FitSettings;
+  readonly studentRl: RlSettings;
+}
+
+/** A name of a size. */
+export type RecipePreset = 'full' | 'demo' | 'ci';
+
+const decay = (warmupSteps: number): Schedule => ({
+  shape: 'linear',
+  warmupSteps,
+  finalFraction: 0.05,
+  decayFraction: 0,
+});
+
+/** R1's algorithm at this size: token-level clipping, k3 to a reference, AdamW with a decaying rate. */
+const rl = (overrides: Partial<RlConfig> & { readonly beta?: number }): RlConfig => {
+  const { beta = 0.02, ...rest } = overrides;
+  const base = presets['r1-zero'];
+  return {
+    ...base,
+    objective: {
+      ...base.objective,
+      loss: { name: 'clip', ratio: 'token', epsilonLow: 0.2, epsilonHigh: 0.28 },
+      aggregation: 'dapo',
+      beta,
+    },
+    groupSize: 16,
+    promptsPerStep: 32,
+    minibatches: 1,
+    learningRate: 3e-4,
+    schedule: decay(10),
+    maxCompletionLength: 220,
+    referenceEvery: 100,
+    tokensPerMicroBatch: 16_384,
+    ...rest,
+  };
+};
+
+const measure: MeasureSettings = {
+  arithmetic: 1200,
+  search: 500,
+  parity: 300,
+  beyond: 150,
+  general: 300,
+  sampledProblems: 250,
+  samples: 8,
+  temperature: 0.6,
+  topP: 0.95,
+  maxNewTokens: 256,
+};
+
+const full: RecipeSettings = {
+  measure,
+  measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
+  base: { steps: 3600, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100 },
+  zero: { steps: 300, config: rl({}) },
+  coldStart: {
+    traces: { prompts: 4000, samples: 2, keep: 1 },
+    rows: 2000,
+    fit: { steps: 120, tokensPerStep: 4096, learningRate: 1e-3, warmupSteps: 10 },
+  },
+  grpo1: { steps: 300, config: rl({}) },
+  selfEvolution: { steps: 200, config: rl({ beta: 0.04, maxCompletionLength: 256 }) },
+  rejection: { prompts: 10_000, samples: 4, keep: 1, general: 3000 },
+  sft2: { steps: 500, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30 },
+  rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
+  grpo2: {
+    steps: 200,
+    config: rl({ temperature: 0.7, learningRate: 2e-4 }),
+    generalShare: 0.4,
+    modelRewardSteps: 50,
+    overSteps: 200,
+  },
+  distill: { steps: 900, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 30 },
+  studentBase: { steps: 2400, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100 },
+  studentRl: { steps: 200, config: rl({}) },
+};
+
+/** `full` with all counts of steps, prompts and problems scaled down. */
+function scaled(settings: RecipeSettings, by: number, least: MeasureSettings): RecipeSettings {
+  const n = (count: number, floor = 1) => Math.max(floor, Math.round(count * by));
+  const fit = (s: FitSettings): FitSettings => ({ ...s, steps: n(s.steps, 10), warmupSteps: n(s.warmupSteps, 3) });
+  const run = <T extends RlSettings>(s: T): T => ({ ...s, steps: n(s.steps, 4) });
+  const draw = <T extends SamplingSettings>(s: T): T => ({ ...s, prompts: n(s.prompts, 64) });
+  return {
+    measure: least,
+    measureWidely: { ...least, sampledProblems: Math.min(100, least.sampledProblems), samples: 16, temperature: 1, topP: 1 },
+    base: fit(settings.base),
+    zero: run(settings.zero),
+    coldStart: {
+      traces: draw(settings.coldStart.traces),
+      rows: n(settings.coldStart.rows, 32),
+      fit: fit(settings.coldStart.fit),
+    },
+    grpo1: run(settings.grpo1),
+    selfEvolution: run(settings.selfEvolution),
+    rejection: { ...draw(settings.rejection), general: n(settings.rejection.general, 64) },
+    sft2: fit(settings.sft2),
+    rewardModel: {
+      ...settings.rewardModel,
+      pairs: n(settings.rewardModel.pairs, 128),
+      labelled: n(settings.rewardModel.labelled, 128),
+      heldOut: n(settings.rewardModel.heldOut, 64),
+      steps: n(settings.rewardModel.steps, 10),
+    },
+    grpo2: {
+      ...run(settings.grpo2),
+      modelRewardSteps: n(settings.grpo2.modelRewardSteps, 2),
+      overSteps: n(settings.grpo2.overSteps, 4),
+    },
+    distill: fit(settings.distill),
+    studentBase: fit(settings.studentBase),
+    studentRl: run(settings.studentRl),
+  };
+}
+
+const fewer = (by: number): MeasureSettings => ({
+  ...measure,
+  arithmetic: Math.round(1200 * by),
+  search: Math.round(500 * by),
+  parity: Math.round(300 * by),
+  beyond: Math.round(150 * by),
+  general: Math.round(300 * by),
+  sampledProblems: Math.round(250 * by),
+});
+
+/** The sizes by name. */
+export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
+  full,
+  demo: scaled(full, 0.4, { ...measure, sampledProblems: 150 }),
+  ci: scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
+};
+

@@ -1,0 +1,88 @@
+/**
+ * The two ways in which the recipe's stages train a model: supervised, and by reinforcement. Both continue in the
+ * stage's folder after a kill and leave the trained model in it.
+ */
+import type { LanguageModel } from '@minke/inference';
+import {
+  defaultSft,
+  type ExampleSource,
+  localPolicy,
+  type RewardTerm,
+  type SftConfig,
+  trainGrpo,
+  trainSft,
+} from '@minke/rl-trainer';
+import type { TaskAt } from '../data/index.ts';
+import type { StageContext } from '../run/index.ts';
+import { saveStageModel } from './model-folder.ts';
+import type { FitSettings, RlSettings } from './settings.ts';
+import { promptsOf } from './task-prompts.ts';
+
+/** Prompt and completion together, tokens, at most: the longest question and 256 new tokens. */
+export const contextLength = 384;
+
+function sftConfig({ steps, tokensPerStep, learningRate, warmupSteps }: FitSettings, seed: number): SftConfig {
+  return {
+    ...defaultSft,
+    ...{ steps, tokensPerStep, learningRate, seed },
+    schedule: { shape: 'cosine', warmupSteps, finalFraction: 0.05, decayFraction: 0 },
+    // Faster than DeepSeek's 0.001 and 1e-4: a stage has hundreds of steps, not tens of thousands.
+    biasUpdateGamma: 0.01,
+    biasUpdateUntil: 0.9,
+    balanceAlpha: 1e-3,
+    checkpointEvery: 200,
+  };
+}
+
+/** Supervised training of a model on examples. */
+export async function fit(
+  language: LanguageModel,
+  source: ExampleSource,
+  settings: FitSettings,
+  context: StageContext,
+): Promise<void> {
+  await trainSft(language.model, {
+    source,
+    config: sftConfig(settings, context.seed),
+    folder: context.folder,
+    signal: context.signal,
+    onStep: ({ global_step, loss }) => context.progress(global_step, settings.steps, `loss ${loss.toFixed(3)}`),
+  });
+  await saveStageModel(language, context.folder);
+}
+
+/** What a stage of reinforcement rewards, and on which tasks. */
+export interface Reinforcement {
+  readonly tasks: TaskAt;
+  readonly rewards: readonly RewardTerm[] | ((step: number) => readonly RewardTerm[]);
+  readonly settings: RlSettings;
+}
+
+/** Reinforcement learning of a model on tasks. */
+export async function reinforce(
+  language: LanguageModel,
+  { tasks, rewards, settings }: Reinforcement,
+  context: StageContext,
+): Promise<void> {
+  const { config, steps } = settings;
+  const needsReference = config.objective.beta > 0 || config.rewardBeta > 0;
+  const policy = await localPolicy(language, {
+    contextLength,
+    reference: needsReference,
+    learner: { biasUpdateGamma: 1e-3, balanceAlpha: 1e-4 },
+  });
+  try {
+    await trainGrpo({
+      ...policy,
+      prompts: promptsOf(tasks, language),
+      ...{ rewards, config, steps, seed: context.seed, folder: context.folder, signal: context.signal },
+      checkpointEvery: 25,
+      onStep: (metrics) =>
+        context.progress(metrics.global_step, steps, `reward ${metrics.reward?.toFixed(3) ?? '-'}`),
+    });
+    await saveStageModel(language, context.folder);
+  } finally {
+    await policy.dispose();
+  }
+}
+
