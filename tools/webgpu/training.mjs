@@ -6,7 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createBackend } from '../../packages/gpu-backends/dist/index.js';
 import { TaskStream } from '../../packages/reasoning-tasks/dist/index.js';
-import { defaultSft, TaskSource, trainSft } from '../../packages/rl-trainer/dist/index.js';
+import {
+  defaultSft,
+  defaultSftLearner,
+  LocalLearner,
+  TaskSource,
+  trainSft,
+} from '../../packages/rl-trainer/dist/index.js';
 import { Arena } from '../../packages/tensor/dist/index.js';
 import {
   deepseekR1Template,
@@ -53,7 +59,8 @@ async function train(name) {
     const arena = new Arena(backend, { persistent: true });
     const model = DeepSeekModel.init(config, { arena, seed: 0 });
     const tasks = new TaskStream({ seed: 0, weights: { chain_sum: 1 }, levels: [1, 0, 0] });
-    await trainSft(model, {
+    await trainSft({
+      learner: new LocalLearner(model, defaultSftLearner),
       source: new TaskSource(tasks, tokenizer, deepseekR1Template),
       config: { ...defaultSft, steps: 5, tokensPerStep: 384, learningRate: 5e-3 },
       folder,

@@ -1,6 +1,6 @@
 import { auto } from '@minke/gpu-backends';
 import { TaskStream } from '@minke/reasoning-tasks';
-import { defaultSft, TaskSource, trainSft } from '@minke/rl-trainer';
+import { defaultSft, defaultSftLearner, LocalLearner, TaskSource, trainSft } from '@minke/rl-trainer';
 import { Arena } from '@minke/tensor';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
@@ -41,7 +41,8 @@ const model = DeepSeekModel.init(config, { arena, seed: 0 });
 
 const tasks = new TaskStream({ seed: 0, weights: { chain_sum: 1 }, levels: [1, 0, 0] });
 const source = new TaskSource(tasks, tokenizer, deepseekR1Template);
-const last = await trainSft(model, {
+const last = await trainSft({
+  learner: new LocalLearner(model, defaultSftLearner),
   source,
   config: { ...defaultSft, steps: 40, tokensPerStep: 512, learningRate: 5e-3 },
   folder: `run-${process.pid}`, // checkpoints and metrics.jsonl; a killed run continues from here

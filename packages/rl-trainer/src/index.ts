@@ -1,5 +1,5 @@
 export { type Example, type PackedBatch, packExamples } from './batch.ts';
-export { type ConversationRow, conversationSource, readConversations } from './conversation-file.ts';
+export { conversationSource, readConversations } from './conversation-file.ts';
 export { type ExampleSource, Packer, ShuffledSource } from './example-source.ts';
 export type {
   ForwardBackwardResult,
@@ -42,7 +42,6 @@ export * from './rewards/index.ts';
 export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
 export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
 export { loadScorer } from './scorer-files.ts';
-export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
 export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
 export * from './verifiers/index.ts';

@@ -104,7 +104,11 @@ export function learnerLoss(inputs: LossInputs, spec: LossSpec, totals: StepTota
       );
       const options = { beta: spec.beta, temperature };
       const each = distillationLoss(logits, arena.tensor(teacher as Float32Array, logits.shape), options);
-      return { loss: affine(sum(each), 1 / totals.tokens, 0), tokens };
+      return {
+        loss: affine(sum(each), 1 / totals.tokens, 0),
+        tokens,
+        correct: correctCount(logits.detach(), targets),
+      };
     }
   }
 }

@@ -2,9 +2,8 @@
  * A run's folder on disk: atomic checkpoints, and where its logs are.
  *
  * A checkpoint is a folder, written under a temporary name, flushed, and renamed, so a kill at any moment leaves the
- * last complete one, and so does a full disk. What is in it is the stage's business (`commit`, `latest`); `save` and
- * `load` are the common case of named tensors and a state: parameters, optimiser moments, step, data position, and
- * how long the metrics file was.
+ * last complete one, and so does a full disk. What is in it is the stage's business: what its
+ * learner saves, and a state of step, data position and lengths of logs.
  */
 import {
   closeSync,
@@ -20,7 +19,6 @@ import {
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
-import type { HostTensors } from './model-state.ts';
 
 /** Everything besides tensors. Plain JSON. */
 export interface TrainerState {
@@ -118,20 +116,6 @@ export class RunStore {
     }
   }
 
-  /** Writes a checkpoint of a state and tensors. */
-  async save(state: TrainerState, tensors: HostTensors): Promise<void> {
-    await this.commit(state.step, state, (folder) =>
-      writeTensors(join(folder, 'state.safetensors'), tensors),
-    );
-  }
-
-  /** The newest checkpoint of `save`, as `latest`. */
-  async load(): Promise<{ state: TrainerState; tensors: Map<string, Float32Array> } | undefined> {
-    const found = this.latest<TrainerState>();
-    if (found === undefined) return undefined;
-    return { state: found.state, tensors: await readTensors(join(found.folder, 'state.safetensors')) };
-  }
-
   get #checkpoints(): string {
     return join(this.folder, 'checkpoints');
   }
@@ -140,6 +124,9 @@ export class RunStore {
     return join(this.#checkpoints, `step-${String(step).padStart(7, '0')}`);
   }
 }
+
+/** Tensors on the host by name. */
+export type HostTensors = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>;
 
 /** Host tensors as a file of f32. */
 export async function writeTensors(path: string, tensors: HostTensors): Promise<void> {

@@ -13,7 +13,10 @@ import { type FamilyName, familyNames, TaskStream } from '@minke/reasoning-tasks
 import {
   conversationSource,
   defaultSft,
+  defaultSftLearner,
   type ExampleSource,
+  LocalLearner,
+  type LocalLearnerOptions,
   readConversations,
   type Schedule,
   type SftConfig,
@@ -58,6 +61,7 @@ interface Options extends BackendOptions {
 
 export function addTrain(program: Command): void {
   const d = defaultSft;
+  const optimizer = defaultSftLearner;
   const command = program
     .command('train')
     .description('train a model')
@@ -91,12 +95,17 @@ export function addTrain(program: Command): void {
       nonNegativeNumber,
       d.schedule.finalFraction,
     )
-    .option('--weight-decay <w>', 'decoupled weight decay of matrices', nonNegativeNumber, d.weightDecay)
+    .option(
+      '--weight-decay <w>',
+      'decoupled weight decay of matrices',
+      nonNegativeNumber,
+      optimizer.weightDecay,
+    )
     .option(
       '--bias-gamma <g>',
       "step of the experts' correction bias; 0 leaves it",
       nonNegativeNumber,
-      d.biasUpdateGamma,
+      optimizer.biasUpdateGamma,
     )
     .option(
       '--bias-until <f>',
@@ -108,7 +117,7 @@ export function addTrain(program: Command): void {
       '--balance-alpha <a>',
       'weight of the sequence-wise balance loss',
       nonNegativeNumber,
-      d.balanceAlpha,
+      optimizer.balanceAlpha,
     )
     .option('--checkpoint-every <n>', 'steps between checkpoints', positiveInteger, d.checkpointEvery)
     .option('--seed <n>', 'seed of the weights and of the data', nonNegativeInteger, d.seed)
@@ -120,13 +129,16 @@ export function addTrain(program: Command): void {
     }
     const backend = await openBackend(options);
     const language = await startingModel(options, backend);
-    const metrics = await trainSft(language.model, {
-      source: sourceOf(options, language),
+    const learner = new LocalLearner(language.model, learnerOptions(options));
+    const metrics = await trainSft({
+      learner,
+      source: await sourceOf(options, language),
       config: sftConfig(options),
       folder: options.out,
       progress: true,
       signal: interruptSignal(),
     });
+    await learner.dispose();
     const folder = join(options.out, 'model');
     await saveLanguageModel(language, folder, { dtype: 'bf16' });
     process.stderr.write(`model written to ${folder}\n`);
@@ -156,7 +168,7 @@ function readJson(path: string): unknown {
 }
 
 function sftConfig(options: Options): SftConfig {
-  const { steps, tokensPerStep, learningRate, weightDecay, balanceAlpha, checkpointEvery, seed } = options;
+  const { steps, tokensPerStep, learningRate, checkpointEvery, seed } = options;
   return {
     ...defaultSft,
     steps,
@@ -168,13 +180,14 @@ function sftConfig(options: Options): SftConfig {
       warmupSteps: options.warmup,
       finalFraction: options.finalFraction,
     },
-    weightDecay,
-    biasUpdateGamma: options.biasGamma,
     biasUpdateUntil: options.biasUntil,
-    balanceAlpha,
     checkpointEvery,
     seed,
   };
+}
+
+function learnerOptions({ weightDecay, biasGamma, balanceAlpha }: Options): LocalLearnerOptions {
+  return { ...defaultSftLearner, weightDecay, biasUpdateGamma: biasGamma, balanceAlpha };
 }
 
 async function startingModel(options: Options, backend: Backend): Promise<LanguageModel> {
@@ -188,12 +201,12 @@ async function startingModel(options: Options, backend: Backend): Promise<Langua
   return joinLanguageModel(model, format);
 }
 
-function sourceOf(options: Options, { tokenizer, template }: LanguageModel): ExampleSource {
+async function sourceOf(options: Options, { tokenizer, template }: LanguageModel): Promise<ExampleSource> {
   if (options.data === undefined)
     return new TaskSource(
       new TaskStream({ seed: options.seed, ...(options.weights && { weights: options.weights }) }),
       tokenizer,
       template,
     );
-  return conversationSource(readConversations(options.data), tokenizer, template, options.seed);
+  return conversationSource(await readConversations(options.data), tokenizer, template, options.seed);
 }

@@ -80,7 +80,7 @@ export function encodeTurn(
   part: ScoredPart = 'whole',
 ): Example {
   const prompt = encodeChat(tokenizer, template, context.map(toChatMessage));
-  const { content, reasoning } = toChatMessage(reply);
+  const { content, reasoning } = withoutTags(reply);
   const thought = part === 'summary' ? undefined : reasoning;
   const ids = encodeReply(
     tokenizer,
@@ -89,6 +89,15 @@ export function encodeTurn(
     prompt,
   );
   return { ids: Int32Array.from([...prompt.ids, ...ids]), completionStart: prompt.ids.length };
+}
+
+/** A reply with its thought apart, also where only the closing tag is there because the prompt had the other. */
+function withoutTags(reply: Message): ChatMessage {
+  const { role, content, reasoning } = toChatMessage(reply);
+  const { thought, answer } = splitThought(content);
+  if (reasoning !== undefined || thought === undefined)
+    return { role, content, ...(reasoning !== undefined && { reasoning }) };
+  return { role, content: answer.replace(/^\s+/, ''), reasoning: thought };
 }
 
 function toChatMessage({ role, content, reasoning_content: reasoning }: Message): ChatMessage {
@@ -101,20 +110,11 @@ function toChatMessage({ role, content, reasoning_content: reasoning }: Message)
  */
 export function encodeScoredText(text: ScoredText, format: PromptFormat, part: ScoredPart): number[] {
   const question: Message = { role: 'user', content: text.prompt };
-  const { thought, answer } = splitThought(text.response);
-  if (part === 'summary' || thought !== undefined) {
-    const content = (thought === undefined ? text.response : answer).replace(/^\n+/, '');
-    const reply: Message = {
-      role: 'assistant',
-      content,
-      ...(thought !== undefined && { reasoning_content: thought }),
-    };
-    return [...encodeTurn([question], reply, format, part).ids];
-  }
+  const reply: Message = { role: 'assistant', content: text.response };
+  const closed = part === 'summary' || splitThought(text.response).thought !== undefined;
+  if (closed) return [...encodeTurn([question], reply, format, part).ids];
   const { tokenizer, template } = format;
   const prompt = encodeChat(tokenizer, template, [toChatMessage(question)]);
   const ids = tokenizer.encode(text.response);
-  return prompt.opensThought
-    ? [...prompt.ids, ...ids]
-    : [...encodeTurn([question], { role: 'assistant', content: text.response }, format).ids];
+  return prompt.opensThought ? [...prompt.ids, ...ids] : [...encodeTurn([question], reply, format).ids];
 }

@@ -29,5 +29,14 @@ export {
   rewardModelOf,
   trainRewardModel,
 } from './reward-model.ts';
+export {
+  defaultSft,
+  defaultSftLearner,
+  type SftConfig,
+  type SftMetrics,
+  type SftOptions,
+  trainSft,
+} from './sft.ts';
 export type { StageConfig, StageMetrics, StageOptions } from './stage-run.ts';
 export { withoutClock } from './step-clock.ts';
+export { LocalTeacher, type Teacher } from './teacher.ts';

@@ -8,10 +8,13 @@ import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merg
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Example, packExamples } from './batch.ts';
-import { ShuffledSource } from './example-source.ts';
-import { defaultSft, type SftConfig, type SftMetrics, trainSft } from './sft.ts';
-import { TaskSource } from './task-source.ts';
+import { type Example, packExamples } from '../batch.ts';
+import { ShuffledSource } from '../example-source.ts';
+import { LocalLearner } from '../local-learner.ts';
+import type { LocalLearnerOptions } from '../local-training.ts';
+import { TaskSource } from '../task-source.ts';
+import { defaultSft, defaultSftLearner, type SftConfig, type SftMetrics, trainSft } from './sft.ts';
+import { LocalTeacher } from './teacher.ts';
 
 const modelConfig = parseConfig({
   model_type: 'deepseek_v3',
@@ -75,6 +78,8 @@ const newModel = (): DeepSeekModel =>
     { ...modelConfig, vocabSize: vocabulary },
     { arena: new Arena(backend, { persistent: true }), seed: 1 },
   );
+const learnerOf = (model: DeepSeekModel, options: Partial<LocalLearnerOptions> = {}): LocalLearner =>
+  new LocalLearner(model, { ...defaultSftLearner, ...options });
 const newSource = (): TaskSource =>
   new TaskSource(new TaskStream({ seed: 5, weights: { chain_sum: 1 } }), tokenizer, deepseekR1Template);
 const weights = (model: DeepSeekModel): string =>
@@ -86,13 +91,13 @@ describe('trainSft', () => {
   it('learns an example by heart', async () => {
     const ids = (text: string): Int32Array => Int32Array.from(tokenizer.encode(text));
     const example: Example = { ids: ids('What is 0 + 0? The answer is 0.'), completionStart: 6 };
-    const last = await trainSft(newModel(), {
+    const last = await trainSft({
+      learner: learnerOf(newModel(), { weightDecay: 0 }),
       source: new ShuffledSource([example], 0),
       config: config({
         steps: 120,
         tokensPerStep: 64,
         learningRate: 5e-3,
-        weightDecay: 0,
         checkpointEvery: 1000,
       }),
       folder: newFolder(),
@@ -104,37 +109,52 @@ describe('trainSft', () => {
   it('continues a run that died between checkpoints to the same bytes', async () => {
     const whole = newModel();
     const wholeFolder = newFolder();
-    await trainSft(whole, { source: newSource(), config: config({}), folder: wholeFolder });
+    await trainSft({
+      learner: learnerOf(whole),
+      source: newSource(),
+      config: config({}),
+      folder: wholeFolder,
+    });
 
     const folder = newFolder();
     const die = (metrics: SftMetrics): void => {
       if (metrics.global_step === 5) throw new Error('killed');
     };
     const options = { config: config({}), folder };
-    await expect(trainSft(newModel(), { ...options, source: newSource(), onStep: die })).rejects.toThrow(
-      'killed',
-    );
+    await expect(
+      trainSft({ learner: learnerOf(newModel()), ...options, source: newSource(), onStep: die }),
+    ).rejects.toThrow('killed');
     const resumed = newModel();
     const steps: number[] = [];
-    await trainSft(resumed, { ...options, source: newSource(), onStep: (m) => steps.push(m.global_step) });
+    await trainSft({
+      learner: learnerOf(resumed),
+      ...options,
+      source: newSource(),
+      onStep: (m) => steps.push(m.global_step),
+    });
     expect(steps).toEqual([4, 5, 6, 7, 8]);
     expect(weights(resumed)).toBe(weights(whole));
     const metrics = (at: string): string => readFileSync(join(at, 'metrics.jsonl'), 'utf8');
     expect(metrics(folder)).toBe(metrics(wholeFolder));
 
     const again = newModel();
-    const last = await trainSft(again, { ...options, source: newSource() });
+    const last = await trainSft({ learner: learnerOf(again), ...options, source: newSource() });
     expect(last.global_step).toBe(8);
     expect(weights(again)).toBe(weights(whole));
   });
 
   it('refuses to continue a run with another configuration', async () => {
     const folder = newFolder();
-    await trainSft(newModel(), { source: newSource(), config: config({ steps: 1 }), folder });
+    await trainSft({
+      learner: learnerOf(newModel()),
+      source: newSource(),
+      config: config({ steps: 1 }),
+      folder,
+    });
     const changed = config({ steps: 2 });
-    await expect(trainSft(newModel(), { source: newSource(), config: changed, folder })).rejects.toThrow(
-      'another configuration',
-    );
+    await expect(
+      trainSft({ learner: learnerOf(newModel()), source: newSource(), config: changed, folder }),
+    ).rejects.toThrow('another configuration');
   });
 
   it('stops after the current step when told to, with a checkpoint', async () => {
@@ -144,30 +164,116 @@ describe('trainSft', () => {
       if (m.global_step === 2) stop.abort();
     };
     const options = { source: newSource(), config: config({}), folder };
-    await expect(trainSft(newModel(), { ...options, onStep, signal: stop.signal })).rejects.toThrow(
-      'stopped after step 2',
-    );
+    await expect(
+      trainSft({ learner: learnerOf(newModel()), ...options, onStep, signal: stop.signal }),
+    ).rejects.toThrow('stopped after step 2');
     const steps: number[] = [];
-    await trainSft(newModel(), { ...options, source: newSource(), onStep: (m) => steps.push(m.global_step) });
+    await trainSft({
+      learner: learnerOf(newModel()),
+      ...options,
+      source: newSource(),
+      onStep: (m) => steps.push(m.global_step),
+    });
     expect(steps[0]).toBe(3);
+  });
+
+  it('refuses to continue with other settings of the learner', async () => {
+    const folder = newFolder();
+    const once = { source: newSource(), config: config({ steps: 2, checkpointEvery: 1 }), folder };
+    const die = (): void => {
+      throw new Error('killed');
+    };
+    await expect(
+      trainSft({
+        learner: learnerOf(newModel()),
+        ...once,
+        config: config({ steps: 4, checkpointEvery: 1 }),
+        onStep: (m) => m.global_step === 2 && die(),
+      }),
+    ).rejects.toThrow('killed');
+    const learner = learnerOf(newModel(), { weightDecay: 0.2 });
+    const again = trainSft({
+      learner,
+      ...once,
+      source: newSource(),
+      config: config({ steps: 4, checkpointEvery: 1 }),
+    });
+    await expect(again).rejects.toThrow(/saved with the settings/);
+  });
+
+  it('is the same run in micro-batches, up to rounding', async () => {
+    const run = async (tokensPerMicroBatch: number) => {
+      const lines: SftMetrics[] = [];
+      await trainSft({
+        learner: learnerOf(newModel()),
+        source: newSource(),
+        config: config({ steps: 3, tokensPerMicroBatch }),
+        folder: newFolder(),
+        onStep: (m) => lines.push(m),
+      });
+      return lines;
+    };
+    const [whole, parts] = [await run(8192), await run(100)];
+    for (const [i, line] of whole.entries()) {
+      expect(parts[i]!.loss).toBeCloseTo(line.loss, 4);
+      expect(parts[i]!.grad_norm / line.grad_norm).toBeCloseTo(1, 2);
+      expect(parts[i]!.mean_token_accuracy).toBeCloseTo(line.mean_token_accuracy, 2);
+      expect(parts[i]!.balance_loss).toBeCloseTo(line.balance_loss, 5);
+      expect(parts[i]).toMatchObject({ num_tokens: line.num_tokens, learning_rate: line.learning_rate });
+    }
+  });
+
+  it('learns the distributions of a teacher, where there is one', async () => {
+    const teacher = newModel();
+    await trainSft({
+      learner: learnerOf(teacher),
+      source: newSource(),
+      config: config({ steps: 30, learningRate: 5e-3 }),
+      folder: newFolder(),
+    });
+    const losses: number[] = [];
+    const student = newModel();
+    await trainSft({
+      learner: learnerOf(student),
+      teacher: new LocalTeacher(teacher),
+      source: newSource(),
+      config: config({ steps: 40, learningRate: 5e-3 }),
+      folder: newFolder(),
+      onStep: ({ loss }) => losses.push(loss),
+    });
+    expect(losses[0]).toBeGreaterThan(1);
+    expect(losses.at(-1)).toBeLessThan(0.15 * losses[0]!);
+    const still = { weightDecay: 0, biasUpdateGamma: 0, balanceAlpha: 0 };
+    const own = await trainSft({
+      learner: learnerOf(student, still),
+      teacher: new LocalTeacher(student),
+      source: newSource(),
+      config: config({ steps: 1, learningRate: 0 }),
+      folder: newFolder(),
+    });
+    expect(Math.abs(own.loss)).toBeLessThan(1e-6);
   });
 
   it('names every absurd setting', async () => {
     const bad = config({ steps: 0, learningRate: Number.NaN, tokensPerStep: 1.5 });
-    const run = trainSft(newModel(), { source: newSource(), config: bad, folder: newFolder() });
+    const run = trainSft({
+      learner: learnerOf(newModel()),
+      source: newSource(),
+      config: bad,
+      folder: newFolder(),
+    });
     await expect(run).rejects.toThrow(/steps.*tokensPerStep.*learningRate/);
   });
 
   it('keeps experts more even with the bias update than without', async () => {
     const final = async (gamma: number): Promise<number> => {
       const vios: number[] = [];
-      await trainSft(newModel(), {
+      await trainSft({
+        learner: learnerOf(newModel(), { biasUpdateGamma: gamma, balanceAlpha: 0 }),
         source: newSource(),
         config: config({
           steps: 60,
           learningRate: 3e-3,
-          biasUpdateGamma: gamma,
-          balanceAlpha: 0,
           checkpointEvery: 1000,
         }),
         folder: newFolder(),
@@ -190,14 +296,13 @@ describe('a packed batch', () => {
         steps: 1,
         tokensPerStep: 4000,
         learningRate: 0,
-        weightDecay: 0,
-        biasUpdateGamma: 0,
-        balanceAlpha: 0,
       });
       const packed = packExamples(batch);
       const finite = new ShuffledSource(batch, 0);
       const tokens = packed.rows;
-      const m = await trainSft(model, {
+      const still = { weightDecay: 0, biasUpdateGamma: 0, balanceAlpha: 0 };
+      const m = await trainSft({
+        learner: learnerOf(model, still),
         source: finite,
         config: { ...config1, tokensPerStep: tokens },
         folder: newFolder(),
