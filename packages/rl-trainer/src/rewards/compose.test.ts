@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { composeRewards, kimiLengthReward, perCompletion, type RewardInput, type Score } from './index.ts';
+import {
+  composeRewards,
+  kimiLengthReward,
+  perCompletion,
+  type RewardInput,
+  rewardMetrics,
+  type Score,
+} from './index.ts';
 
 const group: RewardInput[] = [1, 2, 3].map((length) => ({ prompt: 'p', completion: 'c', length }));
 const fixed =
