@@ -44,6 +44,11 @@ export interface EngineOptions {
    * bit, the logits of a training step; default: prompts expanded, generated tokens absorbed, latents cached.
    */
   readonly form?: AttentionForm;
+  /**
+   * Reports `logProb` at each request's own temperature, as policy-gradient training needs it: beside
+   * `form: 'expanded'` it has the bits of the loss of a training step at that temperature. Default false: the model's.
+   */
+  readonly temperedLogProbs?: boolean;
 }
 
 /** Requests in the engine. */
@@ -84,6 +89,8 @@ interface Piece {
 export class Engine {
   /** Tokens a request may reach, prompt included. */
   readonly contextLength: number;
+  /** Whether `logProb` is at each request's temperature. */
+  readonly temperedLogProbs: boolean;
   readonly #model: DeepSeekModel;
   readonly #step: ModelStep;
   readonly #maxWaiting: number;
@@ -110,6 +117,7 @@ export class Engine {
       () => `Engine: expected maxWaiting of 0 or more, got ${maxWaiting}`,
     );
     this.contextLength = contextLength;
+    this.temperedLogProbs = options.temperedLogProbs ?? false;
     this.#model = model;
     this.#maxWaiting = maxWaiting;
     this.#promptChunk = promptChunk;
@@ -117,6 +125,7 @@ export class Engine {
       slots: maxSequences,
       maxTokens: contextLength,
       form: options.form,
+      temperedLogProbs: this.temperedLogProbs,
     });
     this.#free = Array.from({ length: maxSequences }, (_, i) => maxSequences - 1 - i);
   }

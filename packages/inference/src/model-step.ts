@@ -14,6 +14,7 @@ import type { AttentionCache, AttentionForm, TokenRole } from '@minke/mla-attent
 import {
   Arena,
   gatherRows,
+  mul,
   type Plan,
   type SampledTokens,
   SamplingInputs,
@@ -48,6 +49,8 @@ export interface ModelStepOptions {
   readonly maxTokens: number;
   /** Pins the form. Default: by token role, beside latents. */
   readonly form?: AttentionForm | undefined;
+  /** Log-probabilities at the temperature of each draw. Default: of the logits as they are. */
+  readonly temperedLogProbs?: boolean | undefined;
 }
 
 /** Decoding plans kept, of different batch sizes; each holds the memory of one pass over its rows. */
@@ -56,6 +59,8 @@ const keptPlans = 8;
 /** Draws whose settings the device reads, and where their tokens come out. */
 interface Sampling {
   readonly inputs: SamplingInputs;
+  /** 1 / temperature of each row, [rows, 1]; null where logits are drawn from as they are. */
+  readonly scales: Tensor | null;
   readonly sampled: SampledTokens;
 }
 
@@ -73,13 +78,15 @@ export class ModelStep {
   readonly #model: DeepSeekModel;
   readonly #cache: AttentionCache;
   readonly #form: { readonly form?: AttentionForm };
+  readonly #tempered: boolean;
   readonly #arena: Arena;
   /** By number of rows, negative for plans without draws; least recently used first. */
   readonly #plans = new Map<number, DecodingPlan>();
 
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
-  constructor(model: DeepSeekModel, { slots, maxTokens, form }: ModelStepOptions) {
+  constructor(model: DeepSeekModel, { slots, maxTokens, form, temperedLogProbs = false }: ModelStepOptions) {
     this.#model = model;
+    this.#tempered = temperedLogProbs;
     this.#form = form === undefined ? {} : { form };
     this.#cache = model.createCache({ maxTokens, sequences: slots, ...this.#form });
     this.#arena = new Arena(model.backend, { label: 'generation step' });
@@ -122,9 +129,11 @@ export class ModelStep {
     if (!this.#model.backend.supports('sample')) {
       const logits = await this.run(chunks);
       const { vocabSize } = this.#model.config;
-      return draws.map(({ chunk, sampling, random }) =>
-        drawToken(logits.subarray(chunk * vocabSize, (chunk + 1) * vocabSize), sampling, random),
-      );
+      return draws.map((draw) => {
+        const row = logits.subarray(draw.chunk * vocabSize, (draw.chunk + 1) * vocabSize);
+        const [scale, { sampling, random }] = [this.#scaleOf(draw), this.#settingsOf(draw)];
+        return drawToken(scale === 1 ? row : row.map((logit) => logit * scale), sampling, random);
+      });
     }
     return this.#orRestore(chunks, async () => {
       const oneEach = draws.length === chunks.length && draws.every(({ chunk }, i) => chunk === i);
@@ -137,7 +146,7 @@ export class ModelStep {
           [draws.length],
           'i32',
         );
-        return await readDrawn(sampleTokens(gatherRows(logits, rows), samplingRows(draws)));
+        return await readDrawn(this.#sample(this.#arena, gatherRows(logits, rows), draws).sampled);
       } finally {
         this.#arena.reset();
       }
@@ -169,7 +178,7 @@ export class ModelStep {
         chunks.map(({ slot }) => slot),
       );
       kept.batch.ids.write(chunks.map(({ ids }) => ids[0] as number));
-      if (draws !== null) kept.sampling?.inputs.write(samplingRows(draws));
+      if (draws !== null) this.#rewrite(kept.sampling as Sampling, draws);
       kept.plan.run();
     }
     this.#plans.delete(key);
@@ -189,17 +198,36 @@ export class ModelStep {
     arena ??= new Arena(this.#model.backend, { label: 'decoding plan' });
     try {
       const { batch, logits } = this.#record(arena, chunks);
-      let sampling: Sampling | null = null;
-      if (draws !== null) {
-        const inputs = new SamplingInputs(arena, samplingRows(draws));
-        sampling = { inputs, sampled: sampleTokens(logits, inputs) };
-      }
+      const sampling = draws === null ? null : this.#sample(arena, logits, draws);
       return { arena, batch, logits, sampling, plan: arena.keep() };
     } catch (problem) {
       arena.dispose();
       throw problem;
     }
   }
+
+  /** Draws one token a row. Tempered logits are drawn from at temperature 1, so that all figures are theirs. */
+  #sample(arena: Arena, logits: Tensor, draws: readonly Draw[]): Sampling {
+    const inputs = new SamplingInputs(arena, samplingRows(draws.map(this.#settingsOf)));
+    if (!this.#tempered) return { inputs, scales: null, sampled: sampleTokens(logits, inputs) };
+    const scales = arena.tensor(draws.map(this.#scaleOf), [draws.length, 1]);
+    return { inputs, scales, sampled: sampleTokens(mul(logits, scales), inputs) };
+  }
+
+  #rewrite({ inputs, scales }: Sampling, draws: readonly Draw[]): void {
+    inputs.write(samplingRows(draws.map(this.#settingsOf)));
+    scales?.write(draws.map(this.#scaleOf));
+  }
+
+  /** What logits are multiplied by before a draw. */
+  readonly #scaleOf = ({ sampling: { temperature } }: Draw): number =>
+    this.#tempered && temperature > 0 ? 1 / temperature : 1;
+
+  /** The draw's settings after the logits were scaled. */
+  readonly #settingsOf = (draw: Draw): Draw =>
+    this.#tempered && draw.sampling.temperature > 0
+      ? { ...draw, sampling: { ...draw.sampling, temperature: 1 } }
+      : draw;
 
   #record(arena: Arena, chunks: readonly Chunk[]): { batch: ModelBatch; logits: Tensor } {
     const rows = chunks.flatMap(({ ids }) => [...ids]);

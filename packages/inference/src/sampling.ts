@@ -66,7 +66,7 @@ export function sampleToken(logits: ArrayLike<number>, params: SamplingParams, r
 /** A token with its natural log-probabilities. */
 export interface DrawnToken {
   readonly token: number;
-  /** Under softmax(logits): what the model itself says. */
+  /** Under softmax(logits), or softmax(logits / temperature) of an engine that was told so: cuts not applied. */
   readonly logProb: number;
   /** Under the distribution it was drawn from: temperature and cuts applied; 0 when greedy. */
   readonly drawnLogProb: number;

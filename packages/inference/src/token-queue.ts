@@ -15,6 +15,8 @@ export interface TokenEvent extends DrawnToken {
 
 /** Tokens as they are generated, for one consumer. */
 export interface TokenStream extends AsyncIterableIterator<TokenEvent> {
+  /** All tokens that were not read yet, once the last one has come: one promise instead of one a token. */
+  rest(): Promise<readonly TokenEvent[]>;
   /** Cancels what has not been generated yet. */
   return(): Promise<IteratorResult<TokenEvent>>;
 }
@@ -28,6 +30,7 @@ export class TokenQueue implements TokenStream {
   #ended = false;
   #failure: unknown;
   #wake: () => void = () => {};
+  #atEnd: () => void = () => {};
 
   /** @param onEnd called once, when the request needs its place no longer */
   constructor(onEnd: () => void, signal?: AbortSignal) {
@@ -57,6 +60,7 @@ export class TokenQueue implements TokenStream {
     this.#signal?.removeEventListener('abort', this.#abort);
     this.#onEnd();
     this.#wake();
+    this.#atEnd();
   }
 
   async next(): Promise<IteratorResult<TokenEvent>> {
@@ -72,6 +76,19 @@ export class TokenQueue implements TokenStream {
     this.#failure = undefined;
     if (failure !== undefined) throw failure;
     return { done: true, value: undefined };
+  }
+
+  async rest(): Promise<readonly TokenEvent[]> {
+    if (!this.#ended)
+      await new Promise<void>((resolve) => {
+        this.#atEnd = resolve;
+      });
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+    const first = this.#read;
+    this.#read = this.#events.length;
+    return first === 0 ? this.#events : this.#events.slice(first);
   }
 
   async return(): Promise<IteratorResult<TokenEvent>> {

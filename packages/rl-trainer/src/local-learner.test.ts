@@ -258,6 +258,7 @@ describe('LocalLearner', () => {
 });
 
 describe('LocalSampler', () => {
+  const engineOptions = { contextLength: 32, form: 'expanded', temperedLogProbs: true } as const;
   const request = {
     prompts: [
       [3, 4, 5],
@@ -274,9 +275,9 @@ describe('LocalSampler', () => {
 
   it('draws groups whose log-probabilities are those of the trainer, and says which policy they are of', async () => {
     const learner = newLearner({}, 32);
-    const engine = new Engine(learner.model, { maxSequences: 4, contextLength: 32 });
+    const engine = new Engine(learner.model, { ...engineOptions, maxSequences: 4 });
     try {
-      const sampler = new LocalSampler(engine, learner);
+      const sampler = new LocalSampler(engine);
       const samples = await sampler.sample(request);
       expect(samples.map(({ prompt }) => prompt)).toEqual([0, 0, 0, 1, 1, 1]);
       expect(new Set(samples.map(({ tokens }) => tokens.join())).size).toBeGreaterThan(3);
@@ -305,9 +306,9 @@ describe('LocalSampler', () => {
     const backend = await auto();
     const arena = new Arena(backend, { persistent: true });
     const learner = new LocalLearner(DeepSeekModel.init(config, { arena, seed: 3 }));
-    const engine = new Engine(learner.model, { maxSequences: 16, contextLength: 32 });
+    const engine = new Engine(learner.model, { ...engineOptions, maxSequences: 16 });
     try {
-      const sampler = new LocalSampler(engine, learner);
+      const sampler = new LocalSampler(engine);
       const [groupSize, wanted] = [8, 7];
       const shares: number[] = [];
       for (let step = 0; step < 30; step++) {
@@ -340,9 +341,9 @@ describe('LocalSampler', () => {
 
   it('refuses weights from elsewhere, and stops when asked to', async () => {
     const learner = newLearner({}, 32);
-    const engine = new Engine(learner.model, { maxSequences: 2, contextLength: 32 });
+    const engine = new Engine(learner.model, { ...engineOptions, maxSequences: 2 });
     try {
-      const sampler = new LocalSampler(engine, learner);
+      const sampler = new LocalSampler(engine);
       await expect(sampler.update({ version: 1, location: 'weights/1' })).rejects.toThrow(/weights\/1/);
       await expect(sampler.sample(request, AbortSignal.abort())).rejects.toMatchObject({ code: 'aborted' });
     } finally {

@@ -1,23 +1,31 @@
 /**
- * A sampler in this process: the inference engine for tokens, a forward pass of the learner for their log-probabilities.
+ * A sampler in this process: the inference engine, with its own log-probabilities.
  *
- * Samples of one prompt start together, so that the engine computes the prompt once. Log-probabilities are those of
- * the learner's forward pass over the finished samples, exactly what the first update after a rollout sees; the
- * engine's own, which it reports with each token, are not used yet.
+ * Samples of one prompt start together, so that the engine computes the prompt once. An engine opened with
+ * `{ form: 'expanded', temperedLogProbs: true }` computes what a learner's forward pass over the finished samples
+ * would, bit for bit on the CPU backends, so no second pass is needed.
  */
 import { check, MinkeError, Random } from '@minke/core';
 import type { Engine } from '@minke/inference';
-import type { Learner, PolicyExport, Sample, SampleRequest, Sampler } from './interfaces.ts';
+import type { PolicyExport, Sample, SampleRequest, Sampler } from './interfaces.ts';
 
+/**
+ * @example
+ * const engine = new Engine(model, { maxSequences: 512, maxWaiting: 1e6, form: 'expanded', temperedLogProbs: true });
+ * const sampler = new LocalSampler(engine);
+ */
 export class LocalSampler implements Sampler {
   readonly #engine: Engine;
-  readonly #scorer: Pick<Learner, 'forward'>;
   #version = 0;
 
-  /** @param engine and @param scorer of one model, which they share */
-  constructor(engine: Engine, scorer: Pick<Learner, 'forward'>) {
+  /** @param engine of the model that the learner trains */
+  constructor(engine: Engine) {
+    check(
+      engine.temperedLogProbs,
+      () =>
+        "LocalSampler: expected an engine with { form: 'expanded', temperedLogProbs: true }, got one whose log-probabilities are not at the temperature of sampling",
+    );
     this.#engine = engine;
-    this.#scorer = scorer;
   }
 
   async sample(request: SampleRequest, signal?: AbortSignal): Promise<Sample[]> {
@@ -30,37 +38,21 @@ export class LocalSampler implements Sampler {
     const seeds = new Random(request.seed);
     const sampling = { temperature, topP, topK, minP: 0 };
     const running = prompts.flatMap((promptIds, prompt) =>
-      Array.from({ length: samplesPerPrompt }, async () => {
+      Array.from({ length: samplesPerPrompt }, async (): Promise<Sample> => {
         const seed = Math.floor(seeds.uniform() * Number.MAX_SAFE_INTEGER);
-        const stream = this.#engine.generate({
-          promptIds,
-          maxNewTokens,
-          sampling,
-          seed,
-          stopTokenIds,
-          signal,
-        });
-        const tokens: number[] = [];
-        let finish: Sample['finish'] = 'length';
-        for await (const event of stream) {
-          tokens.push(event.token);
-          finish = event.finish ?? finish;
-        }
-        return { prompt, tokens, finish };
+        const events = await this.#engine
+          .generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds, signal })
+          .rest();
+        return {
+          prompt,
+          tokens: events.map(({ token }) => token),
+          logProbs: temperature > 0 ? events.map(({ logProb }) => logProb) : [],
+          finish: events.at(-1)?.finish ?? 'length',
+          policyVersion,
+        };
       }),
     );
-    const drawn = await Promise.all(running);
-    const sequences = drawn.map(({ prompt, tokens }) => {
-      const promptIds = prompts[prompt] as readonly number[];
-      return { tokens: [...promptIds, ...tokens], completionStart: promptIds.length };
-    });
-    const logProbs =
-      temperature > 0 ? await this.#scorer.forward(sequences, { temperature }) : drawn.map(() => []);
-    return drawn.map((sample, i) => ({
-      ...sample,
-      logProbs: logProbs[i] as readonly number[],
-      policyVersion,
-    }));
+    return await Promise.all(running);
   }
 
   async update({ version, location }: PolicyExport): Promise<void> {

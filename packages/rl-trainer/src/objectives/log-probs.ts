@@ -6,7 +6,7 @@
  * (top-p, top-k) are not part of the distribution here.
  */
 import { check } from '@minke/core';
-import { affine, crossEntropy, exp, logSoftmax, maximum, mul, neg, sum, type Tensor } from '@minke/tensor';
+import { crossEntropy, exp, logSoftmax, maximum, mul, neg, sum, type Tensor } from '@minke/tensor';
 
 /** Logits divided by the temperature, a finite number above 0. */
 function tempered(where: string, logits: Tensor, temperature: number): Tensor {
@@ -15,7 +15,9 @@ function tempered(where: string, logits: Tensor, temperature: number): Tensor {
     () =>
       `${where}: expected a temperature above 0, got ${temperature}; greedy samples have no log-probability`,
   );
-  return temperature === 1 ? logits : affine(logits, 1 / temperature, 0);
+  if (temperature === 1) return logits;
+  // A tensor, so that it is rounded to the backend's numbers as the sampler's is.
+  return mul(logits, logits.arena.tensor([1 / temperature], [1]));
 }
 
 /**

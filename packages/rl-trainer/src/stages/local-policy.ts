@@ -45,13 +45,14 @@ export async function localPolicy(
     maxWaiting: 2 ** 20,
     promptChunk: 4096,
     form: 'expanded',
+    temperedLogProbs: true,
     ...(contextLength !== undefined && { contextLength }),
   };
   const engine = new Engine(model, engineOptions);
   const learner = new LocalLearner(model, options.learner);
   const reference = options.reference === false ? undefined : await LocalReference.of(model);
   return {
-    sampler: new LocalSampler(engine, learner),
+    sampler: new LocalSampler(engine),
     learner,
     reference,
     decode: (tokens) => tokenizer.decode([...tokens]),

@@ -81,11 +81,13 @@ export async function bandit(backend: Backend, seed = 1) {
   const arena = new Arena(backend, { persistent: true });
   const model = DeepSeekModel.init(modelConfig, { arena, seed });
   const learner = new LocalLearner(model);
-  const engine = new Engine(model, { maxSequences: 128, contextLength: 16, form: 'expanded' });
+  const engine = new Engine(model, {
+    ...{ maxSequences: 128, contextLength: 16, form: 'expanded', temperedLogProbs: true },
+  });
   return {
     model,
     learner,
-    sampler: new LocalSampler(engine, learner),
+    sampler: new LocalSampler(engine),
     reference: await LocalReference.of(model),
     prompts: banditPrompts(),
     rewards: [{ name: 'accuracy', reward: right }],

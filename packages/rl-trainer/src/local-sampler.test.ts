@@ -1,0 +1,58 @@
+import type { Backend } from '@minke/core';
+import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
+import { createReference } from '@minke/gpu-backends/reference';
+import { Engine } from '@minke/inference';
+import { afterAll, describe, expect, it } from 'vitest';
+import { LocalSampler } from './local-sampler.ts';
+import { bandit } from './testing/bandit.ts';
+
+const backends: Readonly<Record<string, Backend>> = {
+  cpu: await (nativeAvailable().available ? createNative({ threads: 2 }) : createWasm()),
+  reference: createReference({ bits: 32 }),
+};
+afterAll(() => {
+  for (const backend of Object.values(backends)) backend.dispose();
+});
+
+const prompts = [[1, 4, 5, 6, 2, 2, 7, 8, 9, 3, 11, 5, 2], [1, 3], [1, 9, 9, 2, 14], [7]];
+const request = { prompts, maxNewTokens: 24, topP: 1, topK: 0, stopTokenIds: [0], seed: 7 };
+
+describe.each(Object.keys(backends))('on %s, log-probabilities of the sampler', (name) => {
+  it.each([
+    { temperature: 1, samplesPerPrompt: 1, maxSequences: 4, promptChunk: 256 },
+    { temperature: 1, samplesPerPrompt: 8, maxSequences: 64, promptChunk: 256 },
+    { temperature: 0.7, samplesPerPrompt: 8, maxSequences: 5, promptChunk: 3 },
+    { temperature: 0.7, samplesPerPrompt: 16, maxSequences: 64, promptChunk: 256 },
+    { temperature: 1.3, samplesPerPrompt: 3, maxSequences: 1, promptChunk: 256 },
+  ])('are the bits of the learner, %o', async ({ temperature, samplesPerPrompt, ...sizes }) => {
+    const { learner, model } = await bandit(backends[name] as Backend);
+    const engine = new Engine(model, {
+      ...{ ...sizes, contextLength: 40, form: 'expanded', temperedLogProbs: true },
+    });
+    const sampler = new LocalSampler(engine);
+    for (let step = 0; step < 2; step++) {
+      const samples = await sampler.sample({ ...request, temperature, samplesPerPrompt, seed: step });
+      const sequences = samples.map(({ prompt, tokens }) => ({
+        tokens: [...(prompts[prompt] as number[]), ...tokens],
+        completionStart: (prompts[prompt] as number[]).length,
+        advantages: tokens.map((_, t) => t - 3),
+      }));
+      const own = samples.map(({ logProbs }) => logProbs);
+      expect(await learner.forward(sequences, { temperature })).toEqual(own);
+      expect(await learner.forward(sequences.slice(0, 1), { temperature })).toEqual(own.slice(0, 1));
+      const tokens = own.flat().length;
+      const totals = { sequences: sequences.length, tokens };
+      const result = await learner.forwardBackward(sequences, { name: 'cross_entropy' }, totals);
+      if (temperature === 1) expect(result.logProbs).toEqual(own);
+      await learner.optimStep({ learningRate: 1e-2 }); // the next round is of other weights
+    }
+    await engine.dispose();
+  });
+});
+
+it('refuses an engine whose log-probabilities are at another temperature', async () => {
+  const { model } = await bandit(backends.reference as Backend);
+  const engine = new Engine(model, { maxSequences: 1, contextLength: 8 });
+  expect(() => new LocalSampler(engine)).toThrow(/temperedLogProbs: true/);
+  await engine.dispose();
+});
