@@ -4,4 +4,5 @@ export type { ReportJson } from './report/report-json.ts';
 export { writeReport } from './report/write-report.ts';
 export * from './run/index.ts';
 export { type RecipeOptions, type RecipeResult, runRecipe } from './run-recipe.ts';
+export * from './stages/index.ts';
 export type { ProgressOutput } from './terminal/terminal-progress.ts';

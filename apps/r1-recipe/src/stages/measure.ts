@@ -5,11 +5,17 @@
  * verifiers. Beside accuracy stand what the recipe is about: how long and how often it thinks, in which language, how
  * often it rejects a try of its own, and whether its own verdicts are true. Intervals are 95 % bootstraps over problems.
  */
-import { type Rate, bootstrapMean, type SampleRecord, summariseSamples } from '@minke/evaluation';
+import { bootstrapMean, type Rate, type SampleRecord, summariseSamples } from '@minke/evaluation';
 import type { LanguageModel } from '@minke/inference';
 import { languageConsistency, verdictsOf, verify } from '@minke/reasoning-tasks';
 import { hasFormat, type LocalPolicy, type Sample } from '@minke/rl-trainer';
-import { type GeneralTask, heldOutProblems, judgeGeneral, type Task, type TaskSetName } from '../data/index.ts';
+import {
+  type GeneralTask,
+  heldOutProblems,
+  judgeGeneral,
+  type Task,
+  type TaskSetName,
+} from '../data/index.ts';
 import type { EvaluationRow } from '../report/evaluation-file.ts';
 import { promptIds } from './task-prompts.ts';
 
@@ -53,7 +59,8 @@ const reasoningSets = ['arithmetic', 'search', 'parity'] as const;
 const beyondSets = ['beyond-arithmetic', 'beyond-search', 'beyond-parity'] as const;
 
 /** The held-out tasks of a set; equal for every model and every seed of a run. */
-const tasksOf = (set: TaskSetName, count: number): Task[] => (count === 0 ? [] : heldOutProblems(set, count, 0));
+const tasksOf = (set: TaskSetName, count: number): Task[] =>
+  count === 0 ? [] : heldOutProblems(set, count, 0);
 
 /** Measures a model. `prefix` is put after every prompt: an empty thought, for answers without thinking. */
 export async function measure(
@@ -79,7 +86,9 @@ export async function measure(
   };
   const groups = await Promise.all(
     [...reasoningSets, ...beyondSets].map(async (set) => {
-      const count = set.startsWith('beyond') ? settings.beyond : settings[set as (typeof reasoningSets)[number]];
+      const count = set.startsWith('beyond')
+        ? settings.beyond
+        : settings[set as (typeof reasoningSets)[number]];
       return [set, await ask(tasksOf(set, count), 0, 1)] as const;
     }),
   );
@@ -100,7 +109,10 @@ export async function measure(
     ...groups.flatMap(([set, replies]) => row(`set/${set}`, replies.map(scoreOf))),
     ...families.flatMap(([family, replies]) => row(`family/${family}`, replies.map(scoreOf))),
     ...searchRows(bySet.get('search') as Judged[], row),
-    ...row('length/parity thought', (bySet.get('parity') as Judged[]).map(({ thoughtTokens }) => thoughtTokens)),
+    ...row(
+      'length/parity thought',
+      (bySet.get('parity') as Judged[]).map(({ thoughtTokens }) => thoughtTokens),
+    ),
     ...row('thinking/parity', (bySet.get('parity') as Judged[]).map(thinks)),
     ...generalRows(general, row),
   ];
@@ -115,7 +127,10 @@ const thinks = ({ thought }: Judged) => Number(thought !== '');
 /** `count` tasks, evenly over all. */
 function spread(replies: readonly Judged[], count: number): Task[] {
   const step = Math.max(1, replies.length / Math.max(1, count));
-  return Array.from({ length: Math.min(count, replies.length) }, (_, i) => (replies[Math.floor(i * step)] as Judged).task);
+  return Array.from(
+    { length: Math.min(count, replies.length) },
+    (_, i) => (replies[Math.floor(i * step)] as Judged).task,
+  );
 }
 
 function judged(
@@ -131,7 +146,9 @@ function judged(
   const thought = (close < 0 ? text : text.slice(0, close)).trim();
   const visible = close < 0 ? '' : text.slice(close + '</think>'.length).trim();
   const score =
-    task.domain === 'reasoning' ? (verify(task.metadata, text).score ?? 0) : judgeGeneral(task, visible).helpful;
+    task.domain === 'reasoning'
+      ? (verify(task.metadata, text).score ?? 0)
+      : judgeGeneral(task, visible).helpful;
   return {
     ...{ task, text, thought, score, tokens: tokens.length },
     thoughtTokens: thought === '' ? 0 : tokenizer.encode(thought).length,
@@ -141,7 +158,16 @@ function judged(
 
 function recordOf({ task, score, tokens, truncated, thought }: Judged, sample: number): SampleRecord {
   const { id, family } = task;
-  return { id, family, sample, strict: score, answer: null, length: tokens, truncated, thought: thought !== '' };
+  return {
+    id,
+    family,
+    sample,
+    strict: score,
+    answer: null,
+    length: tokens,
+    truncated,
+    thought: thought !== '',
+  };
 }
 
 /** Thinking, form and language over all reasoning problems. */
@@ -149,10 +175,19 @@ function behaviourRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
   const languages = replies.flatMap(({ task, thought }) => languageConsistency(thought, task.language) ?? []);
   return [
     ...row('thinking rate', replies.map(thinks)),
-    ...row('thought tokens', replies.map(({ thoughtTokens }) => thoughtTokens)),
+    ...row(
+      'thought tokens',
+      replies.map(({ thoughtTokens }) => thoughtTokens),
+    ),
     ...row('language consistency', languages),
-    ...row('format', replies.map(({ text }) => Number(hasFormat(text)))),
-    ...row('truncated', replies.map(({ truncated }) => Number(truncated))),
+    ...row(
+      'format',
+      replies.map(({ text }) => Number(hasFormat(text))),
+    ),
+    ...row(
+      'truncated',
+      replies.map(({ truncated }) => Number(truncated)),
+    ),
   ];
 }
 
@@ -167,7 +202,10 @@ function searchRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
   const retries = verdicts.map((own) => own.filter((v) => v.said === 'wrong' && v.holds === true).length);
   return [
     ...row('search/verified retries', retries),
-    ...row('search/verdicts right', all.map(({ holds }) => Number(holds === true))),
+    ...row(
+      'search/verdicts right',
+      all.map(({ holds }) => Number(holds === true)),
+    ),
     ...row('search/precision of "right"', said('right')),
     ...row('search/precision of "wrong"', said('wrong')),
   ];
@@ -179,7 +217,10 @@ function generalRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
     judgeGeneral(task as GeneralTask, text.slice(text.indexOf('</think>') + '</think>'.length)).safe;
   return [
     ...row('general/helpful', replies.map(scoreOf)),
-    ...row('general/perfect', replies.map(({ score }) => Number(score === 1))),
+    ...row(
+      'general/perfect',
+      replies.map(({ score }) => Number(score === 1)),
+    ),
     ...row('general/safe', harmful.map(safe)),
   ];
 }

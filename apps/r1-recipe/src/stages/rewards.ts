@@ -68,7 +68,5 @@ export const safe = (model: RewardModel, weight: number): RewardTerm => ({
 /** A control: a coin for every completion, decided by its text so that a resumed run throws it the same. */
 export const coin = (seed: number): RewardTerm => ({
   name: 'random',
-  reward: perCompletion(({ prompt, completion }) =>
-    Number(hash64(`${seed}\n${prompt}\n${completion}`) & 1n),
-  ),
+  reward: perCompletion(({ prompt, completion }) => Number(hash64(`${seed}\n${prompt}\n${completion}`) & 1n)),
 });

@@ -137,12 +137,22 @@ const full: RecipeSettings = {
 /** `full` with all counts of steps, prompts and problems scaled down. */
 function scaled(settings: RecipeSettings, by: number, least: MeasureSettings): RecipeSettings {
   const n = (count: number, floor = 1) => Math.max(floor, Math.round(count * by));
-  const fit = (s: FitSettings): FitSettings => ({ ...s, steps: n(s.steps, 10), warmupSteps: n(s.warmupSteps, 3) });
+  const fit = (s: FitSettings): FitSettings => ({
+    ...s,
+    steps: n(s.steps, 10),
+    warmupSteps: n(s.warmupSteps, 3),
+  });
   const run = <T extends RlSettings>(s: T): T => ({ ...s, steps: n(s.steps, 4) });
   const draw = <T extends SamplingSettings>(s: T): T => ({ ...s, prompts: n(s.prompts, 64) });
   return {
     measure: least,
-    measureWidely: { ...least, sampledProblems: Math.min(100, least.sampledProblems), samples: 16, temperature: 1, topP: 1 },
+    measureWidely: {
+      ...least,
+      sampledProblems: Math.min(100, least.sampledProblems),
+      samples: 16,
+      temperature: 1,
+      topP: 1,
+    },
     base: fit(settings.base),
     zero: run(settings.zero),
     coldStart: {
@@ -188,4 +198,3 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   demo: scaled(full, 0.4, { ...measure, sampledProblems: 150 }),
   ci: scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
 };
-

@@ -1,6 +1,6 @@
 /** Tasks as the prompts of reinforcement learning and of rejection sampling. */
 import { MinkeError } from '@minke/core';
-import type { PromptFormat, PromptSource, RejectionPrompt, RlPrompt } from '@minke/rl-trainer';
+import type { PromptFormat, PromptSource, RlPrompt } from '@minke/rl-trainer';
 import { encodeChat } from '@minke/tokenizer-merging/chat';
 import { promptOf, type Task, type TaskAt } from '../data/index.ts';
 

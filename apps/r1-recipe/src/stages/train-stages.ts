@@ -5,7 +5,9 @@
 import type { LanguageModel } from '@minke/inference';
 import {
   defaultSft,
+  defaultSftLearner,
   type ExampleSource,
+  LocalLearner,
   localPolicy,
   type RewardTerm,
   type SftConfig,
@@ -21,18 +23,21 @@ import { promptsOf } from './task-prompts.ts';
 /** Prompt and completion together, tokens, at most: the longest question and 256 new tokens. */
 export const contextLength = 384;
 
-function sftConfig({ steps, tokensPerStep, learningRate, warmupSteps }: FitSettings, seed: number): SftConfig {
+function sftConfig(
+  { steps, tokensPerStep, learningRate, warmupSteps }: FitSettings,
+  seed: number,
+): SftConfig {
   return {
     ...defaultSft,
     ...{ steps, tokensPerStep, learningRate, seed },
     schedule: { shape: 'cosine', warmupSteps, finalFraction: 0.05, decayFraction: 0 },
-    // Faster than DeepSeek's 0.001 and 1e-4: a stage has hundreds of steps, not tens of thousands.
-    biasUpdateGamma: 0.01,
     biasUpdateUntil: 0.9,
-    balanceAlpha: 1e-3,
     checkpointEvery: 200,
   };
 }
+
+/** Of the experts' balance; faster than DeepSeek's 0.001 and 1e-4, as a stage has hundreds of steps. */
+const sftLearner = { ...defaultSftLearner, biasUpdateGamma: 0.01, balanceAlpha: 1e-3 };
 
 /** Supervised training of a model on examples. */
 export async function fit(
@@ -41,14 +46,18 @@ export async function fit(
   settings: FitSettings,
   context: StageContext,
 ): Promise<void> {
-  await trainSft(language.model, {
-    source,
-    config: sftConfig(settings, context.seed),
-    folder: context.folder,
-    signal: context.signal,
-    onStep: ({ global_step, loss }) => context.progress(global_step, settings.steps, `loss ${loss.toFixed(3)}`),
-  });
-  await saveStageModel(language, context.folder);
+  const learner = new LocalLearner(language.model, sftLearner);
+  try {
+    await trainSft({
+      ...{ learner, source, config: sftConfig(settings, context.seed) },
+      ...{ folder: context.folder, signal: context.signal },
+      onStep: ({ global_step, loss }) =>
+        context.progress(global_step, settings.steps, `loss ${loss.toFixed(3)}`),
+    });
+    await saveStageModel(language, context.folder);
+  } finally {
+    await learner.dispose();
+  }
 }
 
 /** What a stage of reinforcement rewards, and on which tasks. */
@@ -85,4 +94,3 @@ export async function reinforce(
     await policy.dispose();
   }
 }
-

@@ -1,0 +1,2 @@
+export { recipeStages } from './recipe.ts';
+export { type RecipePreset, type RecipeSettings, recipeSettings } from './settings.ts';

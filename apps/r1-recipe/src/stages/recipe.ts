@@ -1,0 +1,300 @@
+/**
+ * The stages of DeepSeek-R1's recipe (https://arxiv.org/abs/2501.12948, figure 2) on a small model: base, R1-Zero, cold
+ * start, first reinforcement, self-evolution, rejection sampling, second supervised stage from the base, reward models,
+ * second reinforcement, distillation; each followed by its measurement on held-out tasks.
+ *
+ * Differences from the paper: self-evolution is a stage of its own, on tasks with tries, so that its effect can be
+ * measured apart; the student has a base model of its own, so that distilling it and reinforcing it start equal.
+ */
+import { join } from 'node:path';
+import type { Backend } from '@minke/core';
+import type { LanguageModel } from '@minke/inference';
+import type { Problem } from '@minke/reasoning-tasks';
+import {
+  conversationSource,
+  type ExampleSource,
+  encodeExample,
+  type RewardTerm,
+  readConversations,
+  readKept,
+  ShuffledSource,
+} from '@minke/rl-trainer';
+import {
+  atMost,
+  baseMixture,
+  baseRows,
+  curateTraces,
+  generalRows,
+  RowSource,
+  seedOf,
+  type TaskSetName,
+  type TraceFilter,
+  tasksOf,
+  traceFilters,
+  traceOf,
+} from '../data/index.ts';
+import type { Stage, StageContext } from '../run/index.ts';
+import { writeJson } from '../run/json-file.ts';
+import { measureStage } from './measure-stage.ts';
+import { withModel, withNewModel } from './model-folder.ts';
+import type { ModelShape } from './model-shapes.ts';
+import { plantedEffects } from './planted.ts';
+import { fitRewardModel } from './reward-models.ts';
+import { accuracy, coin, format, language } from './rewards.ts';
+import { writeRows } from './row-files.ts';
+import { sampleRows } from './sampled-rows.ts';
+import { secondReinforcement } from './second-reinforcement.ts';
+import type { FitSettings, RecipeSettings, RlSettings } from './settings.ts';
+import { fit, reinforce } from './train-stages.ts';
+
+/** A new model, trained on the base mixture. */
+function base(name: string, shape: ModelShape, settings: FitSettings, backend: Backend): Stage {
+  return {
+    ...{ name, version: 1, inputs: {}, settings: { shape, ...settings, mixture: baseMixture } },
+    async run(context) {
+      const { seed, folder } = context;
+      writeJson(join(folder, 'planted.json'), { effects: plantedEffects(baseMixture) });
+      await withNewModel(shape, { backend, seed }, (model) => {
+        const rows = baseRows({ seed: seedOf(seed, name), mixture: baseMixture });
+        return fit(model, new RowSource(rows, model.tokenizer, model.template), settings, context);
+      });
+    },
+  };
+}
+
+/** Reinforcement on a set of problems. `terms` are named in the settings, so that another sum is another stage. */
+function reinforcement(
+  name: string,
+  from: string,
+  options: {
+    readonly settings: RlSettings;
+    readonly tasks: TaskSetName;
+    readonly terms: (seed: number) => readonly RewardTerm[];
+    readonly backend: Backend;
+  },
+): Stage {
+  const { settings, tasks, terms, backend } = options;
+  const rewards = terms(0).map(({ name: term, weight = 1 }) => ({ term, weight }));
+  return {
+    ...{ name, version: 1, inputs: { policy: from }, settings: { ...settings, tasks, rewards } },
+    run: (context) =>
+      withModel(context.input('policy'), backend, (model) => {
+        const seed = seedOf(context.seed, name);
+        return reinforce(model, { tasks: tasksOf(tasks, { seed }), rewards: terms(seed), settings }, context);
+      }),
+  };
+}
+
+/** Supervised training of the model of stage `from` on the rows of another stage. */
+function supervised(
+  name: string,
+  inputs: { readonly model: string; readonly data: string },
+  options: {
+    readonly settings: FitSettings;
+    readonly rows: (data: string, model: LanguageModel, seed: number) => Promise<ExampleSource>;
+    readonly backend: Backend;
+  },
+): Stage {
+  const { settings, rows, backend } = options;
+  return {
+    ...{ name, version: 1, inputs, settings },
+    run: (context) =>
+      withModel(context.input('model'), backend, async (model) =>
+        fit(model, await rows(context.input('data'), model, context.seed), settings, context),
+      ),
+  };
+}
+
+/** A context for work in a folder inside the stage's. */
+const inside = (context: StageContext, name: string): StageContext => ({
+  ...context,
+  folder: join(context.folder, name),
+  input: (key) => context.input(key),
+});
+
+/** Samples of R1-Zero, filtered and rewritten: the cold start's rows. */
+function coldStartData({ coldStart, zero }: RecipeSettings, backend: Backend): Stage {
+  const { traces, rows } = coldStart;
+  const { maxCompletionLength: maxNewTokens } = zero.config;
+  return {
+    ...{ name: 'cold-start-data', version: 1, inputs: { policy: 'zero' } },
+    settings: { traces, rows, maxNewTokens },
+    async run(context) {
+      const samples = inside(context, 'samples');
+      const tasks = tasksOf('reasoning', { seed: seedOf(context.seed, 'cold start') });
+      await withModel(context.input('policy'), backend, (model) =>
+        sampleRows(model, tasks, { settings: traces, filters: [], maxNewTokens }, samples),
+      );
+      const kept = await readKept(join(samples.folder, 'kept.jsonl'));
+      const { rows: clean, ...curation } = curateTraces(
+        kept.map(({ row }) => traceOf((row as unknown as { problem: Problem }).problem, row.completion)),
+      );
+      writeRows(join(context.folder, 'rows.jsonl'), clean.slice(0, rows));
+      writeJson(join(context.folder, 'curation.json'), curation);
+    },
+  };
+}
+
+/** Longest trace of rejection sampling, characters: searches with all their tries. */
+const longestSearch = 700;
+
+/** The filters of traces, with room for searches. */
+const rejectionFilters: readonly TraceFilter[] = [...traceFilters.slice(0, -1), atMost(longestSearch)];
+
+/** Samples of the last policy that are worth learning from. */
+function rejection({ rejection: settings, selfEvolution }: RecipeSettings, backend: Backend): Stage {
+  const { maxCompletionLength: maxNewTokens } = selfEvolution.config;
+  return {
+    ...{ name: 'rejection', version: 1, inputs: { policy: 'self-evolution' } },
+    settings: { ...settings, maxNewTokens, longestSearch },
+    run: (context) =>
+      withModel(context.input('policy'), backend, async (model) => {
+        const tasks = tasksOf('reasoning', { seed: seedOf(context.seed, 'rejection') });
+        await sampleRows(model, tasks, { settings, filters: rejectionFilters, maxNewTokens }, context);
+      }),
+  };
+}
+
+/** Rows of rejection sampling and good chat: what the second supervised stage and the student learn from. */
+const distillationRows =
+  ({ rejection: { general } }: RecipeSettings) =>
+  async (data: string, model: LanguageModel, seed: number): Promise<ExampleSource> => {
+    const chat = generalRows({ seed: seedOf(seed, 'chat') });
+    const rows = Array.from({ length: general }, (_, i) =>
+      encodeExample(model.tokenizer, model.template, chat(i)),
+    );
+    const kept = await readKept(join(data, 'kept.jsonl'));
+    return new ShuffledSource([...kept, ...rows], seedOf(seed, 'rows'));
+  };
+
+/** Both reward models, on the weights of the second supervised stage. */
+function rewardModels({ rewardModel: settings }: RecipeSettings, backend: Backend): Stage {
+  return {
+    ...{ name: 'reward-model', version: 1, inputs: { policy: 'sft-2' }, settings },
+    async run(context) {
+      const rows = [];
+      for (const name of ['helpful', 'safe'] as const)
+        rows.push(
+          ...(await withModel(context.input('policy'), backend, (model) =>
+            fitRewardModel(name, model, settings, context),
+          )),
+        );
+      writeJson(join(context.folder, 'evaluation.json'), { stage: 'reward-model', rows });
+    },
+  };
+}
+
+function grpo2(
+  name: string,
+  from: string,
+  { grpo2: settings }: RecipeSettings,
+  backend: Backend,
+  over: boolean,
+): Stage {
+  return {
+    ...{
+      name,
+      version: 1,
+      inputs: { policy: from, rewards: 'reward-model' },
+      settings: { ...settings, over },
+    },
+    run: (context) =>
+      withModel(context.input('policy'), backend, (model) => {
+        const rewardModels = context.input('rewards');
+        return secondReinforcement(model, { settings, rewardModels, backend, over }, context);
+      }),
+  };
+}
+
+/**
+ * The recipe's stages, in order.
+ *
+ * @param options.controls adds what the stages are compared with: more supervised steps, random and format-only
+ * rewards, no KL, over-optimisation
+ */
+export function recipeStages(
+  settings: RecipeSettings,
+  { backend, controls }: { readonly backend: Backend; readonly controls: boolean },
+): Stage[] {
+  const { measure: settingsOfMeasure, measureWidely } = settings;
+  const measured = (of: string) => measureStage(of, { settings: settingsOfMeasure, backend });
+  const reasoningTerms = (languageWeight: number) => () => [
+    accuracy,
+    format(0.5),
+    ...(languageWeight > 0 ? [language(languageWeight)] : []),
+  ];
+  const coldStartRows = async (data: string, { tokenizer, template }: LanguageModel, seed: number) =>
+    conversationSource(
+      await readConversations(join(data, 'rows.jsonl')),
+      tokenizer,
+      template,
+      seedOf(seed, 'cold start'),
+    );
+  const rl = (
+    name: string,
+    from: string,
+    of: RlSettings,
+    tasks: TaskSetName,
+    terms: () => readonly RewardTerm[],
+  ) => reinforcement(name, from, { settings: of, tasks, terms, backend });
+  const rows = distillationRows(settings);
+  const line: Stage[] = [
+    base('base', 'policy', settings.base, backend),
+    measureStage('base', { settings: measureWidely, backend }),
+    rl('zero', 'base', settings.zero, 'reasoning', reasoningTerms(0)),
+    measured('zero'),
+    coldStartData(settings, backend),
+    supervised(
+      'cold-start',
+      { model: 'base', data: 'cold-start-data' },
+      { settings: settings.coldStart.fit, rows: coldStartRows, backend },
+    ),
+    measured('cold-start'),
+    rl('grpo-1', 'cold-start', settings.grpo1, 'reasoning', reasoningTerms(0.5)),
+    measured('grpo-1'),
+    rl('self-evolution', 'grpo-1', settings.selfEvolution, 'search', reasoningTerms(0.5)),
+    measured('self-evolution'),
+    rejection(settings, backend),
+    supervised('sft-2', { model: 'base', data: 'rejection' }, { settings: settings.sft2, rows, backend }),
+    measured('sft-2'),
+    rewardModels(settings, backend),
+    grpo2('grpo-2', 'sft-2', settings, backend, false),
+    measureStage('grpo-2', { settings: measureWidely, backend, label: 'final' }),
+    measureStage('grpo-2', {
+      settings: settingsOfMeasure,
+      backend,
+      label: 'final-without-thinking',
+      thinks: false,
+    }),
+    base('student-base', 'student', settings.studentBase, backend),
+    supervised(
+      'distill',
+      { model: 'student-base', data: 'rejection' },
+      { settings: settings.distill, rows, backend },
+    ),
+    measured('distill'),
+    rl('student-rl', 'student-base', settings.studentRl, 'reasoning', reasoningTerms(0)),
+    measured('student-rl'),
+  ];
+  if (!controls) return line;
+  const { config } = settings.grpo1;
+  const noKl = { ...settings.grpo1, config: { ...config, objective: { ...config.objective, beta: 0 } } };
+  const longer = { ...settings.coldStart.fit, steps: settings.coldStart.fit.steps + settings.grpo1.steps };
+  return [
+    ...line,
+    supervised(
+      'cold-start-longer',
+      { model: 'base', data: 'cold-start-data' },
+      { settings: longer, rows: coldStartRows, backend },
+    ),
+    measured('cold-start-longer'),
+    rl('grpo-1-random', 'cold-start', settings.grpo1, 'reasoning', () => [coin(0)]),
+    measured('grpo-1-random'),
+    rl('grpo-1-format', 'cold-start', settings.grpo1, 'reasoning', () => [format(1)]),
+    measured('grpo-1-format'),
+    rl('grpo-1-no-kl', 'cold-start', noKl, 'reasoning', reasoningTerms(0.5)),
+    measured('grpo-1-no-kl'),
+    grpo2('over-optimised', 'grpo-2', settings, backend, true),
+    measured('over-optimised'),
+  ];
+}
