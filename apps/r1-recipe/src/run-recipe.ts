@@ -6,8 +6,8 @@ import { MinkeError } from '@minke/core';
 import { startPage } from './page/page-thread.ts';
 import type { ReportJson } from './report/report-json.ts';
 import { writeReport } from './report/write-report.ts';
-import { type RunnerOptions, runStages, type StageResult } from './run/runner.ts';
 import { RunStateFile } from './run/run-state.ts';
+import { type RunnerOptions, runStages, type StageResult } from './run/runner.ts';
 import type { Stage } from './run/stage.ts';
 import { type ProgressOutput, TerminalProgress } from './terminal/terminal-progress.ts';
 

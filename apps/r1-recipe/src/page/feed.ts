@@ -8,8 +8,8 @@ import { type Chart, chartsOf, thinned } from '../logs/charts.ts';
 import { sampleView } from '../logs/sample-view.ts';
 import { StageLogs } from '../logs/stage-logs.ts';
 import { type Evaluation, readEvaluations } from '../report/evaluation-file.ts';
-import { type RunState, readRunState } from '../run/run-state.ts';
 import { stageTables } from '../report/stage-table.ts';
+import { type RunState, readRunState } from '../run/run-state.ts';
 
 /** One server-sent event. */
 export interface FeedMessage {

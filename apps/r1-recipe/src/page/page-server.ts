@@ -94,8 +94,14 @@ export async function servePage(run: string, port: number): Promise<PageServer> 
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const why =
-        cause.code === 'EADDRINUSE' ? `port ${port} is in use; choose another` : `${cause.message}; choose another port`;
-      reject(new MinkeError('unsupported', `page: expected to listen on port ${port} of 127.0.0.1, but ${why}`, { cause }));
+        cause.code === 'EADDRINUSE'
+          ? `port ${port} is in use; choose another`
+          : `${cause.message}; choose another port`;
+      reject(
+        new MinkeError('unsupported', `page: expected to listen on port ${port} of 127.0.0.1, but ${why}`, {
+          cause,
+        }),
+      );
     });
     server.listen(port, '127.0.0.1', resolve);
   });
