@@ -74,9 +74,9 @@ export class TerminalProgress {
     this.#drawn = now;
     const { done, total, text, left } = stage.progress as NonNullable<StageView['progress']>;
     const time = `${duration(stage.seconds)}${left === null ? '' : ` < ${duration(left)}`}`;
-    const line = [`▸ ${this.#name(stage)}`, `${done}/${total}`, this.#figure(now), text, time]
-      .filter(Boolean)
-      .join('  ');
+    const figure = this.#figure(now);
+    const parts = [`▸ ${this.#name(stage)}`, `${done}/${total}`, time, figure, text];
+    const line = parts.filter(Boolean).join('  ');
     if (this.#output.isTTY) this.#draw(line);
     else this.#line(line);
   }

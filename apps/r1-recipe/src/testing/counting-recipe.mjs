@@ -51,12 +51,13 @@ async function drawNumbers({ folder, settings, seed, signal, progress, log }, pa
   };
   log(`from step ${state.step}`);
   for (let step = state.step; step < settings.count; step++) {
+    const begin = performance.now();
     await sleep(pauseMs);
     const number = random.integer(0, settings.max);
     const line = (value) => `${JSON.stringify(value)}\n`;
     const append = (file, text) => writeFileSync(file, text, { flag: 'a' });
     append(files[0], `${number}\n`);
-    append(files[1], line(metricsOf(step + 1, number, settings)));
+    append(files[1], line({ ...metricsOf(step + 1, number, settings), ...clock(performance.now() - begin) }));
     append(files[2], line(sampleOf(step + 1, number, settings)));
     progress(step + 1, settings.count, `number ${number}`);
     if ((step + 1) % 7 === 0 || signal.aborted) save(step + 1);
@@ -76,22 +77,31 @@ function metricsOf(step, number, { count, max }) {
     loss: 1 / step,
     max_vio: 0.2 + 0.01 * number,
     dead_experts: 0,
-    step_time: 2,
+  };
+}
+
+/** Wall-clock figures, as the trainers log them. */
+function clock(ms) {
+  return {
+    step_time: ms / 1000,
     'time/sampling': 0.6,
     'time/update': 0.3,
-    'throughput/sampled_tokens_per_second': 1000,
-    'throughput/trained_tokens_per_second': 3000,
+    'throughput/sampled_tokens_per_second': 10_000 / ms,
+    'throughput/trained_tokens_per_second': 20_000 / ms,
   };
 }
 
 function sampleOf(step, number, { max }) {
+  const right = number / max > 0.5 ? 1 : 0;
   return {
     global_step: step,
     prompt: `What is ${number} + 1? <b>&`,
-    completion: `<think>\n${number} and one more\n</think>\n${number + 1}<img src=x onerror="document.title=1">`,
-    'rewards/accuracy': number / max > 0.5 ? 1 : 0,
-    reward: number / max > 0.5 ? 1 : 0,
+    completion: `${number} and one more\n</think>\n${number + 1}<img src=x onerror="document.title=1">`,
+    rewards: { accuracy: right, format: 1, helpful: null },
+    reward: right + 0.5,
     advantage: number / max - 0.5,
+    finish: right ? 'stop' : 'length',
+    length: 20 + number,
   };
 }
 

@@ -1,0 +1,115 @@
+/** `minke train recipe`: the stages of a recipe in a run folder, resumable, with a live page and a report. */
+import { basename, extname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { MinkeError } from '@minke/core';
+import { type PlannedStage, planRun, runRecipe, type Stage } from '@minke/r1-recipe';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { codeVersion } from '../code-version.ts';
+import { interruptSignal, nonNegativeInteger, printJson } from '../options.ts';
+
+const presetNames = ['full', 'demo', 'ci'] as const;
+
+interface Options {
+  readonly stages: string;
+  readonly preset: (typeof presetNames)[number];
+  readonly out?: string;
+  readonly seed: number;
+  readonly only?: readonly string[];
+  readonly from?: string;
+  readonly force?: readonly string[];
+  readonly page?: number | true;
+  readonly list?: boolean;
+  readonly json?: boolean;
+}
+
+export function addTrainRecipe(train: Command): void {
+  train
+    .command('recipe')
+    .description('all stages of a recipe, each only when it has to run; a report at the end')
+    .requiredOption(
+      '--stages <module>',
+      'JavaScript module whose default export gives the stages of a preset',
+    )
+    .addOption(new Option('--preset <name>', 'size of the run').choices(presetNames).default('demo'))
+    .option('--out <folder>', 'run folder; a run in it is continued; default: runs/<recipe>-<preset>')
+    .option('--seed <n>', 'seed of the whole run', nonNegativeInteger, 0)
+    .option('--only <stages>', 'these stages and what they need, separated by commas', names)
+    .option('--from <stage>', 'run this stage and all that depend on it afresh')
+    .option('--force <stages>', 'run these stages afresh, separated by commas', names)
+    .option('--page [port]', 'show the run on a local page; default: a free port', port)
+    .option('--list', 'say what would run and why, and run nothing')
+    .option('--json', 'print the result as JSON')
+    .action(recipe);
+}
+
+async function recipe(options: Options): Promise<void> {
+  const { preset, seed, only, from, force } = options;
+  const stages = await loadStages(options.stages, preset);
+  const name = basename(options.stages, extname(options.stages));
+  const folder = options.out ?? join('runs', `${name}-${preset}`);
+  const selection = { ...(only && { only }), ...(from !== undefined && { from }), ...(force && { force }) };
+  if (options.list) return list(planRun(stages, { folder, seed, ...selection }), options.json === true);
+  const page = options.page === true ? 0 : options.page;
+  const { stages: results, report } = await runRecipe(stages, {
+    folder,
+    recipe: `${name} ${preset}`,
+    seed,
+    ...selection,
+    command: ['minke', ...process.argv.slice(2)].join(' '),
+    commit: codeVersion(),
+    signal: interruptSignal(),
+    progress: process.stderr,
+    ...(page !== undefined && { page }),
+    onPage: (url) => process.stderr.write(`page on ${url}\n`),
+  });
+  process.stderr.write(`report in ${join(folder, 'report.html')}\n`);
+  if (options.json) printJson({ folder, stages: results, report });
+}
+
+/** Throws `invalid-file` for a module that cannot be loaded or gives no stages. */
+async function loadStages(path: string, preset: string): Promise<readonly Stage[]> {
+  const bad = (got: string, cause?: unknown): MinkeError =>
+    new MinkeError(
+      'invalid-file',
+      `${path}: expected a module whose default export is a function from a preset to stages, got ${got}`,
+      { cause },
+    );
+  let module: { readonly default?: unknown };
+  try {
+    module = await import(pathToFileURL(resolve(path)).href);
+  } catch (cause) {
+    throw bad((cause as Error).message, cause);
+  }
+  if (typeof module.default !== 'function') throw bad(`${typeof module.default}`);
+  const stages: unknown = await module.default(preset);
+  if (!Array.isArray(stages)) throw bad(`one that returns ${typeof stages}`);
+  return stages as Stage[];
+}
+
+function list(plan: readonly PlannedStage[], json: boolean): void {
+  const rows = plan.map(({ stage, state, why, folder }) => ({
+    stage: stage.name,
+    state,
+    why,
+    folder: folder?.path ?? null,
+  }));
+  if (json) {
+    printJson(rows);
+    return;
+  }
+  const widths = [Math.max(...rows.map(({ stage }) => stage.length)), 8] as const;
+  for (const { stage, state, why } of rows)
+    process.stdout.write(`${stage.padEnd(widths[0])}  ${state.padEnd(widths[1])}  ${why}\n`);
+}
+
+function names(text: string): readonly string[] {
+  const list = text.split(',').map((name) => name.trim());
+  if (list.includes('')) throw new InvalidArgumentError('expected names separated by commas.');
+  return list;
+}
+
+function port(text: string): number {
+  const value = nonNegativeInteger(text);
+  if (value > 65535) throw new InvalidArgumentError('expected a port from 0 to 65535.');
+  return value;
+}
