@@ -78,7 +78,7 @@ export interface TrainingSequence {
   readonly refLogProbs?: readonly number[];
   /** Of the engine that sampled. */
   readonly samplingLogProbs?: readonly number[];
-  /** Log-probabilities of a teacher over the vocabulary: V numbers for each token, one token's after another's. */
+  /** A teacher's log-probabilities over the vocabulary, at temperature 1: V for each token, one token's after another's. */
   readonly teacherLogProbs?: ArrayLike<number>;
 }
 

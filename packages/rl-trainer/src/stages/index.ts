@@ -1,3 +1,4 @@
+export { type DpoMetrics, type DpoOptions, type DpoStageConfig, defaultDpo, trainDpo } from './dpo.ts';
 export {
   checkGenerationPrompt,
   encodePreference,
@@ -9,6 +10,13 @@ export {
 } from './encode-rows.ts';
 export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
+export {
+  type DistillConfig,
+  type DistillMetrics,
+  type DistillOptions,
+  defaultDistill,
+  distillOnPolicy,
+} from './on-policy-distillation.ts';
 export {
   type PromptData,
   type PromptFormat,

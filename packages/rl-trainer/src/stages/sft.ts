@@ -97,7 +97,7 @@ export async function trainSft(options: SftOptions): Promise<SftMetrics> {
       const totals = { sequences: sequences.length, tokens: supervised };
       let [loss, correct, balance] = [0, 0, 0];
       for (const part of microBatches(sequences, ({ tokens }) => tokens.length, config.tokensPerMicroBatch)) {
-        const result = await learner.forwardBackward(await withTeacher(part, teacher, 1), spec, totals);
+        const result = await learner.forwardBackward(await withTeacher(part, teacher), spec, totals);
         loss += result.loss;
         correct += result.metrics.correct_tokens ?? 0;
         balance += result.metrics.balance_loss ?? 0;

@@ -5,20 +5,17 @@
  * hand only, and answers with flat float arrays, which a teacher in this process hands over as they are read and one
  * elsewhere can send as bytes.
  */
-import { Arena, affine, gatherRows, linear, logSoftmax } from '@minke/tensor';
+import { Arena, gatherRows, linear, logSoftmax } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
 import type { TrainingSequence } from '../interfaces.ts';
 import { packTrainingSequences } from '../packed-sequences.ts';
 
 export interface Teacher {
   /**
-   * Log-probabilities over the vocabulary before each completion token, masked ones too: for each sequence V numbers a
-   * token, one token's after another's.
+   * Log-probabilities at temperature 1 over the vocabulary before each completion token, masked ones too: for each
+   * sequence V numbers a token, one token's after another's. A loss at another temperature rescales them.
    */
-  distributions(
-    sequences: readonly TrainingSequence[],
-    options: { readonly temperature: number },
-  ): Promise<readonly ArrayLike<number>[]>;
+  distributions(sequences: readonly TrainingSequence[]): Promise<readonly ArrayLike<number>[]>;
 }
 
 /** A teacher in this process, without optimiser. Its vocabulary must be the student's. */
@@ -31,10 +28,7 @@ export class LocalTeacher implements Teacher {
     this.#arena = new Arena(model.backend, { label: 'teacher' });
   }
 
-  async distributions(
-    sequences: readonly TrainingSequence[],
-    { temperature }: { readonly temperature: number },
-  ): Promise<Float32Array[]> {
+  async distributions(sequences: readonly TrainingSequence[]): Promise<Float32Array[]> {
     const arena = this.#arena;
     try {
       const pack = packTrainingSequences(
@@ -44,9 +38,7 @@ export class LocalTeacher implements Teacher {
       const rows = arena.tensor(pack.supervisedRows, [pack.supervisedRows.length], 'i32');
       const logits = linear(gatherRows(hidden, rows), this.#model.headWeight);
       const vocabulary = logits.shape[1] as number;
-      const all = Float32Array.from(
-        await logSoftmax(temperature === 1 ? logits : affine(logits, 1 / temperature, 0)).read(),
-      );
+      const all = Float32Array.from(await logSoftmax(logits).read());
       let start = 0;
       return pack.lengths.map((n) => all.subarray(start, (start += n * vocabulary)));
     } finally {
@@ -64,10 +56,9 @@ export class LocalTeacher implements Teacher {
 export async function withTeacher(
   sequences: readonly TrainingSequence[],
   teacher: Teacher | undefined,
-  temperature: number,
 ): Promise<readonly TrainingSequence[]> {
   if (teacher === undefined) return sequences;
-  const distributions = await teacher.distributions(sequences, { temperature });
+  const distributions = await teacher.distributions(sequences);
   return sequences.map((sequence, i) => ({
     ...sequence,
     teacherLogProbs: distributions[i] as ArrayLike<number>,
