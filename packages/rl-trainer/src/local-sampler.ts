@@ -37,22 +37,34 @@ export class LocalSampler implements Sampler {
     const policyVersion = this.#version;
     const seeds = new Random(request.seed);
     const sampling = { temperature, topP, topK, minP: 0 };
-    const running = prompts.flatMap((promptIds, prompt) =>
-      Array.from({ length: samplesPerPrompt }, async (): Promise<Sample> => {
+    const streams = prompts.flatMap((promptIds) =>
+      Array.from({ length: samplesPerPrompt }, () => {
         const seed = Math.floor(seeds.uniform() * Number.MAX_SAFE_INTEGER);
-        const events = await this.#engine
-          .generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds, signal })
-          .rest();
-        return {
-          prompt,
+        return this.#engine.generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds });
+      }),
+    );
+    // One listener for hundreds of streams.
+    const abort = () => {
+      for (const stream of streams) void stream.return();
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    if (signal?.aborted) abort();
+    try {
+      const all = await Promise.all(streams.map((stream) => stream.rest()));
+      if (signal?.aborted) throw new MinkeError('aborted', 'sample: the caller cancelled');
+      return all.map(
+        (events, i): Sample => ({
+          prompt: Math.floor(i / samplesPerPrompt),
           tokens: events.map(({ token }) => token),
           logProbs: temperature > 0 ? events.map(({ logProb }) => logProb) : [],
           finish: events.at(-1)?.finish ?? 'length',
           policyVersion,
-        };
-      }),
-    );
-    return await Promise.all(running);
+        }),
+      );
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      abort(); // one that failed ends the others
+    }
   }
 
   async update({ version, location }: PolicyExport): Promise<void> {

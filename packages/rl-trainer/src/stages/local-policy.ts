@@ -1,7 +1,8 @@
 /**
  * Sampler, learner and reference of one loaded model in this process: what a stage needs beside prompts and rewards.
  */
-import { Engine, type EngineOptions, type LanguageModel } from '@minke/inference';
+import { Engine, type LanguageModel } from '@minke/inference';
+import type { DeepSeekConfig } from '@minke/transformer';
 import { LocalLearner } from '../local-learner.ts';
 import { LocalSampler } from '../local-sampler.ts';
 import type { LocalLearnerOptions } from '../local-training.ts';
@@ -13,7 +14,7 @@ export interface LocalPolicyOptions {
   readonly learner?: Partial<LocalLearnerOptions>;
   /** Tokens of a prompt and its completion together, at most. Default: the model's context, at most 4096. */
   readonly contextLength?: number;
-  /** Samples decoded together. Default 512. */
+  /** Samples decoded together. Default: as many as a cache of 1 GiB holds, at most 512. */
   readonly maxSequences?: number;
   /** False for none: for configurations without KL. Default true. */
   readonly reference?: boolean;
@@ -24,6 +25,15 @@ export interface LocalPolicy extends Required<Pick<GrpoOptions, 'sampler' | 'dec
   readonly learner: LocalLearner;
   readonly reference: LocalReference | undefined;
   dispose(): Promise<void>;
+}
+
+const CACHE_BYTES = 2 ** 30;
+
+/** How many sequences of so many tokens a cache of keys and values holds, from 1 to 512. */
+function sequencesIn(bytes: number, config: DeepSeekConfig, contextLength: number): number {
+  const { numLayers, numHeads, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
+  const token = 4 * numLayers * numHeads * (qkNopeHeadDim + qkRopeHeadDim + vHeadDim);
+  return Math.max(1, Math.min(512, Math.floor(bytes / (token * contextLength))));
 }
 
 /**
@@ -39,16 +49,16 @@ export async function localPolicy(
   { model, tokenizer, stopTokenIds }: LanguageModel,
   options: LocalPolicyOptions = {},
 ): Promise<LocalPolicy> {
-  const { maxSequences = 512, contextLength } = options;
-  const engineOptions: EngineOptions = {
+  const { contextLength = Math.min(4096, model.config.maxPositions) } = options;
+  const { maxSequences = sequencesIn(CACHE_BYTES, model.config, contextLength) } = options;
+  const engine = new Engine(model, {
     maxSequences,
+    contextLength,
     maxWaiting: 2 ** 20,
     promptChunk: 4096,
     form: 'expanded',
     temperedLogProbs: true,
-    ...(contextLength !== undefined && { contextLength }),
-  };
-  const engine = new Engine(model, engineOptions);
+  });
   const learner = new LocalLearner(model, options.learner);
   const reference = options.reference === false ? undefined : await LocalReference.of(model);
   return {

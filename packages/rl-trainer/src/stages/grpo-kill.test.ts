@@ -1,0 +1,86 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Random } from '@minke/core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { withoutClock } from './step-clock.ts';
+
+const script = fileURLToPath(new URL('../testing/grpo-run.mjs', import.meta.url));
+const built = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
+
+let root: string;
+beforeAll(() => {
+  if (!existsSync(built))
+    throw new Error(`expected the built package at ${built}; run npm test, which builds it`);
+  root = mkdtempSync(join(tmpdir(), 'minke-grpo-kill-'));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const runToEnd = (name: string): void => {
+  const { status, stderr } = spawnSync(process.execPath, [script, join(root, name)], { encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+};
+
+/** Starts the run and kills it `milliseconds` after its first file appears. True when it was still running. */
+async function killAfter(name: string, milliseconds: number): Promise<boolean> {
+  const child = spawn(process.execPath, [script, join(root, name)], { stdio: 'ignore' });
+  let ended = false;
+  const exit = new Promise<void>((resolve) => {
+    child.once('exit', () => {
+      ended = true;
+      resolve();
+    });
+  });
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  while (!ended && !existsSync(join(root, name, 'metrics.jsonl'))) await pause(1);
+  await pause(milliseconds);
+  const alive = !ended;
+  child.kill('SIGKILL');
+  await exit;
+  return alive;
+}
+
+/** Every file of a run by its path, as text; lines of metrics without their wall-clock figures. */
+function contents(name: string): Record<string, string> {
+  const files = readdirSync(join(root, name), { recursive: true, withFileTypes: true });
+  return Object.fromEntries(
+    files.flatMap((file) => {
+      if (!file.isFile()) return [];
+      const path = join(file.parentPath, file.name);
+      const relative = path.slice(join(root, name).length);
+      return [[relative, normal(file.name, readFileSync(path))]];
+    }),
+  );
+}
+
+function normal(file: string, bytes: Buffer): string {
+  if (file === 'metrics.jsonl')
+    return bytes
+      .toString('utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.stringify(withoutClock(JSON.parse(line) as Record<string, unknown>)))
+      .join('\n');
+  // How long the metrics file was depends on the digits of its wall-clock figures.
+  if (file === 'trainer.json') return bytes.toString('utf8').replace(/"metricsBytes": \d+/, '');
+  return bytes.toString('base64');
+}
+
+it('a run killed at random moments ends with the bytes of one that was not', async () => {
+  const before = performance.now();
+  runToEnd('whole');
+  const whole = performance.now() - before;
+  const random = new Random(Math.floor(Math.random() * 1e9));
+  let kills = 0;
+  for (let i = 0; i < 5; i++)
+    if (await killAfter('killed', Math.floor((whole / 3) * random.uniform()))) kills++;
+  expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
+  runToEnd('killed');
+  const [expected, got] = [contents('whole'), contents('killed')];
+  expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
+  for (const [path, text] of Object.entries(expected))
+    expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
+  expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
+});

@@ -1,0 +1,63 @@
+// For the test of killed runs: a short run of `trainGrpo` from the built packages, in the folder given. Generated
+// tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps.
+
+import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
+import { TaskStream } from '@minke/reasoning-tasks';
+import {
+  constantAfter,
+  formatReward,
+  localPolicy,
+  presets,
+  tagCountReward,
+  taskPrompts,
+  trainGrpo,
+} from '@minke/rl-trainer';
+import { Arena } from '@minke/tensor';
+import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
+import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
+import { DeepSeekModel, parseConfig } from '@minke/transformer';
+
+const folder = process.argv[2];
+const backend = await (nativeAvailable().available
+  ? createNative({ threads: 1 })
+  : createWasm({ threads: 1 }));
+const tokenizer = trainBpe(['What is 0 + 0? The answer is 0.'], {
+  vocabSize: 300,
+  specialTokens: deepseekSpecialTokens,
+});
+const config = parseConfig({
+  model_type: 'deepseek_v3',
+  ...{ hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, q_lora_rank: 8, kv_lora_rank: 8 },
+  ...{
+    qk_nope_head_dim: 4,
+    qk_rope_head_dim: 4,
+    v_head_dim: 4,
+    intermediate_size: 24,
+    initializer_range: 0.2,
+  },
+  ...{ n_routed_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 8, n_shared_experts: 1 },
+  ...{ first_k_dense_replace: 1, n_group: 1, topk_group: 1, routed_scaling_factor: 2.5 },
+  ...{ vocab_size: tokenizer.vocabSize, max_position_embeddings: 128 },
+});
+const model = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
+const language = {
+  ...{ model, tokenizer, template: deepseekR1Template, stopTokenIds: [1] },
+  sampling: { temperature: 1, topP: 1, topK: 0, minP: 0 },
+};
+const local = await localPolicy(language, { contextLength: 128, maxSequences: 32 });
+await trainGrpo({
+  ...local,
+  prompts: taskPrompts(new TaskStream({ seed: 1, weights: { chain_sum: 1 }, levels: [1, 0, 0] }), language),
+  rewards: [
+    { name: 'format', reward: formatReward() },
+    { name: 'tags', reward: tagCountReward(), weight: 0.5 },
+  ],
+  config: {
+    ...presets['r1-zero'],
+    ...{ groupSize: 4, promptsPerStep: 2, minibatches: 2, maxRefills: 1, maxCompletionLength: 12 },
+    ...{ learningRate: 1e-2, schedule: constantAfter(3), referenceEvery: 5 },
+  },
+  ...{ steps: 24, seed: 5, folder, checkpointEvery: 4, samplesPerRollout: 3 },
+});
+await local.dispose();
+backend.dispose();
