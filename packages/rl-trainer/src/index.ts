@@ -20,5 +20,6 @@ export * from './objectives/index.ts';
 export * from './rewards/index.ts';
 export { type Schedule, scheduleFactor } from './schedule.ts';
 export { defaultSft, type SftConfig, type SftMetrics, type SftOptions, trainSft } from './sft.ts';
-export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
+export { type Conversation, encodeExample, TaskSource, type TaskSourceState } from './task-source.ts';
+export { drawThought, type ThoughtMixture, validateThoughts } from './thought-mixture.ts';
 export * from './verifiers/index.ts';

@@ -2,8 +2,16 @@
 import { writeFileSync } from 'node:fs';
 import { evaluate, formatReport } from '@minke/evaluation';
 import { complete, Engine, loadLanguageModel } from '@minke/inference';
-import { type FamilyName, familyNames, heldOut, type Split } from '@minke/reasoning-tasks';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import {
+  allFamilyNames,
+  type Difficulty,
+  type FamilyName,
+  family,
+  familyNames,
+  type Split,
+} from '@minke/reasoning-tasks';
+import { type Command, Option } from 'commander';
+import { evaluationProblems } from '../evaluation-problems.ts';
 import {
   addBackendOptions,
   addModelArgument,
@@ -14,9 +22,12 @@ import {
   positiveInteger,
   printJson,
 } from '../options.ts';
+import { familyList, level, share } from '../task-options.ts';
 
 interface Options extends BackendOptions {
-  readonly families: FamilyName[];
+  readonly families: readonly FamilyName[];
+  readonly level: Difficulty;
+  readonly spanish: number;
   readonly count: number;
   readonly split: Split;
   readonly seed: number;
@@ -26,21 +37,22 @@ interface Options extends BackendOptions {
   readonly json?: boolean;
 }
 
-function familyList(text: string): FamilyName[] {
-  const names = text.split(',').map((name) => name.trim());
-  const unknown = names.find((name) => !familyNames.includes(name as FamilyName));
-  if (unknown !== undefined)
-    throw new InvalidArgumentError(`expected families among ${familyNames.join(', ')}, got ${unknown}.`);
-  return names as FamilyName[];
-}
-
 export function addEval(program: Command): void {
   const command = program
     .command('eval')
     .description('greedy pass@1 with 95 % intervals on held-out reasoning tasks')
-    .option('--families <list>', `families separated by commas, of ${familyNames.join(', ')}`, familyList, [
-      ...familyNames,
-    ])
+    .addOption(
+      new Option('--families <list>', `families separated by commas, or all; of ${allFamilyNames.join(', ')}`)
+        .argParser(familyList)
+        .default(familyNames, 'the five core families'),
+    )
+    .option(
+      '--level <n>',
+      'level of the problems, 1 to 3, or 4: beyond what is trained (not of the core families)',
+      level,
+      3,
+    )
+    .option('--spanish <share>', 'share of questions asked in Spanish', share, 0)
     .option(
       '--count <n>',
       'problems a family, or its whole split where that is smaller',
@@ -59,9 +71,14 @@ export function addEval(program: Command): void {
     .option('--json', 'print the report as JSON');
   addModelArgument(command);
   addBackendOptions(command).action(async (folder: string, options: Options) => {
+    const easier = options.families.filter((name) => family(name).levels < options.level);
+    if (easier.length > 0)
+      command.error(
+        `error: --level: expected families that have level ${options.level}, got ${easier.join(', ')}; name others with --families`,
+      );
+    const problems = evaluationProblems(options);
     const backend = await openBackend(options);
     const language = await loadLanguageModel(folder, { backend });
-    const problems = options.families.flatMap((name) => heldOut(name, options.split, options));
     const engine = new Engine(language.model, { maxSequences: options.batch, maxWaiting: problems.length });
     const signal = interruptSignal();
     const { maxTokens } = options;
