@@ -25,6 +25,7 @@ import {
 import { Arena } from '@minke/tensor';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
 import { type Command, Option } from 'commander';
+import { warnOfSpelledMarks } from '../chat-marks.ts';
 import {
   addBackendOptions,
   type BackendOptions,
@@ -163,6 +164,7 @@ export function addTrain(program: Command): void {
     if (thoughts !== undefined) validateThoughts(thoughts);
     const backend = await openBackend(options);
     const language = await startingModel(options, backend);
+    warnOfSpelledMarks(options.initFrom ?? (options.tokenizer as string), language);
     const metrics = await trainSft(language.model, {
       source: sourceOf(options, thoughts, language),
       config: sftConfig(options),
