@@ -1,12 +1,14 @@
 // Writes packages/gpu-backends/kernels/ops.gen.h from core's op table: op codes and enumerated attributes.
 // Usage: node tools/kernels/generate-ops.mjs [--check]
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-const source = join(root, 'packages/core/src/ops.ts');
+const source = join(root, 'packages/core/src');
+const entry = 'ops.ts';
 const target = join(root, 'packages/gpu-backends/kernels/ops.gen.h');
 
 /** `topK` to `TOP_K`, `top2Sum` to `TOP2_SUM`. */
@@ -38,11 +40,31 @@ export function opsHeader(opTable) {
 /** Strips types with the TypeScript that the repository already has, then imports the table. */
 async function loadTable() {
   const { default: ts } = await import('typescript');
-  const text = readFileSync(source, 'utf8').replace(/^import .*;$/gm, '');
-  const output = ts.transpileModule(text, {
-    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
-  });
-  return (await import(`data:text/javascript,${encodeURIComponent(output.outputText)}`)).opTable;
+  const folder = mkdtempSync(join(tmpdir(), 'minke-ops-'));
+  try {
+    const pending = [entry];
+    const written = new Set();
+    for (let file = pending.pop(); file !== undefined; file = pending.pop()) {
+      if (written.has(file)) continue;
+      written.add(file);
+      const { outputText } = ts.transpileModule(readFileSync(join(source, file), 'utf8'), {
+        compilerOptions: {
+          module: ts.ModuleKind.ESNext,
+          target: ts.ScriptTarget.ES2022,
+          rewriteRelativeImportExtensions: true,
+        },
+      });
+      const target = join(folder, file.replace(/\.ts$/, '.js'));
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, outputText);
+      for (const [, name] of outputText.matchAll(/from ["'](\..*)\.js["']/g))
+        pending.push(join(dirname(file), `${name}.ts`));
+    }
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
+    return (await import(pathToFileURL(join(folder, entry.replace(/\.ts$/, '.js'))).href)).opTable;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -6,6 +6,7 @@ export {
   quantile,
 } from './bootstrap.ts';
 export { passAtK, type Rate, wilson } from './intervals.ts';
+export { lenientTaskJudge } from './lenient-judge.ts';
 export { majorityAtK, type Ties, type Vote } from './majority.ts';
 export { type EndpointOptions, endpointSampler } from './openai-endpoint.ts';
 export {
@@ -25,6 +26,7 @@ export {
   type FamilyResult,
   formatReport,
 } from './pass-at-1.ts';
+export { readRecords } from './record-file.ts';
 export {
   compareSystems,
   type LengthBucket,

@@ -4,7 +4,7 @@
  * Thoughts: DeepSeek's `reasoning_content` (also vLLM's and SGLang's) or OpenRouter's `reasoning` goes in front of
  * `</think>`, so that a completion reads as our own models write it; content that has tags itself is left as it is.
  * Each sample is a request of its own, since many servers ignore `n`. Busy and broken servers (408, 409, 429, 5xx,
- * lost connections, time-outs) are asked again after 2^i times `retryDelayMs`, or what Retry-After says; other
+ * but not 501, lost connections, time-outs) are asked again after 2^i times `retryDelayMs`, or what Retry-After says; other
  * answers are errors at once.
  */
 import { check, MinkeError } from '@minke/core';
@@ -170,7 +170,8 @@ async function ask(options: EndpointOptions, prompt: string, sample: number): Pr
   if (!response.ok) {
     const message = `${response.status} ${text.slice(0, 300)}`;
     const after = Number(response.headers.get('retry-after') ?? Number.NaN);
-    if ([408, 409, 429].includes(response.status) || response.status >= 500)
+    const broken = response.status >= 500 && response.status !== 501;
+    if ([408, 409, 429].includes(response.status) || broken)
       throw new Transient(message, Number.isFinite(after) ? after * 1000 : undefined);
     throw new MinkeError(
       'unsupported',

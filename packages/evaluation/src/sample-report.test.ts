@@ -164,7 +164,7 @@ describe('summariseSamples', () => {
       '| family | problems | samples | pass@1 | lenient | pass@2 | maj@2 | length | cut | thinks | no answer | unjudged |',
     );
     expect(lines[4]).toBe(
-      '| a\\|b | 1 | 2 | 50.0 (50.0 to 50.0) | - | 100.0 (100.0 to 100.0) | 50.0 (50.0 to 50.0) | 100.0 | 0.0 | 100.0 | 0.0 | 0 |',
+      '| a\\|b | 1 | 2 | 50.0 (50.0 to 50.0) | - | 100.0 (20.7 to 100.0) | 50.0 (50.0 to 50.0) | 100.0 | 0.0 | 100.0 | 0.0 | 0 |',
     );
     expect(lines.at(-1)).toBe('| 64 to 128 | 2 | 50.0 |');
     const empty = summariseSamples([]);

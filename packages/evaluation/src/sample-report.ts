@@ -4,8 +4,8 @@
  *
  * pass@1 of k samples as in DeepSeek-R1 (https://arxiv.org/abs/2501.12948, section 3); pass@k unbiased (Chen et al.
  * 2021, https://arxiv.org/abs/2107.03374). Intervals are percentile bootstrap over problems, or Wilson's (95 % only)
- * where there is one sample a problem (greedy). A sample is right if its score is 1. Samples that could not be judged are left
- * out and counted. pass@k and maj@k are over problems whose samples were all judged.
+ * where there is one sample a problem (greedy) and where all problems count 0 or all 1, of which a bootstrap has nothing
+ * to draw. A sample is right if its score is 1. Samples that could not be judged are left out and counted. pass@k and maj@k are over problems whose samples were all judged.
  */
 import { check, MinkeError } from '@minke/core';
 import {
@@ -126,16 +126,25 @@ const right = (score: number | null | undefined): number => (score === 1 ? 1 : 0
 const share = <T>(rows: readonly T[], holds: (row: T) => boolean): number | null =>
   rows.length === 0 ? null : rows.filter(holds).length / rows.length;
 
-/** The mean over problems of the share of right samples. */
-function meanRate(problems: readonly (readonly number[])[], options: BootstrapOptions): Rate | null {
-  if (problems.length === 0) return null;
-  const values = problems.map((scores) => scores.reduce((sum, score) => sum + score, 0) / scores.length);
-  if (problems.every((scores) => scores.length === 1) && (options.level ?? 0.95) === 0.95)
+/** The mean over problems of their values in [0, 1]. */
+function rateOf(values: readonly number[], single: boolean, options: BootstrapOptions): Rate {
+  const alike = values.every((value) => value === values[0]) && (values[0] === 0 || values[0] === 1);
+  if ((single || alike) && (options.level ?? 0.95) === 0.95)
     return wilson(
       values.reduce((sum, value) => sum + value, 0),
       values.length,
     );
   return bootstrapMean(values, options);
+}
+
+/** The mean over problems of the share of right samples. */
+function meanRate(problems: readonly (readonly number[])[], options: BootstrapOptions): Rate | null {
+  if (problems.length === 0) return null;
+  return rateOf(
+    problems.map((scores) => scores.reduce((sum, score) => sum + score, 0) / scores.length),
+    problems.every((scores) => scores.length === 1),
+    options,
+  );
 }
 
 function summarise(records: readonly SampleRecord[], options: SummaryOptions): SampleSummary {
@@ -163,8 +172,9 @@ function summarise(records: readonly SampleRecord[], options: SummaryOptions): S
           (k) =>
             [
               String(k),
-              bootstrapMean(
+              rateOf(
                 whole.map((rows) => value(rows, k)),
+                false,
                 options,
               ),
             ] as const,

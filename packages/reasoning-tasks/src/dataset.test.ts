@@ -169,6 +169,16 @@ describe('TaskStream', () => {
     expect(Math.abs((counts[2] ?? 0) - 1000)).toBeLessThan(90);
   });
 
+  it('draws level 4 where it is asked for, of families that have it', () => {
+    const stream = new TaskStream({ seed: 1, weights: { gcd: 1, countdown: 1 }, levels: [0, 0, 1, 1] });
+    const drawn = Array.from({ length: 200 }, () => stream.next().difficulty);
+    expect(new Set(drawn)).toEqual(new Set([3, 4]));
+    expect(Math.abs(drawn.filter((level) => level === 4).length - 100)).toBeLessThan(30);
+    expect(() => new TaskStream({ seed: 1, levels: [0, 0, 1, 1] })).toThrow(/with level 4, got chain_sum/);
+    const same = new TaskStream({ seed: 1, levels: [0.1, 0.2, 0.7, 0] });
+    expect(same.at(7)).toEqual(new TaskStream({ seed: 1 }).at(7));
+  });
+
   it('is an endless iterable', () => {
     const taken: Problem[] = [];
     for (const problem of mixture(1, 'train')) if (taken.push(problem) === 10) break;

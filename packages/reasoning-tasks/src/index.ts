@@ -74,9 +74,11 @@ export type { Reasoning } from './task.ts';
 export {
   defaultLevels,
   defaultWeights,
+  type LevelWeights,
   type MixtureOptions,
   type MixtureSettings,
   mixture,
+  pickWeighted,
   TaskStream,
   type TaskStreamState,
 } from './task-stream.ts';

@@ -9,6 +9,9 @@ import { allFamilyNames, family, pose } from './families.ts';
 import type { CoreFamilyName, Difficulty, FamilyName, Problem, Split } from './problem.ts';
 import { split } from './split.ts';
 
+/** Relative frequencies of levels 1, 2, 3 and perhaps 4. */
+export type LevelWeights = readonly [number, number, number] | readonly [number, number, number, number];
+
 /** What a stream is made of; everything but the seed has a default. Plain JSON. */
 export interface MixtureOptions {
   /** Integer in [0, 2^53). */
@@ -17,8 +20,11 @@ export interface MixtureOptions {
   readonly split?: Split;
   /** Relative frequency of each family; one left out has frequency 0. Default `defaultWeights`. */
   readonly weights?: Readonly<Partial<Record<FamilyName, number>>>;
-  /** Relative frequency of levels 1, 2 and 3 within a family. Default `defaultLevels`. */
-  readonly levels?: readonly [number, number, number];
+  /**
+   * Relative frequency of levels 1, 2, 3 and, where given, 4 within a family. Level 4 is for measuring out of
+   * distribution, and the core families have none. Default `defaultLevels`.
+   */
+  readonly levels?: LevelWeights;
   /** Share of questions in Spanish, in [0, 1]. Default: none. */
   readonly spanish?: number;
 }
@@ -47,7 +53,11 @@ export const defaultWeights: Readonly<Record<CoreFamilyName, number>> = {
 /** The default level mixture: mostly the level that is measured, the rest for breadth. */
 export const defaultLevels: readonly [number, number, number] = [0.1, 0.2, 0.7];
 
-/** One of the items, with the given relative frequencies. */
+/**
+ * One of the items, with the given relative frequencies.
+ *
+ * @param weights one an item, at least 0, one of them above
+ */
 export function pickWeighted<T>(random: Random, items: readonly T[], weights: readonly number[]): T {
   let left = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0);
   for (let i = 0; i < items.length; i++) {
@@ -57,7 +67,7 @@ export function pickWeighted<T>(random: Random, items: readonly T[], weights: re
   return items[weights.findLastIndex((weight) => weight > 0)] as T; // rounding left the sum a hair short
 }
 
-const levels: readonly Difficulty[] = [1, 2, 3];
+const levels: readonly Difficulty[] = [1, 2, 3, 4];
 
 /** Draws in vain before a split counts as empty; the smallest level has several problems in each split. */
 const patience = 50_000;
@@ -114,6 +124,14 @@ export class TaskStream implements Iterable<Problem> {
         () =>
           `TaskStream: expected ${what} weights >= 0, one of them > 0, got ${values.join(', ')}; fix them`,
       );
+    const easy = Object.entries(weights).filter(
+      ([name, weight]) => weight > 0 && family(name as FamilyName).levels < levelWeights.length,
+    );
+    check(
+      !((levelWeights[3] ?? 0) > 0 && easy.length > 0),
+      () =>
+        `TaskStream: expected families with level 4, got ${easy.map(([name]) => name).join(', ')}; give level 4 weight 0 or leave them out`,
+    );
     check(
       spanish === undefined || (spanish >= 0 && spanish <= 1),
       () => `TaskStream: expected spanish to be a share in [0, 1], got ${spanish}; fix it`,
@@ -158,7 +176,8 @@ export class TaskStream implements Iterable<Problem> {
       names,
       names.map((key) => this.options.weights[key] ?? 0),
     );
-    const difficulty = pickWeighted(random, levels, this.options.levels);
+    const weights = this.options.levels;
+    const difficulty = pickWeighted(random, levels.slice(0, weights.length), weights);
     return drawFrom(random, name, this.options.split, difficulty, this.options.spanish);
   }
 

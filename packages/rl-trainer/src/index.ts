@@ -43,5 +43,6 @@ export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
 export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
 export { loadScorer } from './scorer-files.ts';
 export * from './stages/index.ts';
-export { type Conversation, encodeExample, TaskSource } from './task-source.ts';
+export { type Conversation, encodeExample, TaskSource, type TaskSourceState } from './task-source.ts';
+export { drawThought, type ThoughtMixture, validateThoughts } from './thought-mixture.ts';
 export * from './verifiers/index.ts';

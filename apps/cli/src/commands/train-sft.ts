@@ -9,7 +9,7 @@ import {
   loadTextFormat,
   saveLanguageModel,
 } from '@minke/inference';
-import { type FamilyName, familyNames, TaskStream } from '@minke/reasoning-tasks';
+import { type FamilyName, type LevelWeights, TaskStream } from '@minke/reasoning-tasks';
 import {
   conversationSource,
   defaultSft,
@@ -21,11 +21,13 @@ import {
   type Schedule,
   type SftConfig,
   TaskSource,
+  type ThoughtMixture,
   trainSft,
+  validateThoughts,
 } from '@minke/rl-trainer';
 import { Arena } from '@minke/tensor';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import {
   addBackendOptions,
   type BackendOptions,
@@ -36,6 +38,14 @@ import {
   positiveInteger,
   printJson,
 } from '../options.ts';
+import {
+  familyWeights,
+  frequencies,
+  levelWeights,
+  share,
+  thoughtLanguages,
+  thoughtLengths,
+} from '../task-options.ts';
 
 interface Options extends BackendOptions {
   readonly out: string;
@@ -44,6 +54,13 @@ interface Options extends BackendOptions {
   readonly initFrom?: string;
   readonly data?: string;
   readonly weights?: Partial<Record<FamilyName, number>>;
+  readonly levels?: LevelWeights;
+  readonly spanish?: number;
+  readonly verify?: number;
+  readonly wrongTries?: readonly number[];
+  readonly giveUp?: number;
+  readonly thoughtLength?: ThoughtMixture['length'];
+  readonly thoughtLanguage?: ThoughtMixture['language'];
   readonly steps: number;
   readonly tokensPerStep: number;
   readonly learningRate: number;
@@ -61,14 +78,8 @@ interface Options extends BackendOptions {
 
 export function addTrainSft(train: Command): void {
   const d = defaultSft;
-<<<<<<< /tmp/w/mf/m
   const optimizer = defaultSftLearner;
-  const command = program
-    .command('train')
-    .description('train a model')
-=======
   const command = train
->>>>>>> /tmp/w/mf/r
     .command('sft')
     .description('supervised fine-tuning on the reasoning tasks or on a file of conversations')
     .requiredOption(
@@ -81,8 +92,27 @@ export function addTrainSft(train: Command): void {
     .option('--data <file>', 'JSON lines with "messages"; default: the generated reasoning tasks')
     .option(
       '--weights <list>',
-      'relative frequency of task families, for example products=1,chain_sum=2',
+      'relative frequency of task families, for example products=1,gcd=2; default: the five core families',
       familyWeights,
+    )
+    .option('--levels <list>', 'relative frequency of levels; default: 1=0.1,2=0.2,3=0.7', levelWeights)
+    .option('--spanish <share>', 'share of questions in Spanish; default: none', share)
+    .option('--verify <share>', 'share of thoughts that check their result; default: none', share)
+    .option(
+      '--wrong-tries <list>',
+      'relative frequency of 0, 1, 2, ... wrong tries in a thought, for example 0.7,0.2,0.1',
+      frequencies,
+    )
+    .option('--give-up <share>', 'of thoughts with wrong tries, share that ends without an answer', share)
+    .option(
+      '--thought-length <list>',
+      'relative frequency of default, long, short, none, for example default=3,none=1',
+      thoughtLengths,
+    )
+    .option(
+      '--thought-language <list>',
+      'relative frequency of question, en, es, mixed, for example question=9,mixed=1',
+      thoughtLanguages,
     )
     .option('--steps <n>', 'optimiser steps', positiveInteger, d.steps)
     .option('--tokens-per-step <n>', 'tokens of one step, at most', positiveInteger, d.tokensPerStep)
@@ -131,12 +161,19 @@ export function addTrainSft(train: Command): void {
     if (started === (options.modelConfig !== undefined) || started === (options.tokenizer !== undefined)) {
       command.error('error: train sft: expected either --init-from, or --model-config and --tokenizer');
     }
+    const given = taskOptions.filter((name) => options[name] !== undefined);
+    if (options.data !== undefined && given.length > 0)
+      command.error(
+        `error: train sft: expected --data alone, got also ${given.map(flagOf).join(', ')}; they shape generated tasks`,
+      );
+    const thoughts = thoughtMixture(options);
+    if (thoughts !== undefined) validateThoughts(thoughts);
     const backend = await openBackend(options);
     const language = await startingModel(options, backend);
     const learner = new LocalLearner(language.model, learnerOptions(options));
     const metrics = await trainSft({
       learner,
-      source: await sourceOf(options, language),
+      source: await sourceOf(options, thoughts, language),
       config: sftConfig(options),
       folder: options.out,
       progress: true,
@@ -151,14 +188,28 @@ export function addTrainSft(train: Command): void {
   });
 }
 
-function familyWeights(text: string): Partial<Record<FamilyName, number>> {
-  const entries = text.split(',').map((part) => part.split('='));
-  for (const [name, weight, ...rest] of entries) {
-    const known = familyNames.includes(name as FamilyName);
-    if (!known || rest.length > 0 || !(Number(weight) > 0) || !Number.isFinite(Number(weight)))
-      throw new InvalidArgumentError(`expected name=weight with names of ${familyNames.join(', ')}.`);
-  }
-  return Object.fromEntries(entries.map(([name, weight]) => [name, Number(weight)]));
+/** What only generated tasks have. */
+const taskOptions = [
+  'weights',
+  'levels',
+  'spanish',
+  'verify',
+  'wrongTries',
+  'giveUp',
+  'thoughtLength',
+  'thoughtLanguage',
+] as const;
+
+const flagOf = (name: string): string =>
+  `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+/** The kinds of thoughts asked for, or undefined where none were. */
+function thoughtMixture(options: Options): ThoughtMixture | undefined {
+  const { verify, wrongTries, giveUp, thoughtLength: length, thoughtLanguage: language } = options;
+  const given = Object.entries({ verify, wrongTries, giveUp, length, language }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
 function readJson(path: string): unknown {
@@ -205,12 +256,23 @@ async function startingModel(options: Options, backend: Backend): Promise<Langua
   return joinLanguageModel(model, format);
 }
 
-async function sourceOf(options: Options, { tokenizer, template }: LanguageModel): Promise<ExampleSource> {
+async function sourceOf(
+  options: Options,
+  thoughts: ThoughtMixture | undefined,
+  { tokenizer, template }: LanguageModel,
+): Promise<ExampleSource> {
+  const { seed, weights, levels, spanish } = options;
   if (options.data === undefined)
     return new TaskSource(
-      new TaskStream({ seed: options.seed, ...(options.weights && { weights: options.weights }) }),
+      new TaskStream({
+        seed,
+        ...(weights && { weights }),
+        ...(levels && { levels }),
+        ...(spanish !== undefined && { spanish }),
+      }),
       tokenizer,
       template,
+      thoughts,
     );
   return conversationSource(await readConversations(options.data), tokenizer, template, options.seed);
 }

@@ -1,0 +1,130 @@
+/**
+ * Attention: expanded (queries, keys, values a head) and absorbed (one latent row for all heads; DeepSeek-V2,
+ * https://arxiv.org/abs/2405.04434, section 2.1), and the projections between the two forms.
+ */
+import type { Shape } from '../dtype.ts';
+import { allSame, at, expect, f32, i32, type OpRow } from './op-row.ts';
+
+function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape): void {
+  expect(at(k, 0) === at(v, 0) && at(k, 1) === at(v, 1), 'k and v with equal rows and heads');
+  expect(at(q, 2) === at(k, 2), 'q and k of equal width');
+  expect(at(k, 1) > 0 ? at(q, 1) % at(k, 1) === 0 : at(q, 1) === 0, 'query heads a multiple of key heads');
+  expect(at(ranges, 0) === at(q, 0) && at(ranges, 1) === 2, 'ranges [N, 2]');
+}
+
+/** Rows of the op table: attention. */
+export const attentionOps = {
+  rangeMask: {
+    doc: 'y[n, m] = 0 where ranges[n, 0] <= m < ranges[n, 1], else -inf',
+    inputs: [i32('ranges', 2)],
+    outputs: [f32('y', 2)],
+    attributes: { size: 'int' },
+    shapes: ([ranges], { size }) => {
+      expect(at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[at(ranges!, 0), size!]];
+    },
+  },
+  attention: {
+    doc:
+      'query n, head h attends to key rows ranges[n, 0] <= m < ranges[n, 1] (clamped to the rows there are) of key head ' +
+      'floor(h Hk / H): o = sum p v with p = softmax(scale q.k); lse = log sum exp(scale q.k); an empty range gives 0 and -inf',
+    inputs: [f32('q', 3), f32('k', 3), f32('v', 3), i32('ranges', 2)],
+    outputs: [f32('o', 3), f32('lse', 2)],
+    attributes: { scale: 'float' },
+    shapes: ([q, k, v, ranges]) => {
+      attentionCheck(q!, k!, v!, ranges!);
+      return [
+        [at(q!, 0), at(q!, 1), at(v!, 2)],
+        [at(q!, 0), at(q!, 1)],
+      ];
+    },
+  },
+  attentionGrad: {
+    doc: 'gradients of attention by q, k and v, probabilities recomputed from lse',
+    inputs: [
+      f32('q', 3),
+      f32('k', 3),
+      f32('v', 3),
+      i32('ranges', 2),
+      f32('o', 3),
+      f32('lse', 2),
+      f32('do', 3),
+    ],
+    outputs: [f32('dq', 3), f32('dk', 3), f32('dv', 3)],
+    attributes: { scale: 'float' },
+    shapes: ([q, k, v, ranges, o, , dout]) => {
+      attentionCheck(q!, k!, v!, ranges!);
+      allSame([o!, dout!], 'o and do');
+      return [q!, k!, v!];
+    },
+  },
+  latentAttention: {
+    doc:
+      'attention in the absorbed form: q [N, H, C] against one shared key row cache[m] [C], whose first `valueWidth` entries ' +
+      'are also the value; ranges as in attention',
+    inputs: [f32('q', 3), f32('cache', 2), i32('ranges', 2)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float', valueWidth: 'int' },
+    shapes: ([q, cache, ranges], { valueWidth }) => {
+      expect(at(q!, 2) === at(cache!, 1), 'q and cache of equal width');
+      expect(valueWidth! >= 0 && valueWidth! <= at(cache!, 1), 'valueWidth within the cache width');
+      expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[at(q!, 0), at(q!, 1), valueWidth!]];
+    },
+  },
+  expandKeys: {
+    doc:
+      'keys and values of every head from their joint projection: k[m, h] = up[m, h, : nope] then shared[m], ' +
+      'v[m, h] = up[m, h, nope :]',
+    inputs: [f32('up', 3), f32('shared', 2)],
+    outputs: [f32('k', 3), f32('v', 3)],
+    attributes: { nope: 'int' },
+    shapes: ([up, shared], { nope }) => {
+      const [rows, heads, width] = [at(up!, 0), at(up!, 1), at(up!, 2)];
+      expect(at(shared!, 0) === rows, 'up and shared of equal rows');
+      expect(nope! >= 0 && nope! <= width, `nope from 0 to ${width}`);
+      return [
+        [rows, heads, nope! + at(shared!, 1)],
+        [rows, heads, width - nope!],
+      ];
+    },
+  },
+  expandKeysGrad: {
+    doc: 'dup[m, h] = dk[m, h, : nope] then dv[m, h]; dshared[m] = sum over ascending h of dk[m, h, nope :]',
+    inputs: [f32('dk', 3), f32('dv', 3)],
+    outputs: [f32('dup', 3), f32('dshared', 2)],
+    attributes: { nope: 'int' },
+    shapes: ([dk, dv], { nope }) => {
+      expect(at(dk!, 0) === at(dv!, 0) && at(dk!, 1) === at(dv!, 1), 'dk and dv with equal rows and heads');
+      expect(nope! >= 0 && nope! <= at(dk!, 2), `nope from 0 to ${at(dk!, 2)}`);
+      return [
+        [at(dk!, 0), at(dk!, 1), nope! + at(dv!, 2)],
+        [at(dk!, 0), at(dk!, 2) - nope!],
+      ];
+    },
+  },
+  absorbQuery: {
+    doc:
+      'queries of the absorbed form: y[n, h] = sum over ascending i < nope of q[n, h, i] w[h, i], then q[n, h, nope :]; ' +
+      'w [H, A, R] with A at least nope',
+    inputs: [f32('q', 3), f32('w', 3)],
+    outputs: [f32('y', 3)],
+    attributes: { nope: 'int' },
+    shapes: ([q, w], { nope }) => {
+      expect(at(q!, 1) === at(w!, 0), 'a matrix of w for each head');
+      expect(nope! >= 0 && nope! <= at(q!, 2) && nope! <= at(w!, 1), 'nope within the widths of q and w');
+      return [[at(q!, 0), at(q!, 1), at(w!, 2) + at(q!, 2) - nope!]];
+    },
+  },
+  absorbOutput: {
+    doc: 'values of the absorbed form: y[n, h, j] = z[n, h] . w[h, start + j] for every row of w [H, A, R] from start on',
+    inputs: [f32('z', 3), f32('w', 3)],
+    outputs: [f32('y', 3)],
+    attributes: { start: 'int' },
+    shapes: ([z, w], { start }) => {
+      expect(at(z!, 1) === at(w!, 0) && at(z!, 2) === at(w!, 2), 'z [N, H, R] and w [H, A, R]');
+      expect(start! >= 0 && start! <= at(w!, 1), `start from 0 to ${at(w!, 1)}`);
+      return [[at(z!, 0), at(z!, 1), at(w!, 1) - start!]];
+    },
+  },
+} as const satisfies Readonly<Record<string, OpRow>>;
