@@ -1,10 +1,8 @@
 /** The built command: arguments, exit codes, logits in every form, training and measuring from end to end. */
-import { spawn } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createReference } from '@minke/gpu-backends/reference';
 import { saveLanguageModel } from '@minke/inference';
 import { templateTexts } from '@minke/reasoning-tasks';
@@ -13,55 +11,17 @@ import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merg
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { type DeepSeekConfig, DeepSeekModel, type MoeShape, presets } from '@minke/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectBuilt, type Run, type RunOptions, runMinke } from './testing/run-minke.ts';
 
-const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 let folder: string;
 let model: string;
 
-interface Run {
-  code: number | null;
-  out: string;
-  err: string;
-}
-interface RunOptions {
-  readonly input?: string;
-  readonly env?: object;
-  /** Sends SIGINT once this holds. */
-  readonly interruptWhen?: () => boolean;
-}
-
 /** Runs `minke` to its end. */
-function minke(args: readonly string[], { input = '', env, interruptWhen }: RunOptions = {}): Promise<Run> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [program, ...args], {
-      cwd: folder,
-      env: { ...process.env, ...env },
-    });
-    const run: Run = { code: null, out: '', err: '' };
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      run.out += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      run.err += text;
-    });
-    const watch = setInterval(() => {
-      if (!interruptWhen?.()) return;
-      clearInterval(watch);
-      child.kill('SIGINT');
-    }, 50);
-    child.on('close', (code) => {
-      clearInterval(watch);
-      resolve({ ...run, code });
-    });
-    child.stdin.end(input);
-  });
-}
+const minke = (args: readonly string[], options: Omit<RunOptions, 'cwd'> = {}) =>
+  runMinke(args, { cwd: folder, ...options });
 
 beforeAll(async () => {
-  if (!existsSync(program))
-    throw new Error(
-      `these tests run the built command, and ${program} is not there; build it with "pnpm build" (npm test does)`,
-    );
+  expectBuilt();
   folder = await mkdtemp(join(tmpdir(), 'minke-cli-'));
   model = join(folder, 'small');
   const tokenizer = trainBpe(templateTexts(), {

@@ -1,37 +1,21 @@
 /** `minke eval` with samples, records, comparison and endpoints, as a user runs it. */
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { spelledMarks } from './chat-marks.ts';
+import { expectBuilt, runMinke } from './testing/run-minke.ts';
 
-const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 let folder: string;
 const servers: Server[] = [];
 
 /** Runs `minke eval` on few problems. */
-function evaluate(args: readonly string[], env: object = {}) {
-  return new Promise<{ code: number | null; out: string; err: string }>((resolve) => {
-    const child = spawn(process.execPath, [program, 'eval', '--count', '3', ...args], {
-      cwd: folder,
-      env: { ...process.env, ...env },
-    });
-    let [out, err] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      out += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      err += text;
-    });
-    child.on('close', (code) => resolve({ code, out, err }));
-  });
-}
+const evaluate = (args: readonly string[], env: object = {}) =>
+  runMinke(['eval', '--count', '3', ...args], { cwd: folder, env });
 
 /** A server that answers every request with what `answer` says of its body. */
 async function serve(answer: (body: string, authorization: string | undefined) => string): Promise<string> {
@@ -46,7 +30,7 @@ async function serve(answer: (body: string, authorization: string | undefined) =
 }
 
 beforeAll(() => {
-  if (!existsSync(program)) throw new Error(`expected the built command at ${program}; npm test builds it`);
+  expectBuilt();
   folder = mkdtempSync(join(tmpdir(), 'minke-eval-'));
 });
 afterAll(() => {

@@ -8,7 +8,15 @@
  * R1: DeepSeek-R1, Nature 645, 633-638 and https://arxiv.org/abs/2501.12948v2. DAPO: https://arxiv.org/abs/2503.14476.
  * Dr. GRPO: https://arxiv.org/abs/2503.20783. GSPO: https://arxiv.org/abs/2507.18071. CISPO:
  * https://arxiv.org/abs/2506.13585 and ScaleRL, https://arxiv.org/abs/2510.13786. RLOO: https://arxiv.org/abs/2402.14740
- * and TRL's RLOO trainer. PPO: the settings of TinyZero, which verl's examples share.
+ * and TRL's RLOO trainer. PPO: the settings of TinyZero.
+ *
+ * Read at the source: Dr. GRPO's sizes and rate (sail-sg/understand-r1-zero, README and examples/*.sh), PPO's
+ * (Jiayi-Pan/TinyZero, scripts/train_tiny_zero.sh and verl's ppo_trainer.yaml there), TRL's defaults. Read in TRL's
+ * paper index, which quotes the papers: R1's KL, clip ratio, group, length, 512 samples a step and 16 mini-batches;
+ * DAPO's clip ratios, group, lengths and absence of KL; GSPO's clip ratios and 4 mini-batches; ScaleRL's bound; RLOO's
+ * rate, KL, group and 512 samples. DAPO's 512 and 32 prompts and 10 refills: copies of verl's recipe. Not checked
+ * against a source, but from memory of the papers: R1's rate, reference interval and temperatures; DAPO's rate and
+ * warm-up; the section numbers of R1, Dr. GRPO and CISPO and those of DAPO's chapter 3; RLOO's lengths.
  */
 import { constantAfter } from '../schedule.ts';
 import type { PolicyObjective } from './policy-objective.ts';
@@ -91,7 +99,7 @@ const drGrpo: RlConfig = {
 const gspo: RlConfig = {
   ...r1Zero, // sizes and rate are not published
   objective: {
-    ...objective, // no KL
+    ...objective, // no KL: not in the paper; its author in volcengine/verl pull request 2775, after TRL
     loss: { name: 'clip', ratio: 'sequence', epsilonLow: 3e-4, epsilonHigh: 4e-4 }, // GSPO, section 5.1
   },
   minibatches: 4, // GSPO, section 5.1
@@ -102,7 +110,7 @@ const cispo: RlConfig = {
   ...dapo, // no KL, dynamic sampling and length penalty: CISPO, section 3.1
   objective: {
     ...objective,
-    loss: { name: 'cispo', ratio: 'token', ratioMax: 5 }, // ScaleRL; MiniMax-M1 does not publish its bound
+    loss: { name: 'cispo', ratio: 'token', ratioMax: 5 }, // ScaleRL, after TRL, where rewards are also scaled over the batch
     aggregation: 'dapo', // CISPO, section 3.1
   },
 };
@@ -114,12 +122,12 @@ const rloo: RlConfig = {
     loss: { name: 'clip', ratio: 'sequence-product', epsilonLow: 0.2, epsilonHigh: 0.2 }, // TRL
   },
   advantage: { name: 'rloo', normalize: false, epsilon: 1e-4 },
-  rewardBeta: 0.05, // TRL; the paper has 0.03 and 0.1
+  rewardBeta: 0.05, // TRL's default; the paper has 0.03 (appendix C, after TRL)
   groupSize: 4, // RLOO, section 4: 2 and 4
-  promptsPerStep: 128, // RLOO, appendix: 512 samples a rollout
-  minibatches: 1,
-  maxCompletionLength: 1024, // not the paper's: it has 53 and 128
-  learningRate: 1e-6, // RLOO, appendix
+  promptsPerStep: 64, // RLOO, appendix C: batches of 512 samples, here read as the rollout
+  minibatches: 2, // RLOO, appendix C, after TRL
+  maxCompletionLength: 1024, // ours; the paper's are far shorter
+  learningRate: 1e-6, // RLOO, appendix C
   referenceEvery: 0,
 };
 
@@ -129,14 +137,14 @@ const ppo: RlConfig = {
   advantage: { name: 'gae', gamma: 1, lambda: 1 }, // TinyZero
   rewardBeta: 0.001, // TinyZero
   groupSize: 1, // TinyZero
-  promptsPerStep: 128, // TinyZero
-  minibatches: 2, // TinyZero: 256 samples a rollout
+  promptsPerStep: 64, // TinyZero: ppo_mini_batch_size
+  minibatches: 4, // TinyZero: 256 samples a rollout
   maxCompletionLength: 1024, // TinyZero
   learningRate: 1e-6, // TinyZero
   referenceEvery: 0,
   critic: {
     learningRate: 1e-5, // TinyZero
-    epsilon: 0.5, // verl
+    epsilon: 0.5, // TinyZero: cliprange_value
   },
 };
 
