@@ -28,7 +28,7 @@ beforeAll(() => {
   const learner = new LocalLearner(smallModel(backend));
   engine = new Engine(learner.model, { maxSequences: 16, contextLength: 32 });
   options = {
-    sampler: new LocalSampler(engine, learner),
+    sampler: new LocalSampler(engine),
     prompts: Array.from({ length: 23 }, (_, i) => ({
       id: `p${i}`,
       tokens: [1 + (i % 7), 5, (i * 3) % 24],

@@ -2,15 +2,30 @@
 import { basename, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MinkeError } from '@minke/core';
-import { type PlannedStage, planRun, runRecipe, type Stage } from '@minke/r1-recipe';
+import {
+  type PlannedStage,
+  planRun,
+  recipeSettings,
+  recipeStages,
+  runRecipe,
+  type Stage,
+} from '@minke/r1-recipe';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { codeVersion } from '../code-version.ts';
-import { interruptSignal, nonNegativeInteger, printJson } from '../options.ts';
+import {
+  addBackendOptions,
+  type BackendOptions,
+  interruptSignal,
+  nonNegativeInteger,
+  openBackend,
+  printJson,
+} from '../options.ts';
 
 const presetNames = ['full', 'demo', 'ci'] as const;
 
-interface Options {
-  readonly stages: string;
+interface Options extends BackendOptions {
+  readonly stages?: string;
+  readonly controls?: boolean;
   readonly preset: (typeof presetNames)[number];
   readonly out?: string;
   readonly seed: number;
@@ -23,13 +38,14 @@ interface Options {
 }
 
 export function addTrainRecipe(train: Command): void {
-  train
+  const command = train
     .command('recipe')
     .description('all stages of a recipe, each only when it has to run; a report at the end')
-    .requiredOption(
+    .option(
       '--stages <module>',
-      'JavaScript module whose default export gives the stages of a preset',
+      'another recipe: a JavaScript module whose default export gives the stages of a preset',
     )
+    .option('--controls', 'also run what the stages are compared with')
     .addOption(new Option('--preset <name>', 'size of the run').choices(presetNames).default('demo'))
     .option('--out <folder>', 'run folder; a run in it is continued; default: runs/<recipe>-<preset>')
     .option('--seed <n>', 'seed of the whole run', nonNegativeInteger, 0)
@@ -38,14 +54,14 @@ export function addTrainRecipe(train: Command): void {
     .option('--force <stages>', 'run these stages afresh, separated by commas', names)
     .option('--page [port]', 'show the run on a local page; default: a free port', port)
     .option('--list', 'say what would run and why, and run nothing')
-    .option('--json', 'print the result as JSON')
-    .action(recipe);
+    .option('--json', 'print the result as JSON');
+  addBackendOptions(command).action(recipe);
 }
 
 async function recipe(options: Options): Promise<void> {
   const { preset, seed, only, from, force } = options;
-  const stages = await loadStages(options.stages, preset);
-  const name = basename(options.stages, extname(options.stages));
+  const stages = await stagesOf(options);
+  const name = options.stages === undefined ? 'r1' : basename(options.stages, extname(options.stages));
   const folder = options.out ?? join('runs', `${name}-${preset}`);
   const selection = { ...(only && { only }), ...(from !== undefined && { from }), ...(force && { force }) };
   if (options.list) return list(planRun(stages, { folder, seed, ...selection }), options.json === true);
@@ -64,6 +80,13 @@ async function recipe(options: Options): Promise<void> {
   });
   process.stderr.write(`report in ${join(folder, 'report.html')}\n`);
   if (options.json) printJson({ folder, stages: results, report });
+}
+
+/** The stages of DeepSeek-R1's recipe, or those of the module that was named. */
+async function stagesOf(options: Options): Promise<readonly Stage[]> {
+  const { preset, stages, controls = false } = options;
+  if (stages !== undefined) return loadStages(stages, preset);
+  return recipeStages(recipeSettings[preset], { backend: await openBackend(options), controls });
 }
 
 /** Throws `invalid-file` for a module that cannot be loaded or gives no stages. */

@@ -31,10 +31,10 @@ export interface TaskSet {
 }
 
 const arithmetic = {
-  chain_sum: { weight: 0.3, levels: { 1: 0.4, 2: 0.3, 3: 0.3 } },
-  products: { weight: 0.16, levels: { 1: 0.2, 2: 0.8 } },
-  gcd: { weight: 0.14, levels: { 1: 0.3, 2: 0.7 } },
-  base_conversion: { weight: 0.14, levels: { 1: 0.5, 2: 0.5 } },
+  chain_sum: { weight: 0.3, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
+  products: { weight: 0.16, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
+  gcd: { weight: 0.14, levels: { 1: 0.5, 2: 0.5 } },
+  base_conversion: { weight: 0.14, levels: { 1: 1 } },
   letter_counting: { weight: 0.14, levels: { 1: 0.4, 2: 0.6 } },
   number_sorting: { weight: 0.12, levels: { 1: 0.5, 2: 0.5 } },
 } as const satisfies TaskSet['reasoning'];
@@ -84,8 +84,8 @@ const ofReasoning = (entries: TaskSet['reasoning']): TaskSet => ({
 });
 
 const beyondArithmetic = {
-  ...only(4, ['gcd', 'base_conversion']),
-  ...only(3, ['products', 'number_sorting', 'letter_counting']),
+  ...only(3, ['gcd', 'number_sorting', 'letter_counting']),
+  ...only(2, ['base_conversion']),
 };
 const beyondSearch = { ...only(4, ['signed_sum']), ...only(3, ['countdown']) };
 const beyondParity = only(4, ['parity']);
@@ -96,6 +96,8 @@ export const taskSets = {
   'r1-mini': { reasoning, general: chat, generalShare: 0.4, spanish },
   arithmetic: ofReasoning(arithmetic),
   search: ofReasoning(search),
+  /** What is derived, not searched for: 85 % arithmetic, 15 % parity. */
+  derived: ofReasoning({ ...scaled(arithmetic, 0.85), ...scaled(parity, 0.15) }),
   parity: ofReasoning(parity),
   /** All reasoning families: 60 % arithmetic, 30 % search, 10 % parity. */
   reasoning: ofReasoning(reasoning),

@@ -7,7 +7,7 @@
  * measured apart; the student has a base model of its own, so that distilling it and reinforcing it start equal.
  */
 import { join } from 'node:path';
-import type { Backend } from '@minke/core';
+import { type Backend, MinkeError } from '@minke/core';
 import type { LanguageModel } from '@minke/inference';
 import type { Problem } from '@minke/reasoning-tasks';
 import {
@@ -129,6 +129,11 @@ function coldStartData({ coldStart, zero }: RecipeSettings, backend: Backend): S
       const { rows: clean, ...curation } = curateTraces(
         kept.map(({ row }) => traceOf((row as unknown as { problem: Problem }).problem, row.completion)),
       );
+      if (clean.length === 0)
+        throw new MinkeError(
+          'invalid-argument',
+          `cold-start-data: expected samples of R1-Zero that are right and readable, got none of ${kept.length}: ${JSON.stringify(curation.reasons)}; train the base or R1-Zero for longer, or sample more`,
+        );
       writeRows(join(context.folder, 'rows.jsonl'), clean.slice(0, rows));
       writeJson(join(context.folder, 'curation.json'), curation);
     },
@@ -239,7 +244,7 @@ export function recipeStages(
   ) => reinforcement(name, from, { settings: of, tasks, terms, backend });
   const rows = distillationRows(settings);
   const line: Stage[] = [
-    base('base', 'policy', settings.base, backend),
+    base('base', settings.policy, settings.base, backend),
     measureStage('base', { settings: measureWidely, backend }),
     rl('zero', 'base', settings.zero, 'reasoning', reasoningTerms(0)),
     measured('zero'),
@@ -250,7 +255,7 @@ export function recipeStages(
       { settings: settings.coldStart.fit, rows: coldStartRows, backend },
     ),
     measured('cold-start'),
-    rl('grpo-1', 'cold-start', settings.grpo1, 'reasoning', reasoningTerms(0.5)),
+    rl('grpo-1', 'cold-start', settings.grpo1, 'derived', reasoningTerms(0.5)),
     measured('grpo-1'),
     rl('self-evolution', 'grpo-1', settings.selfEvolution, 'search', reasoningTerms(0.5)),
     measured('self-evolution'),
@@ -266,7 +271,7 @@ export function recipeStages(
       label: 'final-without-thinking',
       thinks: false,
     }),
-    base('student-base', 'student', settings.studentBase, backend),
+    base('student-base', settings.student, settings.studentBase, backend),
     supervised(
       'distill',
       { model: 'student-base', data: 'rejection' },
@@ -288,11 +293,11 @@ export function recipeStages(
       { settings: longer, rows: coldStartRows, backend },
     ),
     measured('cold-start-longer'),
-    rl('grpo-1-random', 'cold-start', settings.grpo1, 'reasoning', () => [coin(0)]),
+    rl('grpo-1-random', 'cold-start', settings.grpo1, 'derived', () => [coin(0)]),
     measured('grpo-1-random'),
-    rl('grpo-1-format', 'cold-start', settings.grpo1, 'reasoning', () => [format(1)]),
+    rl('grpo-1-format', 'cold-start', settings.grpo1, 'derived', () => [format(1)]),
     measured('grpo-1-format'),
-    rl('grpo-1-no-kl', 'cold-start', noKl, 'reasoning', reasoningTerms(0.5)),
+    rl('grpo-1-no-kl', 'cold-start', noKl, 'derived', reasoningTerms(0.5)),
     measured('grpo-1-no-kl'),
     grpo2('over-optimised', 'grpo-2', settings, backend, true),
     measured('over-optimised'),

@@ -7,6 +7,7 @@
  */
 import { presets, type RlConfig, type Schedule } from '@minke/rl-trainer';
 import type { MeasureSettings } from './measure.ts';
+import type { ModelShape } from './model-shapes.ts';
 
 /** Supervised training. */
 export interface FitSettings {
@@ -30,6 +31,9 @@ export interface SamplingSettings {
 }
 
 export interface RecipeSettings {
+  /** Shapes of the two models. */
+  readonly policy: ModelShape;
+  readonly student: ModelShape;
   readonly measure: MeasureSettings;
   /** As `measure`, with the samples that curves of pass@k need; for the base and the final model. */
   readonly measureWidely: MeasureSettings;
@@ -108,9 +112,11 @@ const measure: MeasureSettings = {
 };
 
 const full: RecipeSettings = {
+  policy: 'policy',
+  student: 'student',
   measure,
   measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
-  base: { steps: 3600, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100 },
+  base: { steps: 9000, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100 },
   zero: { steps: 300, config: rl({}) },
   coldStart: {
     traces: { prompts: 4000, samples: 2, keep: 1 },
@@ -145,6 +151,8 @@ function scaled(settings: RecipeSettings, by: number, least: MeasureSettings): R
   const run = <T extends RlSettings>(s: T): T => ({ ...s, steps: n(s.steps, 4) });
   const draw = <T extends SamplingSettings>(s: T): T => ({ ...s, prompts: n(s.prompts, 64) });
   return {
+    policy: settings.policy,
+    student: settings.student,
     measure: least,
     measureWidely: {
       ...least,
@@ -195,6 +203,19 @@ const fewer = (by: number): MeasureSettings => ({
 /** The sizes by name. */
 export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   full,
-  demo: scaled(full, 0.4, { ...measure, sampledProblems: 150 }),
-  ci: scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
+  demo: {
+    ...scaled(full, 0.5, { ...measure, sampledProblems: 150 }),
+    base: { ...full.base, steps: 6000 },
+  },
+  ci: {
+    ...scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
+    policy: 'student',
+    base: { ...full.base, steps: 600 },
+    coldStart: {
+      traces: { prompts: 256, samples: 4, keep: 4 },
+      rows: 200,
+      fit: { ...full.coldStart.fit, steps: 20 },
+    },
+    rejection: { prompts: 256, samples: 4, keep: 4, general: 200 },
+  },
 };

@@ -43,7 +43,7 @@ function run(model: DeepSeekModel) {
   const teacher = new LocalTeacher(smallModel(backend, { seed: 8 }));
   return {
     learner,
-    sampler: new LocalSampler(engine, learner),
+    sampler: new LocalSampler(engine),
     teacher,
     prompts: prompts(),
     stopTokenIds: [0],
