@@ -21,7 +21,7 @@ import {
 } from '@minke/rl-trainer';
 import {
   atMost,
-  baseMixture,
+  type BaseMixture,
   baseRows,
   curateTraces,
   generalRows,
@@ -48,14 +48,22 @@ import type { FitSettings, RecipeSettings, RlSettings } from './settings.ts';
 import { fit, reinforce } from './train-stages.ts';
 
 /** A new model, trained on the base mixture. */
-function base(name: string, shape: ModelShape, settings: FitSettings, backend: Backend): Stage {
+function base(
+  name: string,
+  shape: ModelShape,
+  {
+    settings,
+    mixture,
+    backend,
+  }: { readonly settings: FitSettings; readonly mixture: BaseMixture; readonly backend: Backend },
+): Stage {
   return {
-    ...{ name, version: 1, inputs: {}, settings: { shape, ...settings, mixture: baseMixture } },
+    ...{ name, version: 1, inputs: {}, settings: { shape, ...settings, mixture } },
     async run(context) {
       const { seed, folder } = context;
-      writeJson(join(folder, 'planted.json'), { effects: plantedEffects(baseMixture) });
+      writeJson(join(folder, 'planted.json'), { effects: plantedEffects(mixture) });
       await withNewModel(shape, { backend, seed }, (model) => {
-        const rows = baseRows({ seed: seedOf(seed, name), mixture: baseMixture });
+        const rows = baseRows({ seed: seedOf(seed, name), mixture });
         return fit(model, new RowSource(rows, model.tokenizer, model.template), settings, context);
       });
     },
@@ -221,7 +229,7 @@ export function recipeStages(
   settings: RecipeSettings,
   { backend, controls }: { readonly backend: Backend; readonly controls: boolean },
 ): Stage[] {
-  const { measure: settingsOfMeasure, measureWidely } = settings;
+  const { measure: settingsOfMeasure, measureWidely, mixture } = settings;
   const measured = (of: string) => measureStage(of, { settings: settingsOfMeasure, backend });
   const reasoningTerms = (languageWeight: number) => () => [
     accuracy,
@@ -244,7 +252,7 @@ export function recipeStages(
   ) => reinforcement(name, from, { settings: of, tasks, terms, backend });
   const rows = distillationRows(settings);
   const line: Stage[] = [
-    base('base', settings.policy, settings.base, backend),
+    base('base', settings.policy, { settings: settings.base, mixture, backend }),
     measureStage('base', { settings: measureWidely, backend }),
     rl('zero', 'base', settings.zero, 'reasoning', reasoningTerms(0)),
     measured('zero'),
@@ -271,7 +279,7 @@ export function recipeStages(
       label: 'final-without-thinking',
       thinks: false,
     }),
-    base('student-base', settings.student, settings.studentBase, backend),
+    base('student-base', settings.student, { settings: settings.studentBase, mixture, backend }),
     supervised(
       'distill',
       { model: 'student-base', data: 'rejection' },

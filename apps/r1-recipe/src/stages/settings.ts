@@ -6,6 +6,7 @@
  * of `@minke/rl-trainer`, whose rates are for billions.
  */
 import { presets, type RlConfig, type Schedule } from '@minke/rl-trainer';
+import { type BaseMixture, baseMixture } from '../data/index.ts';
 import type { MeasureSettings } from './measure.ts';
 import type { ModelShape } from './model-shapes.ts';
 
@@ -37,6 +38,8 @@ export interface RecipeSettings {
   readonly measure: MeasureSettings;
   /** As `measure`, with the samples that curves of pass@k need; for the base and the final model. */
   readonly measureWidely: MeasureSettings;
+  /** What the base models learn from. */
+  readonly mixture: BaseMixture;
   readonly base: FitSettings;
   readonly zero: RlSettings;
   readonly coldStart: { readonly traces: SamplingSettings; readonly rows: number; readonly fit: FitSettings };
@@ -115,6 +118,7 @@ const full: RecipeSettings = {
   policy: 'policy',
   student: 'student',
   measure,
+  mixture: baseMixture,
   measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
   base: { steps: 9000, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100 },
   zero: { steps: 300, config: rl({}) },
@@ -153,6 +157,7 @@ function scaled(settings: RecipeSettings, by: number, least: MeasureSettings): R
   return {
     policy: settings.policy,
     student: settings.student,
+    mixture: settings.mixture,
     measure: least,
     measureWidely: {
       ...least,
@@ -210,7 +215,9 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   ci: {
     ...scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
     policy: 'student',
-    base: { ...full.base, steps: 600 },
+    // More thoughts, so that a minute of base training leaves something to curate.
+    mixture: { ...baseMixture, shares: { direct: 0.3, thought: 0.6, general: 0.1 } },
+    base: { ...full.base, steps: 900 },
     coldStart: {
       traces: { prompts: 256, samples: 4, keep: 4 },
       rows: 200,
