@@ -204,9 +204,9 @@ describe('curateTraces', () => {
   });
 
   it('keeps what passes all filters, once of each problem or as often as asked', () => {
-    const problemOf = new Map(samples.map(({ problem }) => [problem.id, problem]));
+    const problemOf = new Map(samples.map(({ problem }) => [problem.prompt, problem]));
     for (const row of rows)
-      expect(reasonAgainst(traceOf(problemOf.get(row.id) as Problem, completionOf(row)))).toBeNull();
+      expect(reasonAgainst(traceOf(problemOf.get(row.question) as Problem, completionOf(row)))).toBeNull();
     const found = 'try 7-2+4\n7-2=5\n5+4=9\n9=9\nright\nso 7-2+4';
     const other = `try 7-2-4\n7-2=5\n5-4=1\n1<9\nwrong\n${found}`;
     const same = [found, found, other].map((reasoning) => trace(english, reasoning));
