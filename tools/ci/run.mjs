@@ -45,7 +45,7 @@ const steps = [
   },
   {
     name: 'page',
-    title: 'chat page in Chromium',
+    title: 'pages in Chromium',
     commands: { chromium: 'chromium' },
     ...script('tools/browser/run.mjs'),
   },

@@ -4,14 +4,13 @@
  * A page of another site cannot read it: a Host that is not loopback (DNS rebinding) is refused, no cross-origin
  * permission is ever given, and there is nothing to change here. No path of a request reaches the file system.
  */
-import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { MinkeError } from '@minke/core';
 import { Hono } from 'hono';
 import { type SSEStreamingApi, streamSSE } from 'hono/streaming';
-import { chartStyle, figureStyle } from '../report/chart-style.ts';
+import { pageFiles, pageHeaders } from '../page-files.ts';
 import { RunFeed } from './feed.ts';
 
 export interface PageServer {
@@ -26,24 +25,6 @@ const mostReaders = 16;
 const keepAliveMs = 15_000;
 const loopback = new Set(['localhost', '127.0.0.1', '[::1]']);
 
-// From src as from dist, `../page` is beside both; what is shared with the report is built into dist.
-const files: Readonly<Record<string, { readonly type: string; readonly read: () => Promise<Uint8Array> }>> = {
-  '/': { type: 'text/html', read: () => readFile(new URL('../page/index.html', import.meta.url)) },
-  '/app.js': { type: 'text/javascript', read: () => readFile(new URL('../page/app.js', import.meta.url)) },
-  '/chart.js': { type: 'text/javascript', read: () => readFile(new URL('./chart.js', import.meta.url)) },
-  '/style.css': { type: 'text/css', read: () => readFile(new URL('../page/style.css', import.meta.url)) },
-  '/icon.svg': { type: 'image/svg+xml', read: () => readFile(new URL('../page/icon.svg', import.meta.url)) },
-  '/chart.css': { type: 'text/css', read: async () => Buffer.from(`${chartStyle}${figureStyle}`) },
-};
-
-const headers = {
-  'content-security-policy':
-    "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cache-control': 'no-cache',
-};
-
 /** The routes, without a socket. */
 export function createPageApp(feed: RunFeed, readers: Set<SSEStreamingApi>): Hono {
   const app = new Hono();
@@ -56,7 +37,7 @@ export function createPageApp(feed: RunFeed, readers: Set<SSEStreamingApi>): Hon
   });
   app.get('/events', (c) => {
     if (readers.size >= mostReaders) return c.text(`expected at most ${mostReaders} readers`, 503);
-    for (const [name, value] of Object.entries(headers)) c.header(name, value);
+    for (const [name, value] of Object.entries(pageHeaders)) c.header(name, value);
     return streamSSE(c, async (stream) => {
       const left = new Promise<void>((resolve) => stream.onAbort(resolve));
       readers.add(stream);
@@ -71,10 +52,10 @@ export function createPageApp(feed: RunFeed, readers: Set<SSEStreamingApi>): Hon
     });
   });
   app.get('*', async (c) => {
-    const file = Object.hasOwn(files, c.req.path) ? files[c.req.path] : undefined;
+    const file = Object.hasOwn(pageFiles, c.req.path) ? pageFiles[c.req.path] : undefined;
     if (file === undefined) return c.text('there is nothing at this address', 404);
     const bytes = new Uint8Array(await file.read());
-    return c.body(bytes, 200, { 'content-type': `${file.type}; charset=utf-8`, ...headers });
+    return c.body(bytes, 200, { 'content-type': `${file.type}; charset=utf-8`, ...pageHeaders });
   });
   return app;
 }

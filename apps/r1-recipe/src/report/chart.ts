@@ -7,7 +7,7 @@
 import type { Curve } from '../logs/charts.ts';
 import { shortNumber, trimmed } from './words.ts';
 
-export { duration } from './words.ts';
+export { duration, shortNumber } from './words.ts';
 
 export interface LineChartOptions {
   readonly title: string;
@@ -74,10 +74,12 @@ export function lineChart({
       `<line class="grid" x1="${left}" x2="${width - right}" y1="${fixed(py(tick))}" y2="${fixed(py(tick))}"/>` +
       `<text x="${left - 6}" y="${fixed(py(tick) + 3.5)}" text-anchor="end">${shortNumber(tick)}</text>`,
   );
-  const marks = xTicks.map((tick) => {
-    const text = shortNumber(logX ? 2 ** tick : tick);
-    return `<text x="${fixed(px(tick))}" y="${height - 8}" text-anchor="middle">${text}</text>`;
-  });
+  const marks = xTicks
+    .filter((tick) => tick >= xFrom && tick <= xTo)
+    .map((tick) => {
+      const text = shortNumber(logX ? 2 ** tick : tick);
+      return `<text x="${fixed(px(tick))}" y="${height - 8}" text-anchor="middle">${text}</text>`;
+    });
   const lines = curves.map(({ x, y }, i) => {
     if (x.length === 0) return '';
     const at = (values: readonly number[]): Point[] =>
@@ -119,15 +121,13 @@ function describe(title: string, curves: readonly Curve[], xLabel: string): stri
   return `${title}: ${parts.join('; ') || 'no points yet'}`;
 }
 
-/** Exponential mean over about a twentieth of the points. */
+/** Mean over a window of about a tenth of the points around each, narrower at the ends: it neither lags nor leads. */
 function runningMean(values: readonly number[]): number[] {
-  const keep = 1 - 1 / Math.max(4, values.length / 20);
-  let mean = 0;
-  let weight = 0;
-  return values.map((value) => {
-    mean = keep * mean + (1 - keep) * value;
-    weight = keep * weight + (1 - keep);
-    return mean / weight;
+  const reach = Math.max(2, Math.round(values.length / 20));
+  return values.map((_, i) => {
+    const side = Math.min(reach, i, values.length - 1 - i);
+    const part = values.slice(i - side, i + side + 1);
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
   });
 }
 

@@ -81,7 +81,7 @@ function rejectionHtml({ view, rejections }: StageData): string {
         return `<tr><th scope="row">${escapeHtml(reason)}</th><td class="bars">${bar}</td><td>${count}</td><td>${percent}</td></tr>`;
       });
       const table = tableFrame(['outcome', '', 'samples', 'share'], rows);
-      return `<section><h2>Rejection sampling: ${escapeHtml(view.title)}</h2><div class="scroll" tabindex="0">${table}</div></section>`;
+      return `<section><h2>Samples kept and rejected: ${escapeHtml(view.title)}</h2><div class="scroll" tabindex="0">${table}</div></section>`;
     })
     .join('');
 }

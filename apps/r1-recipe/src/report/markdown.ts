@@ -1,4 +1,5 @@
 /** `report.md`: the same report for readers of plain text and of repositories; plots are SVG files beside it. */
+import type { Curve } from '../logs/charts.ts';
 import { lineChart } from './chart.ts';
 import { chartStyle } from './chart-style.ts';
 import { plantedText, reasonRows, runLine, tableNote, timeCells, timeHeader } from './report-parts.ts';
@@ -44,11 +45,11 @@ export function markdownReport(data: RunData): MarkdownReport {
       : [
           '## pass@k',
           plot('pass-at-k', { title: 'pass@k', curves, xLabel: 'k', logX: true, dots: true }),
-          curves.map(({ label, y }, i) => `${i + 1}. ${label}: ${y.map(formatValue).join(', ')}`).join('\n'),
+          passTable(curves),
         ]),
     ...data.stages.flatMap(({ view, rejections }) =>
       rejections.flatMap(({ sampled, kept, reasons }) => [
-        `## Rejection sampling: ${view.title}`,
+        `## Samples kept and rejected: ${view.title}`,
         markdownTable(
           ['outcome', 'samples', 'share'],
           reasonRows(kept, sampled, reasons).map(({ reason, count, share }) => [
@@ -87,6 +88,16 @@ function tableText({ group, metrics, rows }: StageTable): string {
   return title + markdownTable(header, lines);
 }
 
+/** The points of the pass@k plot, a column for each k that some model was measured at. */
+function passTable(curves: readonly Curve[]): string {
+  const ks = [...new Set(curves.flatMap(({ x }) => x))].sort((a, b) => a - b);
+  const rows = curves.map(({ label, x, y }) => {
+    const values = ks.map((k) => y[x.indexOf(k)]);
+    return [label, ...values.map((value) => (value === undefined ? '–' : formatValue(value)))];
+  });
+  return markdownTable(['stage', ...ks.map((k) => `k = ${k}`)], rows);
+}
+
 function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
   const rule = `|${header.map((_, i) => (i === 0 ? ' --- ' : ' --: ')).join('|')}|`;
@@ -94,7 +105,7 @@ function markdownTable(header: readonly string[], rows: readonly (readonly strin
 }
 
 function cell(text: string): string {
-  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+  return text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('\n', ' ');
 }
 
 /** An SVG that is seen outside of a page brings its own style. */
