@@ -128,6 +128,22 @@ describe('every family', () => {
     expect(rejected).toBeGreaterThan(accepted / 4);
   });
 
+  it.each(allFamilyNames.map((name) => [name]))('%s: checks every candidate it can read', (name) => {
+    const written = '0|7|012|-4|1/2|1+2|7 - 9 - 3|(8 / 3) * 2 + 1|1, 2|abc|odd|A -> C|12:30|1 2 3 4'.split(
+      '|',
+    );
+    for (const { metadata } of draw(name, 2, 20)) {
+      const { reasoning } = family(name);
+      const facts = metadata as never;
+      for (const text of [...written, '9'.repeat(32)]) {
+        const normal = reasoning.read(text, facts);
+        if (normal === null) continue;
+        const lines = reasoning.check(facts, normal, (word) => word);
+        expect(lines.every((line) => typeof line === 'string' && line.length < 4096)).toBe(true);
+      }
+    }
+  });
+
   it.each(allFamilyNames.map((name) => [name]))('%s: has disjoint splits, none of them empty', (name) => {
     for (const level of levelsOf(name)) {
       const ids = new Map<string, string>();

@@ -2,8 +2,7 @@
  * The task mix of the recipe, "R1-mini", as plain data: which families at which levels, how often, and what stays for
  * out-of-distribution measurements.
  *
- * 60 % reasoning (sums, differences and products whose numbers and results have up to 3 digits, greatest common
- * divisors, bases, counting letters, sorting, parity, two search tasks with tries) and 40 % general requests. Levels
+ * 60 % reasoning (sums and differences of up to 3 digits, products of up to 2, greatest common divisors, bases, counting letters, sorting, parity, two search tasks with tries) and 40 % general requests. Levels
  * keep thoughts at 20 to 100 tokens. A set beyond the training distribution holds the next level of the same families:
  * one more number, one more digit; `chain_sum` has no level beyond three digits.
  */

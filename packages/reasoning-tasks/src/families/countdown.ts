@@ -121,7 +121,8 @@ export const countdown = makeFamily<'countdown', readonly [number, number, numbe
   steps: () => [],
   check({ target }, candidate) {
     const lines = carriedOut(candidate);
-    return [...lines, compared(Number((lines.at(-1) as string).split('=')[1]), target)];
+    const value = lines.at(-1)?.split('=')[1] ?? candidate;
+    return [...lines, compared(Number(value), target)];
   },
   guess: ({ numbers }, random) => build(random, numbers).text,
   vocabulary: ['+', '-', '*', '/', '=', '<', '>', '(', ')', ','],
