@@ -25,10 +25,12 @@ let over = false;
 const events = new EventSource('events');
 events.addEventListener('run', ({ data }) => {
   run = JSON.parse(data);
+  const before = chosenStage;
   if (element('follow').checked) chosenStage = runningStage()?.name ?? chosenStage;
   chosenStage ??= run.stages[0]?.name;
   drawHead();
   drawStages();
+  if (chosenStage !== before) reveal();
   drawStage();
   drawNotes();
 });
@@ -113,6 +115,16 @@ function newStageRow() {
   return row;
 }
 
+/** Scrolls a long list of stages, and nothing else, to the chosen one. */
+function reveal() {
+  const row = element('stages').querySelector('[aria-current="true"]').getBoundingClientRect();
+  for (const box of [element('graph').parentElement, element('graph')]) {
+    if (box.scrollHeight <= box.clientHeight) continue;
+    const { top, height } = box.getBoundingClientRect();
+    box.scrollTop += row.top + row.height / 2 - top - height / 2;
+  }
+}
+
 function stateText({ state, seconds, progress }) {
   if (state === 'running')
     return progress ? `${Math.floor((100 * progress.done) / progress.total)} %` : 'running';
@@ -131,11 +143,11 @@ function drawEdges() {
   const origin = graph.getBoundingClientRect();
   const middle = run.stages.map((_, i) => {
     const mark = element('stages').children[i].querySelector('.mark').getBoundingClientRect();
-    return mark.top + mark.height / 2 - origin.top;
+    return mark.top + mark.height / 2 - origin.top + graph.scrollTop;
   });
   const svg = graph.querySelector('svg') ?? graph.appendChild(svgElement('svg'));
   svg.setAttribute('width', '32');
-  svg.setAttribute('height', String(origin.height));
+  svg.setAttribute('height', String(element('stages').scrollHeight));
   svg.setAttribute('aria-hidden', 'true');
   const paths = run.stages.flatMap(({ name, inputs }, to) =>
     inputs.map((input) => {

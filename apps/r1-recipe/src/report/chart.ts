@@ -121,12 +121,11 @@ function describe(title: string, curves: readonly Curve[], xLabel: string): stri
   return `${title}: ${parts.join('; ') || 'no points yet'}`;
 }
 
-/** Mean over a window of about a tenth of the points around each, narrower at the ends: it neither lags nor leads. */
+/** Mean over a window of about a tenth of the points around each, as far as there are any: it does not lag. */
 function runningMean(values: readonly number[]): number[] {
   const reach = Math.max(2, Math.round(values.length / 20));
   return values.map((_, i) => {
-    const side = Math.min(reach, i, values.length - 1 - i);
-    const part = values.slice(i - side, i + side + 1);
+    const part = values.slice(Math.max(0, i - reach), i + reach + 1);
     return part.reduce((sum, value) => sum + value, 0) / part.length;
   });
 }

@@ -40,7 +40,7 @@ export interface Rejection {
 export interface PlantedEffect {
   readonly name: string;
   readonly what: string;
-  /** Of the mixture, in [0, 1]; null where it has none. */
+  /** Of what `what` speaks of, in [0, 1]; null where there is none. */
   readonly share: number | null;
 }
 

@@ -41,13 +41,18 @@ function timeLine({ stage, seconds, parts, ...row }: TimeRow): string[] {
 export function plantedText(effects: readonly PlantedEffect[]): string | undefined {
   if (effects.length === 0) return undefined;
   const listed = effects.map(({ name, what, share }) => {
-    const part = share === null ? '' : `, ${Math.round(share * 100)} % of the mixture`;
+    const part = share === null ? '' : `: ${percent(share)}`;
     return `${name} (${what}${part})`;
   });
   return (
     `Planted in the base mixture: ${listed.join('; ')}. Where a later stage makes one of these more or less frequent, ` +
     'it selects among behaviours that the base model was given; that is no discovery of new ones.'
   );
+}
+
+function percent(share: number): string {
+  const value = 100 * share;
+  return `${value > 0 && value < 9.5 ? Number(value.toPrecision(2)) : Math.round(value)} %`;
 }
 
 /** Reasons by count, most frequent first, the kept ones ahead. */

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { chartsOf } from '../logs/charts.ts';
 import { lineChart, lineFigure, niceTicks } from './chart.ts';
+import { passCurves, stageTables } from './stage-table.ts';
 import { timeRow, totalTime } from './time-table.ts';
 import { duration, shortNumber } from './words.ts';
 import { writeReport } from './write-report.ts';
@@ -129,6 +130,18 @@ it('sums times from the clocks of the steps, and from what else a stage is known
     sampledTokens: 2200,
     parts: { sampling: 7, update: 9, evaluation: 3, other: 2 },
   });
+});
+
+it('begins the curve of pass@k with the pass@1 that was sampled as the rest was', () => {
+  const row = (metric: string, value: number) => ({ metric, value, low: null, high: null, n: 9, seeds: [0] });
+  const greedy = { stage: 'a', rows: [row('pass@1', 0.5), row('pass@8', 0.8)] };
+  const sampled = { stage: 'b', rows: [row('pass@1', 0.5), row('pass@1 at T 0.6', 0.4), row('pass@8', 0.8)] };
+  const single = { stage: 'c', rows: [row('pass@1', 0.5)] };
+  expect(passCurves([greedy, sampled, single])).toEqual([
+    { label: 'a', x: [1, 8], y: [0.5, 0.8] },
+    { label: 'b', x: [1, 8], y: [0.4, 0.8] },
+  ]);
+  expect(stageTables([sampled])[0]?.metrics).toEqual(['pass@1', 'pass@1 at T 0.6']);
 });
 
 it('draws what is there: one point, equal values, none at all', () => {

@@ -38,13 +38,17 @@ export function stageTables(evaluations: readonly Evaluation[]): readonly StageT
   });
 }
 
-/** A curve over k for each model that has pass@k at two values of k or more. */
+/**
+ * A curve over k for each model that has pass@k at two values of k or more. Where `pass@1` was measured otherwise than
+ * the rest, say greedily, a `pass@1 at ...` begins the curve.
+ */
 export function passCurves(evaluations: readonly Evaluation[]): readonly Curve[] {
   return mergedByStage(evaluations).flatMap(({ stage, rows }) => {
+    const sampled = rows.find(({ metric }) => metric.startsWith('pass@1 at '));
     const points = rows
       .flatMap(({ metric, value }) => {
-        const k = passAtK.exec(metric)?.[1];
-        return k === undefined ? [] : [[Number(k), value] as const];
+        const k = Number(passAtK.exec(metric)?.[1] ?? 0);
+        return k === 0 ? [] : [[k, k === 1 && sampled !== undefined ? sampled.value : value] as const];
       })
       .sort(([a], [b]) => a - b);
     return points.length < 2
