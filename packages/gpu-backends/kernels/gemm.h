@@ -523,11 +523,8 @@ static void productBlock(const Call& call, const Product& p, const Layout& l, id
 /** Floats packed for all blocks of a round: 16 MB, which the last-level cache holds. */
 constexpr idx sharedLimit = 4 << 20;
 
-/** Room for `count` products and for what is packed of all of them, up to the limit. Null when there is none. */
-static Product* reserveProducts(const Call& call, idx count, double packed) {
-  const idx floats = packed > (double)sharedLimit ? sharedLimit : (idx)packed;
-  return (Product*)call.shared(roundUp(count * (idx)sizeof(Product), 64) + floats * 4);
-}
+/** Room for `count` products, or null when there is none. */
+static Product* reserveProducts(const Call& call, idx count) { return (Product*)call.shared(count * (idx)sizeof(Product)); }
 
 /** How a batch of products is cut: blocks of mc x nc, and what is packed once for all of them. */
 struct Plan {
@@ -569,7 +566,7 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
   return plan;
 }
 
-/** Runs a batch of products of equal N, in memory of `reserveProducts`. */
+/** Runs a batch of products of equal N. */
 template <class Op>
 static void runSteps(const Call& call, Product* products, idx count, const Layout& l) {
   double work = 0;
@@ -590,15 +587,19 @@ static void runSteps(const Call& call, Product* products, idx count, const Layou
     else
       call.parallel(amount, body);
   };
-  float* packed = (float*)((char*)products + roundUp(count * (idx)sizeof(Product), 64));
   const idx panelWidth = plan.shareColumns ? roundUp(widest, tileColumns) : 0;
   auto stripsHeight = [&](const Product& p) { return plan.shareRows ? roundUp(p.M, tileRows) : 0; };
+  auto packedWidth = [&](const Product& p) { return p.M == 0 ? 0 : stripsHeight(p) + panelWidth; };
+  idx floats = 0;
+  for (idx i = 0; i < count && floats < sharedLimit; i++) floats += stepsOf<Op>(products[i].K) * packedWidth(products[i]);
+  float* packed = floats ? (float*)call.packing(min(floats, sharedLimit) * 4) : nullptr;
+  if (floats && !packed) return;
   for (idx first = 0, s0 = 0; first < count;) {
     // A round: as many whole products as there is room for, or a part of the depth of one.
     idx end = first, used = 0, part = 0;
     for (; end < count; end++) {
       Product& p = products[end];
-      const idx left = stepsOf<Op>(p.K) - s0, each = p.M == 0 ? 0 : stripsHeight(p) + panelWidth;
+      const idx left = stepsOf<Op>(p.K) - s0, each = packedWidth(p);
       if (end > first && (s0 > 0 || used + left * each > sharedLimit)) break;
       part = each * left <= sharedLimit ? left : sharedLimit / each / blockK * blockK;
       p.strips = used;
@@ -667,7 +668,7 @@ static void matmul(const Call& call, bool accumulate) {
   const idx batch = o ? a.d[0] : 1, M = c.d[o], N = c.d[o + 1], K = ta ? a.d[o] : a.d[o + 1];
   const Layout l = {ta, tb, accumulate, a.d[o + 1], b.d[o + 1], N, bf16, false};
   if (batch * M * N == 0) return;
-  Product* products = reserveProducts(call, batch, (double)batch * (double)K * (double)(roundUp(M, tileRows) + roundUp(N, tileColumns)));
+  Product* products = reserveProducts(call, batch);
   if (!products) return;
   for (idx i = 0; i < batch; i++)
     products[i] = {a.f() + i * M * K, b.p + i * K * N * (bf16 ? 2 : 4), c.f() + i * M * N, M, N, K, 0, 0, 0};
@@ -679,7 +680,7 @@ static void matmulPacked(const Call& call) {
   const Tensor &x = call.t[0], &w = call.t[1], &y = call.t[2];
   const idx M = x.d[0], K = x.d[1], N = y.d[1];
   if (M * N == 0) return;
-  Product* products = reserveProducts(call, 1, (double)K * (double)(roundUp(M, tileRows) + roundUp(N, tileColumns)));
+  Product* products = reserveProducts(call, 1);
   if (!products) return;
   products[0] = {x.f(), w.p, y.f(), M, N, K, 0, 0, 0};
   runProducts(call, products, 1, {false, false, false, K, 0, N, w.dtype == BF16, true});
@@ -697,7 +698,7 @@ static void expertRows(const Tensor& offsets, idx e, idx total, idx& end, idx& f
 static void groupedProducts(const Call& call, idx E, idx weightBytes, const Layout& l) {
   const Tensor &x = call.t[0], &w = call.t[1], &offsets = call.t[2], &y = call.t[3];
   const idx R = x.d[0], K = x.d[1], N = y.d[1];
-  Product* products = reserveProducts(call, E, (double)K * (double)(R + E * (tileRows + roundUp(N, tileColumns))));
+  Product* products = reserveProducts(call, E);
   if (!products) return;
   idx end = 0, covered = 0;
   for (idx e = 0; e < E; e++) {
@@ -730,7 +731,7 @@ static void groupedMatmulPacked(const Call& call) {
 static void groupedMatmulGradWeight(const Call& call) {
   const Tensor &dy = call.t[0], &x = call.t[1], &offsets = call.t[2], &dw = call.t[3];
   const idx E = dw.d[0], N = dw.d[1], K = dw.d[2], R = x.d[0];
-  Product* products = reserveProducts(call, E, (double)R * (double)(roundUp(N, tileRows) + roundUp(K, tileColumns)));
+  Product* products = reserveProducts(call, E);
   if (!products) return;
   idx end = 0;
   for (idx e = 0; e < E; e++) {
