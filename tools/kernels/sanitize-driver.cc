@@ -28,7 +28,7 @@ void* take(size_t bytes) {
 }
 
 struct Engine {
-  explicit Engine(int threads) : pool(threads), scratch((size_t)threads + 2) {}
+  explicit Engine(int threads) : pool(threads), scratch((size_t)threads + 3) {}
   ~Engine() { forget(); }
   void forget() {
     for (Piece& piece : scratch) {

@@ -109,14 +109,11 @@ static void gatedRows(const Call& call, const float* gate, const float* up, floa
   map2(call, gate, up, hidden, count, 2, [](vf g, vf u) { return g * vsigmoid(g) * u; });
 }
 
-/**
- * The shared expert's products join the routed ones where strides agree. Where not they run first: what a batch packs
- * lies behind its own products, and so over those that follow.
- */
+/** The shared expert's products join the routed ones where strides agree, and else run by themselves. */
 static void runWithShared(const Call& call, Product* products, idx routed, idx shared, const Layout& l, const Layout& sharedLayout) {
   const bool alike = l.lda == sharedLayout.lda && l.ldb == sharedLayout.ldb && l.ldc == sharedLayout.ldc;
-  if (!alike && shared) runProducts(call, products + routed, shared, sharedLayout);
   runProducts(call, products, alike ? routed + shared : routed, l);
+  if (!alike && shared) runProducts(call, products + routed, shared, sharedLayout);
 }
 
 static void moeFeedForward(const Call& call) {
@@ -131,7 +128,7 @@ static void moeFeedForward(const Call& call) {
   float *y = xs + R * D, *sharedY = y + R * D, *hidden = sharedY + N * D, *sharedHidden = hidden + R * F;
   const idx found = expertRuns(offsets, E, R, runs, {Cleared{gates.f(), F}, Cleared{ups.f(), F}, Cleared{y, D}});
   gatherTokens(call, x.f(), N, rows, D, xs);
-  Product* products = reserveProducts(call, 2 * E + 3, sharedLimit);
+  Product* products = reserveProducts(call, 2 * E + 3);
   if (!products) return;
   idx count = 0;
   for (idx i = 0; i < found; i++) {
@@ -146,7 +143,7 @@ static void moeFeedForward(const Call& call) {
   runWithShared(call, products, count, S ? 2 : 0, {false, true, false, D, D, F}, {false, true, false, D, D, S});
   gatedRows(call, gates.f(), ups.f(), hidden, R * F);
   gatedRows(call, sharedGates.f(), sharedUps.f(), sharedHidden, N * S);
-  products = reserveProducts(call, 2 * E + 3, sharedLimit);
+  products = reserveProducts(call, 2 * E + 3);
   if (!products) return;
   for (idx i = 0; i < found; i++) {
     const auto [e, first, n] = runs[i];
@@ -187,7 +184,7 @@ static void moeFeedForwardGrad(const Call& call) {
   const idx found = expertRuns(offsets, E, R, runs,
                                {Cleared{dh, F}, Cleared{dgates.f(), F}, Cleared{dups.f(), F}, Cleared{hidden.f(), F}});
   gatherTokens(call, dout.f(), N, rows, D, dys);
-  auto list = [&] { return reserveProducts(call, E + 2, sharedLimit); };
+  auto list = [&] { return reserveProducts(call, E + 2); };
   Product* products = list();
   if (!products) return;
   for (idx i = 0; i < found; i++) {
@@ -236,7 +233,7 @@ static void moeFeedForwardGradWeight(const Call& call) {
   float* dys = xs + R * D;
   gatherTokens(call, x.f(), N, rows, D, xs);
   gatherTokens(call, dout.f(), N, rows, D, dys);
-  Product* products = reserveProducts(call, 2 * E, sharedLimit);
+  Product* products = reserveProducts(call, 2 * E);
   if (!products) return;
   idx end = 0;
   for (idx e = 0; e < E; e++) {
@@ -246,7 +243,7 @@ static void moeFeedForwardGradWeight(const Call& call) {
     products[2 * e + 1] = {dups.f() + first * F, xs + first * D, dup.f() + e * F * D, F, D, count};
   }
   runProducts(call, products, 2 * E, {true, false, accumulate, F, D, D});
-  products = reserveProducts(call, 2 * E, sharedLimit);
+  products = reserveProducts(call, 2 * E);
   if (!products) return;
   end = 0;
   for (idx e = 0; e < E; e++) {

@@ -24,8 +24,12 @@ constexpr int tileRows = 4;
 #endif
 constexpr idx tileColumns = 2 * W;
 constexpr idx blockK = 256;
+/** Columns of a task: with `blockK` steps its panels of b fill two thirds of a second-level cache of 1 MB. */
+constexpr idx blockColumns = 20 * tileColumns;
 /** Columns of b packed at once: rows of b are then read in pieces of several cache lines. */
 constexpr idx groupColumns = 4 * tileColumns;
+
+constexpr idx lineFloats = 16;
 
 /** Arithmetic of a tile: one f32 product a step. `Pairs` (bfloat.h) takes two bf16 products. */
 struct Single {
@@ -37,10 +41,12 @@ struct Single {
 /**
  * c[i][j] (+)= sum over k of a[i * RSA + k * CSA] b[k * ldb + j], i < R, j < V * W.
  * RSA or CSA 0 means the run-time stride. With MASKED, lane j takes part only while k < limits[j].
+ * Meanwhile `lines` cache lines from `ahead`, which a later tile reads, move to the second-level cache.
  */
 template <int R, int V, int RSA, int CSA, bool MASKED, class Op = Single>
 static void tile(idx K, const float* __restrict__ a, idx rsa, idx csa, const float* __restrict__ b, idx ldb,
-                 float* __restrict__ c, idx ldc, bool accumulate, const int32_t* limits) {
+                 float* __restrict__ c, idx ldc, bool accumulate, const int32_t* limits, const float* ahead = nullptr,
+                 idx lines = 0) {
   if (RSA) rsa = RSA;
   if (CSA) csa = CSA;
   vf sum[R][V];
@@ -60,6 +66,7 @@ static void tile(idx K, const float* __restrict__ a, idx rsa, idx csa, const flo
     MINKE_UNROLL
     for (int j = 0; j < V; j++) __builtin_memcpy(&limit[j], limits + j * W, sizeof(vi));
   for (idx k = 0; k < K; k++) {
+    if (!MASKED && k < lines) __builtin_prefetch(ahead + k * lineFloats, 0, 2);
     vf row[V];
     MINKE_UNROLL
     for (int j = 0; j < V; j++) row[j] = load(b + j * W);
@@ -86,11 +93,11 @@ static void tile(idx K, const float* __restrict__ a, idx rsa, idx csa, const flo
 /** `tile` for any number of rows up to R. */
 template <int R, int V, int RSA, int CSA, bool MASKED, class Op = Single>
 static void tileUpTo(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c, idx ldc,
-                     bool accumulate, const int32_t* limits) {
+                     bool accumulate, const int32_t* limits, const float* ahead = nullptr, idx lines = 0) {
   if (rows >= R)
-    tile<R, V, RSA, CSA, MASKED, Op>(K, a, rsa, csa, b, ldb, c, ldc, accumulate, limits);
+    tile<R, V, RSA, CSA, MASKED, Op>(K, a, rsa, csa, b, ldb, c, ldc, accumulate, limits, ahead, lines);
   else if constexpr (R > 1)
-    tileUpTo<R - 1, V, RSA, CSA, MASKED, Op>(rows, K, a, rsa, csa, b, ldb, c, ldc, accumulate, limits);
+    tileUpTo<R - 1, V, RSA, CSA, MASKED, Op>(rows, K, a, rsa, csa, b, ldb, c, ldc, accumulate, limits, ahead, lines);
 }
 
 /**
@@ -440,10 +447,14 @@ static void packedBlock(const Call& call, const Product& p, const Layout& l, idx
   packedThin<Op, packedRows>(mc, steps, a, rsa, (const float*)p.b, steps * packedColumns, p.c + i0 * l.ldc, l.ldc, j0, nc);
 }
 
-/** Steps s0 .. s0 + steps, and what has been packed of them for all blocks: strips of op(a), panels of op(b), or null. */
+/**
+ * Steps s0 .. s0 + steps, and what has been packed of them for all blocks: strips of op(a), panels of op(b), or null.
+ * `blockK` steps of all strips lie together, and of all panels: those of one task then fall into different cache sets.
+ */
 struct Depth {
   idx s0, steps;
   const float *strips, *panels;
+  idx stripsHeight, panelWidth;
 };
 
 /** Rows i0 .. i0 + mc and columns j0 .. j0 + nc of one product. */
@@ -463,37 +474,47 @@ static void productBlock(const Call& call, const Product& p, const Layout& l, id
     const idx steps = min(blockK, d.s0 + d.steps - s);
     const bool load_ = l.accumulate || s > 0;
     if (!d.strips) packRowSteps<Op>(p, l, i0, mc, height, s, steps, spare, rows, tileRows * steps);
-    for (idx j = 0; j < nc; j += tileColumns) {
-      const idx n = min(tileColumns, nc - j);
-      const float* panel;
-      idx ldb = tileColumns;
-      if (direct) {
-        ldb = packedColumns;
-        panel = (const float*)p.b + ((j0 + j) / packedColumns * stepsOf<Op>(p.K) + s) * packedColumns + (j0 + j) % packedColumns;
-      } else if (d.panels) {
-        panel = d.panels + ((j0 + j) / tileColumns * d.steps + s - d.s0) * tileColumns;
-      } else {
-        if (j % group == 0)
-          packColumns<Op>(p, l, j0 + j, min(group, nc - j), s, steps, columns, steps * tileColumns);
-        panel = columns + j % group * steps;
+    auto panelAt = [&](idx j) -> const float* {
+      if (direct)
+        return (const float*)p.b + ((j0 + j) / packedColumns * stepsOf<Op>(p.K) + s) * packedColumns + (j0 + j) % packedColumns;
+      if (d.panels) return d.panels + (s - d.s0) * d.panelWidth + (j0 + j) * steps;
+      if (j % group == 0) packColumns<Op>(p, l, j0 + j, min(group, nc - j), s, steps, columns, steps * tileColumns);
+      return columns + j % group * steps;
+    };
+    auto stripAt = [&](idx i) {
+      return d.strips ? d.strips + (s - d.s0) * d.stripsHeight + (i0 + i) * steps : rows + i / height * tileRows * steps;
+    };
+    const idx ldb = direct ? packedColumns : tileColumns;
+    auto tileAt = [&](idx i, idx j, const float* a, const float* panel, const float* ahead, idx lines) {
+      const idx m = min(height, mc - i), n = min(tileColumns, nc - j);
+      float* c = p.c + (i0 + i) * l.ldc + j0 + j;
+      if (n == tileColumns) {
+        tileUpTo<tileRows, 2, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, c, l.ldc, load_, nullptr, ahead, lines);
+        return;
       }
-      for (idx i = 0, strip = 0; i < mc; i += height, strip++) {
-        const idx m = min(height, mc - i);
-        float* c = p.c + (i0 + i) * l.ldc + j0 + j;
-        const float* a = d.strips ? d.strips + ((i0 + i) * d.steps + (s - d.s0) * tileRows) : rows + strip * tileRows * steps;
-        if (n == tileColumns) {
-          tileUpTo<tileRows, 2, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, c, l.ldc, load_, nullptr);
-        } else if (n == W) {
-          tileUpTo<tileRows, 1, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, c, l.ldc, load_, nullptr);
-        } else {
-          if (load_)
-            for (idx r = 0; r < m; r++) copy(edge + r * tileColumns, c + r * l.ldc, n * 4);
-          if (n < W)
-            tileUpTo<tileRows, 1, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, edge, tileColumns, load_, nullptr);
-          else
-            tileUpTo<tileRows, 2, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, edge, tileColumns, load_, nullptr);
-          for (idx r = 0; r < m; r++) copy(c + r * l.ldc, edge + r * tileColumns, n * 4);
-        }
+      if (n == W) {
+        tileUpTo<tileRows, 1, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, c, l.ldc, load_, nullptr);
+        return;
+      }
+      if (load_)
+        for (idx r = 0; r < m; r++) copy(edge + r * tileColumns, c + r * l.ldc, n * 4);
+      if (n < W)
+        tileUpTo<tileRows, 1, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, edge, tileColumns, load_, nullptr);
+      else
+        tileUpTo<tileRows, 2, 1, tileRows, false, Op>(m, steps, a, 1, tileRows, panel, ldb, edge, tileColumns, load_, nullptr);
+      for (idx r = 0; r < m; r++) copy(c + r * l.ldc, edge + r * tileColumns, n * 4);
+    };
+    if (d.panels) {
+      // The panels stay in the second-level cache, one strip in the first; c is written along its rows.
+      const idx across = (nc + tileColumns - 1) / tileColumns, lines = (tileRows * steps / lineFloats + across) / across;
+      for (idx i = 0; i < mc; i += height) {
+        const float *a = stripAt(i), *next = a + tileRows * steps;
+        for (idx j = 0; j < nc; j += tileColumns, next += lines * lineFloats) tileAt(i, j, a, panelAt(j), next, lines);
+      }
+    } else {
+      for (idx j = 0; j < nc; j += tileColumns) {
+        const float* panel = panelAt(j);
+        for (idx i = 0; i < mc; i += height) tileAt(i, j, stripAt(i), panel, nullptr, 0);
       }
     }
   }
@@ -502,11 +523,8 @@ static void productBlock(const Call& call, const Product& p, const Layout& l, id
 /** Floats packed for all blocks of a round: 16 MB, which the last-level cache holds. */
 constexpr idx sharedLimit = 4 << 20;
 
-/** Room for `count` products and for what is packed of all of them, up to the limit. Null when there is none. */
-static Product* reserveProducts(const Call& call, idx count, double packed) {
-  const idx floats = packed > (double)sharedLimit ? sharedLimit : (idx)packed;
-  return (Product*)call.shared(roundUp(count * (idx)sizeof(Product), 64) + floats * 4);
-}
+/** Room for `count` products, or null when there is none. */
+static Product* reserveProducts(const Call& call, idx count) { return (Product*)call.shared(count * (idx)sizeof(Product)); }
 
 /** How a batch of products is cut: blocks of mc x nc, and what is packed once for all of them. */
 struct Plan {
@@ -520,9 +538,9 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
   Plan plan = {};
   const bool direct = readsPacked(l), single = tallest <= 8 * tileRows;
   const idx leastRows = 2 * tileRows, leastColumns = direct ? 4 * packedColumns : single ? 2 * tileColumns : 4 * tileColumns;
-  const idx wanted = single ? 8 : 24;
+  const idx wanted = single ? 8 : 16;
   plan.mc = min(roundUp(tallest, tileRows), 20 * tileRows);
-  plan.nc = min(roundUp(widest, tileColumns), single ? 512 : 1024);
+  plan.nc = min(roundUp(widest, tileColumns), single ? 512 : blockColumns);
   auto cut = [&] {
     plan.tasks = 0;
     for (idx i = 0; i < count; i++) {
@@ -533,7 +551,7 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
   };
   while (cut() < wanted && work / (double)plan.tasks > 1e6) {
     const bool rows = plan.mc > leastRows && plan.mc >= 4 * tileRows, columns = plan.nc > leastColumns;
-    if (rows && (plan.mc >= plan.nc || !columns)) plan.mc = roundUp(plan.mc / 2, tileRows);
+    if (rows && (plan.mc >= (single ? plan.nc : plan.nc / 4) || !columns)) plan.mc = roundUp(plan.mc / 2, tileRows);
     else if (columns) plan.nc = roundUp(plan.nc / 2, leastColumns);
     else break;
   }
@@ -548,7 +566,7 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
   return plan;
 }
 
-/** Runs a batch of products of equal N, in memory of `reserveProducts`. */
+/** Runs a batch of products of equal N. */
 template <class Op>
 static void runSteps(const Call& call, Product* products, idx count, const Layout& l) {
   double work = 0;
@@ -569,15 +587,19 @@ static void runSteps(const Call& call, Product* products, idx count, const Layou
     else
       call.parallel(amount, body);
   };
-  float* packed = (float*)((char*)products + roundUp(count * (idx)sizeof(Product), 64));
   const idx panelWidth = plan.shareColumns ? roundUp(widest, tileColumns) : 0;
   auto stripsHeight = [&](const Product& p) { return plan.shareRows ? roundUp(p.M, tileRows) : 0; };
+  auto packedWidth = [&](const Product& p) { return p.M == 0 ? 0 : stripsHeight(p) + panelWidth; };
+  idx floats = 0;
+  for (idx i = 0; i < count && floats < sharedLimit; i++) floats += stepsOf<Op>(products[i].K) * packedWidth(products[i]);
+  float* packed = floats ? (float*)call.packing(min(floats, sharedLimit) * 4) : nullptr;
+  if (floats && !packed) return;
   for (idx first = 0, s0 = 0; first < count;) {
     // A round: as many whole products as there is room for, or a part of the depth of one.
     idx end = first, used = 0, part = 0;
     for (; end < count; end++) {
       Product& p = products[end];
-      const idx left = stepsOf<Op>(p.K) - s0, each = p.M == 0 ? 0 : stripsHeight(p) + panelWidth;
+      const idx left = stepsOf<Op>(p.K) - s0, each = packedWidth(p);
       if (end > first && (s0 > 0 || used + left * each > sharedLimit)) break;
       part = each * left <= sharedLimit ? left : sharedLimit / each / blockK * blockK;
       p.strips = used;
@@ -609,11 +631,10 @@ static void runSteps(const Call& call, Product* products, idx count, const Layou
         float* spare = Op::depth == 1 ? packed : (float*)call.local(thread, (2 * blockK * tileRows + 2 * W) * 4);
         if (spare)
           packRowSteps<Op>(p, l, row, min(pieceRows, p.M - row), tileRows, s0 + s, some, spare,
-                           packed + p.strips + row * steps + s * tileRows, steps * tileRows);
+                           packed + p.strips + s * stripsHeight(p) + row * some, some * tileRows);
       } else {
         const idx j = (t - rowPieces(p)) * groupColumns;
-        packColumns<Op>(p, l, j, min(groupColumns, p.N - j), s0 + s, some, packed + p.panels + j * steps + s * tileColumns,
-                        steps * tileColumns);
+        packColumns<Op>(p, l, j, min(groupColumns, p.N - j), s0 + s, some, packed + p.panels + s * panelWidth + j * some, some * tileColumns);
       }
     });
     const idx firstTask = products[first].firstTask, lastTask = end < count ? products[end].firstTask : plan.tasks;
@@ -623,7 +644,8 @@ static void runSteps(const Call& call, Product* products, idx count, const Layou
       const Product& p = products[i];
       t -= p.firstTask - firstTask;
       const idx i0 = t / plan.across(p) * plan.mc, j0 = t % plan.across(p) * plan.nc;
-      const Depth d = {s0, stepsIn(p), plan.shareRows ? packed + p.strips : nullptr, panelWidth ? packed + p.panels : nullptr};
+      const Depth d = {s0, stepsIn(p), plan.shareRows ? packed + p.strips : nullptr, panelWidth ? packed + p.panels : nullptr,
+                       stripsHeight(p), panelWidth};
       productBlock<Op>(call, p, l, i0, min(plan.mc, p.M - i0), j0, min(plan.nc, p.N - j0), d, thread);
     });
     const bool whole = s0 + part == stepsOf<Op>(products[end - 1].K);
@@ -646,7 +668,7 @@ static void matmul(const Call& call, bool accumulate) {
   const idx batch = o ? a.d[0] : 1, M = c.d[o], N = c.d[o + 1], K = ta ? a.d[o] : a.d[o + 1];
   const Layout l = {ta, tb, accumulate, a.d[o + 1], b.d[o + 1], N, bf16, false};
   if (batch * M * N == 0) return;
-  Product* products = reserveProducts(call, batch, (double)batch * (double)K * (double)(roundUp(M, tileRows) + roundUp(N, tileColumns)));
+  Product* products = reserveProducts(call, batch);
   if (!products) return;
   for (idx i = 0; i < batch; i++)
     products[i] = {a.f() + i * M * K, b.p + i * K * N * (bf16 ? 2 : 4), c.f() + i * M * N, M, N, K, 0, 0, 0};
@@ -658,7 +680,7 @@ static void matmulPacked(const Call& call) {
   const Tensor &x = call.t[0], &w = call.t[1], &y = call.t[2];
   const idx M = x.d[0], K = x.d[1], N = y.d[1];
   if (M * N == 0) return;
-  Product* products = reserveProducts(call, 1, (double)K * (double)(roundUp(M, tileRows) + roundUp(N, tileColumns)));
+  Product* products = reserveProducts(call, 1);
   if (!products) return;
   products[0] = {x.f(), w.p, y.f(), M, N, K, 0, 0, 0};
   runProducts(call, products, 1, {false, false, false, K, 0, N, w.dtype == BF16, true});
@@ -676,7 +698,7 @@ static void expertRows(const Tensor& offsets, idx e, idx total, idx& end, idx& f
 static void groupedProducts(const Call& call, idx E, idx weightBytes, const Layout& l) {
   const Tensor &x = call.t[0], &w = call.t[1], &offsets = call.t[2], &y = call.t[3];
   const idx R = x.d[0], K = x.d[1], N = y.d[1];
-  Product* products = reserveProducts(call, E, (double)K * (double)(R + E * (tileRows + roundUp(N, tileColumns))));
+  Product* products = reserveProducts(call, E);
   if (!products) return;
   idx end = 0, covered = 0;
   for (idx e = 0; e < E; e++) {
@@ -709,7 +731,7 @@ static void groupedMatmulPacked(const Call& call) {
 static void groupedMatmulGradWeight(const Call& call) {
   const Tensor &dy = call.t[0], &x = call.t[1], &offsets = call.t[2], &dw = call.t[3];
   const idx E = dw.d[0], N = dw.d[1], K = dw.d[2], R = x.d[0];
-  Product* products = reserveProducts(call, E, (double)R * (double)(roundUp(N, tileRows) + roundUp(K, tileColumns)));
+  Product* products = reserveProducts(call, E);
   if (!products) return;
   idx end = 0;
   for (idx e = 0; e < E; e++) {

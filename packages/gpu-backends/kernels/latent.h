@@ -45,7 +45,7 @@ static void absorbQuery(const Call& call) {
   const Tensor &q = call.t[0], &w = call.t[1], &y = call.t[2];
   const idx N = q.d[0], H = q.d[1], C = q.d[2], A = w.d[1], R = w.d[2], nope = call.attributeInt(0), Y = y.d[2];
   if (N * H == 0) return;
-  Product* products = reserveProducts(call, H, sharedLimit);
+  Product* products = reserveProducts(call, H);
   if (!products) return;
   for (idx h = 0; h < H; h++) products[h] = {q.f() + h * C, w.f() + h * A * R, y.f() + h * Y, N, R, nope};
   runProducts(call, products, H, {false, false, false, H * C, R, H * Y});
@@ -58,7 +58,7 @@ static void absorbOutput(const Call& call) {
   const Tensor &z = call.t[0], &w = call.t[1], &y = call.t[2];
   const idx N = z.d[0], H = z.d[1], R = z.d[2], A = w.d[1], start = call.attributeInt(0), Y = y.d[2];
   if (N * H == 0) return;
-  Product* products = reserveProducts(call, H, sharedLimit);
+  Product* products = reserveProducts(call, H);
   if (!products) return;
   for (idx h = 0; h < H; h++) products[h] = {z.f() + h * R, w.f() + (h * A + start) * R, y.f() + h * Y, N, Y, R};
   runProducts(call, products, H, {false, true, false, H * R, R, H * Y});

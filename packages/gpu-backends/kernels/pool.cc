@@ -39,7 +39,7 @@ void restoreArithmetic(unsigned before) {
   (void)before;
 }
 
-Pool::Pool(int threads) : slots_((size_t)threads + 2) {
+Pool::Pool(int threads) : slots_((size_t)threads + 3) {
   for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
 }
 

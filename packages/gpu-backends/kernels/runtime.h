@@ -17,6 +17,9 @@ struct MinkeHost {
 
 namespace MINKE_NS {
 
+/** Scratch slots of the whole call; those of the threads follow. */
+constexpr int sharedSlots = 3;
+
 struct Tensor {
   char* p;
   int dtype;
@@ -40,8 +43,10 @@ struct Call {
   char* shared(idx bytes) const { return slot(0, bytes); }
   /** A second piece, for ops that keep their own results while they call matrix products. */
   char* workspace(idx bytes) const { return slot(1, bytes); }
+  /** What matrix products pack for all their tasks. */
+  char* packing(idx bytes) const { return slot(2, bytes); }
   /** Scratch of one thread inside a task. */
-  char* local(int thread, idx bytes) const { return slot(2 + thread, bytes); }
+  char* local(int thread, idx bytes) const { return slot(sharedSlots + thread, bytes); }
 
   template <class F>
   void parallel(idx tasks, F body) const {

@@ -43,8 +43,8 @@ struct Slot {
   void* memory;
   size_t bytes;
 };
-constexpr int programSlot = 3;
-Slot slots[programSlot + 1];  // shared, workspace, the one thread, the program
+constexpr int programSlot = MINKE_NS::sharedSlots + 1;
+Slot slots[programSlot + 1];  // shared, workspace, packing, the one thread, the program
 
 void* scratch(void*, int slot, size_t bytes) {
   Slot& s = slots[slot];
