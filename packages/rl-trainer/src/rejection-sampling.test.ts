@@ -26,7 +26,12 @@ const vowels: RejectionFilter = ({ text }) => (/[aei]/.test(text) ? null : 'no v
 const late: RejectionFilter = async ({ text }) => (/[t-x]/.test(text) ? 'late letter' : null);
 beforeAll(() => {
   const learner = new LocalLearner(smallModel(backend));
-  engine = new Engine(learner.model, { maxSequences: 16, contextLength: 32 });
+  engine = new Engine(learner.model, {
+    maxSequences: 16,
+    contextLength: 32,
+    form: 'expanded',
+    temperedLogProbs: true,
+  });
   options = {
     sampler: new LocalSampler(engine),
     prompts: Array.from({ length: 23 }, (_, i) => ({

@@ -38,7 +38,12 @@ const config = (changes: Partial<DistillConfig> = {}): DistillConfig => ({
 /** A student of its own weights, its sampler, and everything else of a run but settings and folder. */
 function run(model: DeepSeekModel) {
   const learner = new LocalLearner(model);
-  const engine = new Engine(model, { maxSequences: 16, contextLength: 32, form: 'expanded' });
+  const engine = new Engine(model, {
+    maxSequences: 16,
+    contextLength: 32,
+    form: 'expanded',
+    temperedLogProbs: true,
+  });
   engines.push(engine);
   const teacher = new LocalTeacher(smallModel(backend, { seed: 8 }));
   return {
