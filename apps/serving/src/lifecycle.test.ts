@@ -92,16 +92,19 @@ describe('a server with one place and one seat to wait', () => {
   });
 
   it('refuses what does not fit its queue with 503 and Retry-After before anything is sent', async () => {
-    const clients = [new AbortController(), new AbortController()] as const;
-    await firstThought(await post(server.url, { ...endless, stream: true }, clients[0].signal));
-    const waiting = await post(server.url, { ...endless, stream: true }, clients[1].signal);
-    expect(waiting.status).toBe(200);
-    const refused = await post(server.url, { ...endless, stream: true });
+    const client = new AbortController();
+    const asked = Array.from({ length: 12 }, () =>
+      post(server.url, { ...endless, stream: true }, client.signal),
+    );
+    const replies = await Promise.all(asked);
+    // The one that runs may end before the last is asked, and leave its place to another.
+    expect(replies.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(2);
+    const refused = replies.find(({ status }) => status !== 200) as Response;
     expect(refused.status).toBe(503);
     expect(refused.headers.get('content-type')).toMatch(/^application\/json/);
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(await refused.json()).toMatchObject({ error: { type: 'unavailable_error' } });
-    for (const client of clients) client.abort();
+    client.abort();
   });
 
   it('ends a thought at the end of the context', async () => {
