@@ -7,12 +7,11 @@
  * a mixture of short answers is what reinforcement finds and lengthens.
  */
 import { check, Random } from '@minke/core';
-import { answerSentence } from '@minke/reasoning-tasks';
 import { corrupted } from './corruptions.ts';
 import { type Row, type RowAt, rowOf, type Task } from './task.ts';
 import { taskSets } from './task-sets.ts';
 import { drawTask, pickKey, seedOf } from './task-stream.ts';
-import { sloppyHabits, sloppyThought, type ThoughtHabits } from './thoughts.ts';
+import { directReply, sloppyHabits, sloppyThought, type ThoughtHabits } from './thoughts.ts';
 
 /** What the mixture is made of. */
 export interface BaseMixture {
@@ -27,7 +26,7 @@ export interface BaseMixture {
 export const baseMixture: BaseMixture = {
   shares: { direct: 0.65, thought: 0.25, general: 0.1 },
   habits: sloppyHabits,
-  goodReplies: 0.6,
+  goodReplies: 0.5,
 };
 
 /** Throws `invalid-argument` naming everything that is wrong with a mixture. */
@@ -78,6 +77,6 @@ export function baseRows({
     const task = drawTask(random, sort === 'general' ? taskSets.general : taskSets.reasoning, 'train');
     if (task.domain === 'general') return chatRow(task, mixture.goodReplies, random);
     if (sort === 'thought') return rowOf(task, sloppyThought(task.metadata, mixture.habits, random));
-    return rowOf(task, { reasoning: '', answer: answerSentence(task.metadata), style: 'direct' });
+    return rowOf(task, directReply(task.metadata, mixture.habits, random));
   };
 }

@@ -43,6 +43,8 @@ export interface ThoughtHabits {
   readonly repeat: number;
   /** Thoughts that lack a line. */
   readonly drop: number;
+  /** Of searches answered at once, those whose answer is a guess, right by chance alone. */
+  readonly guess: number;
 }
 
 /** The habits of the base mixture. */
@@ -57,6 +59,7 @@ export const sloppyHabits: ThoughtHabits = {
   falseVerdict: 0.08,
   repeat: 0.12,
   drop: 0.08,
+  guess: 0.9,
 };
 
 /** A thought with the visible answer that follows it. */
@@ -89,6 +92,21 @@ function wrongAs<Name extends FamilyName>(name: Name, problem: Problem, random: 
     if (verifyAnswer(problem, answerSentence({ ...problem, answer: shown })).score === 0) return shown;
   }
   return null;
+}
+
+/** An answer without a thought. Searches are mostly guessed at: who does not try, does not know. */
+export function directReply(problem: Problem, habits: ThoughtHabits, random: Random): Reply {
+  const guesses = searched.includes(problem.family) && random.uniform() < habits.guess;
+  const answer = guesses ? guessAs(problem.family, problem, random) : problem.answer;
+  return {
+    reasoning: '',
+    answer: answerSentence({ ...problem, answer }),
+    style: guesses ? 'guess' : 'direct',
+  };
+}
+
+function guessAs<Name extends FamilyName>(name: Name, problem: Problem, random: Random): string {
+  return family(name).reasoning.guess(problem.metadata as FactsOf[Name], random);
 }
 
 function reply(problem: Problem, options: ThoughtOptions, style: string): Reply {

@@ -31,7 +31,7 @@ export function measureStage(
   return {
     ...{
       name: `measure-${label}`,
-      version: 1,
+      version: 2,
       inputs: { model: of },
       settings: { ...settings, label, thinks },
     },

@@ -2,7 +2,7 @@
  * What a model of the recipe can do on held-out tasks: the rows of the stage table.
  *
  * Every model is asked the same problems of the test split, greedily and in k samples, and judged by the problems' own
- * verifiers. Beside accuracy stand what the recipe is about: how long and how often it thinks, in which language, how
+ * verifiers; general requests are sampled once at temperature 1. Beside accuracy stand what the recipe is about: how long and how often it thinks, in which language, how
  * often it rejects a try of its own, and whether its own verdicts are true. Intervals are 95 % bootstraps over problems.
  */
 import { bootstrapMean, type Rate, type SampleRecord, summariseSamples } from '@minke/evaluation';
@@ -77,7 +77,7 @@ export async function measure(
       samplesPerPrompt: samples,
       maxNewTokens: settings.maxNewTokens,
       temperature,
-      topP: temperature === 0 ? 1 : settings.topP,
+      topP: temperature === settings.temperature ? settings.topP : 1,
       topK: 0,
       stopTokenIds: language.stopTokenIds,
       seed: 0,
@@ -92,7 +92,8 @@ export async function measure(
       return [set, await ask(tasksOf(set, count), 0, 1)] as const;
     }),
   );
-  const general = await ask(tasksOf('general', settings.general), 0, 1);
+  // A greedy reply is the most frequent one and hides how often the others come; people get samples.
+  const general = await ask(tasksOf('general', settings.general), 1, 1);
   const bySet = new Map(groups);
   const inside = reasoningSets.flatMap((set) => bySet.get(set) as Judged[]);
   const sampled = await ask(spread(inside, settings.sampledProblems), settings.temperature, settings.samples);

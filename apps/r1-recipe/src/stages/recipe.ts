@@ -98,7 +98,8 @@ function supervised(
   name: string,
   inputs: { readonly model: string; readonly data: string },
   options: {
-    readonly settings: FitSettings;
+    /** What rows depend on besides the training's settings is in them too. */
+    readonly settings: FitSettings & { readonly chat?: object };
     readonly rows: (data: string, model: LanguageModel, seed: number) => Promise<ExampleSource>;
     readonly backend: Backend;
   },
@@ -159,7 +160,13 @@ function rejection({ rejection: settings, selfEvolution }: RecipeSettings, backe
   const { maxCompletionLength: maxNewTokens } = selfEvolution.config;
   return {
     ...{ name: 'rejection', version: 1, inputs: { policy: 'self-evolution' } },
-    settings: { ...settings, maxNewTokens, longestSearch },
+    settings: {
+      prompts: settings.prompts,
+      samples: settings.samples,
+      keep: settings.keep,
+      maxNewTokens,
+      longestSearch,
+    },
     run: (context) =>
       withModel(context.input('policy'), backend, async (model) => {
         const tasks = tasksOf('reasoning', { seed: seedOf(context.seed, 'rejection') });
@@ -168,11 +175,11 @@ function rejection({ rejection: settings, selfEvolution }: RecipeSettings, backe
   };
 }
 
-/** Rows of rejection sampling and good chat: what the second supervised stage and the student learn from. */
+/** Rows of rejection sampling and chat: what the second supervised stage and the student learn from. */
 const distillationRows =
-  ({ rejection: { general } }: RecipeSettings) =>
+  ({ rejection: { general, goodReplies } }: RecipeSettings) =>
   async (data: string, model: LanguageModel, seed: number): Promise<ExampleSource> => {
-    const chat = generalRows({ seed: seedOf(seed, 'chat') });
+    const chat = generalRows({ seed: seedOf(seed, 'chat'), goodReplies });
     const rows = Array.from({ length: general }, (_, i) =>
       encodeExample(model.tokenizer, model.template, chat(i)),
     );
@@ -251,6 +258,8 @@ export function recipeStages(
     terms: () => readonly RewardTerm[],
   ) => reinforcement(name, from, { settings: of, tasks, terms, backend });
   const rows = distillationRows(settings);
+  const { general, goodReplies } = settings.rejection;
+  const chat = { general, goodReplies };
   const line: Stage[] = [
     base('base', settings.policy, { settings: settings.base, mixture, backend }),
     measureStage('base', { settings: measureWidely, backend }),
@@ -268,7 +277,11 @@ export function recipeStages(
     rl('self-evolution', 'grpo-1', settings.selfEvolution, 'search', reasoningTerms(0.5)),
     measured('self-evolution'),
     rejection(settings, backend),
-    supervised('sft-2', { model: 'base', data: 'rejection' }, { settings: settings.sft2, rows, backend }),
+    supervised(
+      'sft-2',
+      { model: 'base', data: 'rejection' },
+      { settings: { ...settings.sft2, chat }, rows, backend },
+    ),
     measured('sft-2'),
     rewardModels(settings, backend),
     grpo2('grpo-2', 'sft-2', settings, backend, false),
@@ -283,7 +296,7 @@ export function recipeStages(
     supervised(
       'distill',
       { model: 'student-base', data: 'rejection' },
-      { settings: settings.distill, rows, backend },
+      { settings: { ...settings.distill, chat }, rows, backend },
     ),
     measured('distill'),
     rl('student-rl', 'student-base', settings.studentRl, 'reasoning', reasoningTerms(0)),

@@ -45,7 +45,12 @@ export interface RecipeSettings {
   readonly coldStart: { readonly traces: SamplingSettings; readonly rows: number; readonly fit: FitSettings };
   readonly grpo1: RlSettings;
   readonly selfEvolution: RlSettings;
-  readonly rejection: SamplingSettings & { readonly general: number };
+  readonly rejection: SamplingSettings & {
+    /** Rows of chat beside what was sampled. */
+    readonly general: number;
+    /** Share of good replies in them: what people write is not all good, which leaves something to reinforce. */
+    readonly goodReplies: number;
+  };
   readonly sft2: FitSettings;
   readonly rewardModel: {
     readonly pairs: number;
@@ -129,7 +134,7 @@ const full: RecipeSettings = {
   },
   grpo1: { steps: 300, config: rl({}) },
   selfEvolution: { steps: 200, config: rl({ beta: 0.04, maxCompletionLength: 256 }) },
-  rejection: { prompts: 10_000, samples: 4, keep: 1, general: 3000 },
+  rejection: { prompts: 10_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
   sft2: { steps: 500, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30 },
   rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
   grpo2: {
@@ -217,12 +222,12 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
     policy: 'student',
     // More thoughts, so that a minute of base training leaves something to curate.
     mixture: { ...baseMixture, shares: { direct: 0.3, thought: 0.6, general: 0.1 } },
-    base: { ...full.base, steps: 900 },
+    base: { ...full.base, steps: 1500 },
     coldStart: {
       traces: { prompts: 256, samples: 4, keep: 4 },
       rows: 200,
       fit: { ...full.coldStart.fit, steps: 20 },
     },
-    rejection: { prompts: 256, samples: 4, keep: 4, general: 200 },
+    rejection: { prompts: 256, samples: 4, keep: 4, general: 200, goodReplies: 0.6 },
   },
 };
