@@ -1,0 +1,81 @@
+// `pnpm bench grpo [--quick] [--only PATTERN]`: one step of GRPO, 16 prompts of 32 tokens, 8 samples of exactly 64 new
+// tokens each, then one update by AdamW with clipping, beside TRL's GRPOTrainer on the CPU with the same weights
+// (transformers' DeepseekV3ForCausalLM). Samples and updates are counted as sampled tokens a second, all of the step's
+// time included. No reference model, as is TRL's default. Mean log-probabilities of the prompts must agree to 1e-3.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createWasm } from '../../../packages/gpu-backends/dist/cpu/index.js';
+import { Arena } from '../../../packages/tensor/dist/index.js';
+import { DeepSeekModel, parseConfig, saveModel } from '../../../packages/transformer/dist/index.js';
+import { compare } from '../harness/compare.mjs';
+import { forwardFlops, models, tokenIds, trainingFlops } from '../harness/models.mjs';
+import { quick, wanted } from '../harness/options.mjs';
+import { pytorchWays, startPytorch } from '../harness/pytorch.mjs';
+import { Report } from '../harness/report.mjs';
+import { startNode } from '../harness/side.mjs';
+
+const [promptCount, promptLength, groupSize, newTokens] = [16, 32, 8, 64];
+const threads = 2;
+const configs = {
+  /** The tiny reasoner at a smaller width: 0.8M parameters are active. */
+  '1m': {
+    ...models['tiny-reasoner'],
+    ...{ hidden_size: 128, intermediate_size: 384, num_hidden_layers: 4, moe_intermediate_size: 96 },
+    ...{ num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 64, kv_lora_rank: 48 },
+  },
+  '30m': models['30m'],
+};
+const plan = { rounds: quick ? 2 : 5, roundSeconds: 0.5, budgetSeconds: quick ? 30 : 90, warmSeconds: 1 };
+
+const report = new Report('grpo', [threads]);
+const folder = mkdtempSync(join(tmpdir(), 'minke-bench-grpo-'));
+try {
+  for (const model of Object.keys(configs)) await benchModel(model);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+report.finish();
+
+async function benchModel(model) {
+  const caseName = (way) => `${model} trl${way} ${threads}t`;
+  const ways = pytorchWays.filter((way) => wanted(caseName(way)));
+  if (ways.length === 0) return;
+  const wish = { ...(await writeModel(model)), threads, groupSize, newTokens };
+  const settings = { learningRate: 1e-4, aggregation: 'grpo' };
+  const starts = { ours: () => startNode(new URL('ours.mjs', import.meta.url), { ...wish, ...settings }) };
+  for (const way of ways) starts[way] = () => startPytorch('trl_grpo', way, { ...wish, ...settings });
+  const { ours, ...peers } = await compare(starts, plan);
+  for (const way of ways) {
+    const [name, peer] = [caseName(way), peers[way]];
+    const work = promptCount * groupSize * newTokens;
+    report.addRates({
+      ...{ name, unit: 'tokens/s', work, flops: flopsOfStep(configs[model]), threads, ours, peer },
+    });
+    report.addMemory(`${name} memory`, ours, peer);
+  }
+}
+
+/** A checkpoint with random weights, and the prompts. */
+async function writeModel(model) {
+  const config = parseConfig(configs[model]);
+  const arena = new Arena(await createWasm(), { persistent: true, label: 'weights' });
+  const path = join(folder, model);
+  await saveModel(DeepSeekModel.init(config, { arena, seed: 0 }), path, { dtype: 'f32' });
+  arena.dispose();
+  // The first ids are the peer's special tokens.
+  const prompts = tokenIds(config.vocabSize - 3, promptCount, promptLength).map((row) =>
+    row.map((id) => id + 3),
+  );
+  return { folder: path, prompts };
+}
+
+/** Each prompt once, every new token but the last once, and a training step over all of it. */
+function flopsOfStep(config) {
+  const [samples, length] = [promptCount * groupSize, promptLength + newTokens];
+  let flops = trainingFlops(config, samples, length);
+  for (let keys = 1; keys < length; keys++)
+    flops += (keys <= promptLength ? promptCount : samples) * forwardFlops(config, keys);
+  return flops;
+}
