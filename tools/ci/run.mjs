@@ -49,6 +49,7 @@ const steps = [
     commands: { chromium: 'chromium' },
     ...script('tools/browser/run.mjs'),
   },
+  { name: 'recipe', title: 'the recipe at its smallest size', ...script('tools/ci/recipe.mjs') },
   {
     name: 'fresh',
     title: 'fresh clones with and without a compiler',
