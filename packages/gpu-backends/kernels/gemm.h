@@ -6,7 +6,7 @@
 // Panels: A in strips of up to `tileRows` rows, B in strips of two vectors, both k-major (Goto & van de Geijn,
 // "Anatomy of high-performance matrix multiplication", 2008). Transposed operands differ only in packing. B is
 // packed once for all row blocks where there are several, else by the block that needs it; packed weights
-// (packed.h) are read as they are. Products of a few rows, as in decoding, read B in place, in the same order.
+// are read as they are. Products of a few rows, as in decoding, read B in place, in the same order.
 #pragma once
 #include "bfloat.h"
 #include "memory.h"

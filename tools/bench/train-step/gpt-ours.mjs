@@ -14,6 +14,7 @@ import {
 } from '../../../packages/tensor/dist/index.js';
 import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
 import { adam, initialWeights, normEpsilon, sizes, tokens } from './gpt-model.mjs';
+import { trainingStep } from './our-step.mjs';
 
 const { layers, width, heads, length, batch } = sizes;
 const backend = await nativeBackend(readCase().threads);
@@ -30,11 +31,10 @@ const optimizer = new AdamW(weights, {
   beta2: adam.beta2,
   eps: adam.epsilon,
 });
-const arena = new Arena(backend, { grad: true });
 const get = (name) => weights.get(name);
 const { ids, targets } = tokens();
 
-function logits(rows, positions, ranges) {
+function logits(arena, rows, positions, ranges) {
   let x = add(
     gatherRows(arena.adopt(get('embedding')), rows),
     gatherRows(arena.adopt(get('positions')), positions),
@@ -53,17 +53,10 @@ function logits(rows, positions, ranges) {
   return matmul(rmsNorm(x, get('norm'), normEpsilon), get('head'));
 }
 
-function step() {
+const step = trainingStep(backend, optimizer, (arena) => {
   const { positions, ranges } = packSequences(arena, new Array(batch).fill(length));
   const upload = (numbers) => arena.tensor(numbers, [numbers.length], 'i32');
-  const loss = mean(crossEntropy(logits(upload(ids), positions, ranges), upload(targets)));
-  loss.backward();
-  optimizer.step(arena);
-  optimizer.zeroGrad(arena);
-  arena.submit();
-  const [value] = loss.readSync();
-  arena.reset();
-  return value;
-}
+  return mean(crossEntropy(logits(arena, upload(ids), positions, ranges), upload(targets)));
+});
 
 await serve({ name: 'minke', check: [step()], call: step });

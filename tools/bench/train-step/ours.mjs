@@ -3,6 +3,7 @@
 import { AdamW, Arena, affine, crossEntropy, sum } from '../../../packages/tensor/dist/index.js';
 import { loadModel } from '../../../packages/transformer/dist/index.js';
 import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
+import { trainingStep } from './our-step.mjs';
 
 const { threads, folder, ids, targets, learningRate } = readCase();
 const backend = await nativeBackend(threads);
@@ -12,20 +13,12 @@ const model = await loadModel(folder, {
 });
 const trained = new Map([...model.parameters()].filter(([, parameter]) => parameter.leaf));
 const optimizer = new AdamW(trained, { lr: learningRate, maxGradNorm: 1 });
-const arena = new Arena(backend, { grad: true });
 
-function step() {
+const step = trainingStep(backend, optimizer, (arena) => {
   const batch = model.batch(arena, ids);
   const { logits } = model.forward(batch);
   const next = arena.tensor(targets.flat(), [targets.flat().length], 'i32');
-  const loss = affine(sum(crossEntropy(logits, next)), 1 / next.size, 0);
-  loss.backward();
-  optimizer.step(arena);
-  optimizer.zeroGrad(arena);
-  arena.submit();
-  const [value] = loss.readSync();
-  arena.reset();
-  return value;
-}
+  return affine(sum(crossEntropy(logits, next)), 1 / next.size, 0);
+});
 
 await serve({ name: 'minke', check: [step()], call: step });
