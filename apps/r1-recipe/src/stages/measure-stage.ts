@@ -31,7 +31,7 @@ export function measureStage(
   return {
     ...{
       name: `measure-${label}`,
-      version: 2,
+      version: 3,
       inputs: { model: of },
       settings: { ...settings, label, thinks },
     },

@@ -107,6 +107,9 @@ export async function measure(
     ...row('pass@1', inside.map(scoreOf)),
     ...sampledRows(sampled, settings, seeds),
     ...behaviourRows(inside, row),
+    ...row('language consistency', consistencies(inside)),
+    // Greedily a mixed policy says the more frequent word every time; samples show the mixture.
+    ...row('language/sampled', consistencies(sampled)),
     ...groups.flatMap(([set, replies]) => row(`set/${set}`, replies.map(scoreOf))),
     ...families.flatMap(([family, replies]) => row(`family/${family}`, replies.map(scoreOf))),
     ...searchRows(bySet.get('search') as Judged[], row),
@@ -171,16 +174,14 @@ function recordOf({ task, score, tokens, truncated, thought }: Judged, sample: n
   };
 }
 
-/** Thinking, form and language over all reasoning problems. */
+/** Thinking and form over all reasoning problems. */
 function behaviourRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
-  const languages = replies.flatMap(({ task, thought }) => languageConsistency(thought, task.language) ?? []);
   return [
     ...row('thinking rate', replies.map(thinks)),
     ...row(
       'thought tokens',
       replies.map(({ thoughtTokens }) => thoughtTokens),
     ),
-    ...row('language consistency', languages),
     ...row(
       'format',
       replies.map(({ text }) => Number(hasFormat(text))),
@@ -191,6 +192,10 @@ function behaviourRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
     ),
   ];
 }
+
+/** The share of step words in the question's language, of each thought that has any. */
+const consistencies = (replies: readonly Judged[]): number[] =>
+  replies.flatMap(({ task, thought }) => languageConsistency(thought, task.language) ?? []);
 
 /** Tries and verdicts of the search tasks. */
 function searchRows(replies: readonly Judged[], row: Row): EvaluationRow[] {

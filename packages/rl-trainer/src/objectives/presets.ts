@@ -141,6 +141,7 @@ const ppo: RlConfig = {
   minibatches: 4, // TinyZero: 256 samples a rollout
   maxCompletionLength: 1024, // TinyZero
   learningRate: 1e-6, // TinyZero
+  schedule: constantAfter(0), // TinyZero
   referenceEvery: 0,
   critic: {
     learningRate: 1e-5, // TinyZero

@@ -6,25 +6,9 @@
  */
 import type { Learner, LossSpec, OptimStepResult, TrainingSequence } from '../interfaces.ts';
 import type { RlConfig, StepTotals } from '../objectives/index.ts';
+import { microBatches } from './micro-batches.ts';
 
-/** Sequences in order, in runs of at most `rows` tokens; a longer sequence goes alone. */
-export function microBatches<T extends { readonly tokens: readonly number[] }>(
-  sequences: readonly T[],
-  rows: number,
-): T[][] {
-  const batches: T[][] = [];
-  let left = 0;
-  for (const sequence of sequences) {
-    const { length } = sequence.tokens;
-    if (batches.length === 0 || length > left) {
-      batches.push([]);
-      left = rows;
-    }
-    batches.at(-1)?.push(sequence);
-    left -= length;
-  }
-  return batches;
-}
+const lengthOf = ({ tokens }: { readonly tokens: readonly number[] }) => tokens.length;
 
 /** Log-probabilities of all sequences, at most `tokensPerMicroBatch` rows at a time. */
 export async function forwardAll(
@@ -33,7 +17,7 @@ export async function forwardAll(
   { temperature, tokensPerMicroBatch }: Pick<RlConfig, 'temperature' | 'tokensPerMicroBatch'>,
 ): Promise<(readonly number[])[]> {
   const rows: (readonly number[])[] = [];
-  for (const batch of microBatches(sequences, tokensPerMicroBatch))
+  for (const batch of microBatches(sequences, lengthOf, tokensPerMicroBatch))
     rows.push(...(await model.forward(batch, { temperature })));
   return rows;
 }
@@ -54,7 +38,7 @@ export async function updatePolicy(
   { config, learningRate }: { readonly config: RlConfig; readonly learningRate: number },
 ): Promise<PolicyUpdate> {
   const { objective, temperature, maxCompletionLength } = config;
-  const batches = microBatches(sequences, config.tokensPerMicroBatch);
+  const batches = microBatches(sequences, lengthOf, config.tokensPerMicroBatch);
   const spec: LossSpec = { name: 'policy', objective, temperature };
   const totals: StepTotals = {
     sequences: counted,
