@@ -26,6 +26,7 @@ const settled: readonly string[] = ['done', 'reused', 'left out', 'failed', 'sto
 
 export class RunFeed {
   readonly #run: string;
+  readonly #onProblem: (problem: Error) => void;
   readonly #logs = new Map<string, StageLogs>();
   readonly #closed = new Set<string>();
   readonly #evaluations = new Map<string, readonly Evaluation[]>();
@@ -33,8 +34,10 @@ export class RunFeed {
   readonly #latest = new Map<string, FeedMessage>();
   #state: RunState | undefined;
 
-  constructor(run: string) {
+  /** @param onProblem told of files that cannot be read, each once */
+  constructor(run: string, onProblem: (problem: Error) => void) {
     this.#run = run;
+    this.#onProblem = onProblem;
   }
 
   /** What a new reader has to know. */
@@ -51,12 +54,22 @@ export class RunFeed {
       if (folder === null || this.#closed.has(folder)) continue;
       news.push(...this.#stageNews(name, folder));
       if (!settled.includes(state)) continue;
-      this.#evaluations.set(folder, readEvaluations(join(this.#run, folder)));
       this.#closed.add(folder);
+      this.#evaluations.set(folder, this.#evaluationsOf(folder));
     }
     const tables = stageTables([...this.#evaluations.values()].flat());
     news.push(this.#news('tables', 'tables', tables));
     return news.flatMap((message) => message ?? []);
+  }
+
+  /** A damaged file is the report's to refuse; the page shows the rest. */
+  #evaluationsOf(folder: string): readonly Evaluation[] {
+    try {
+      return readEvaluations(join(this.#run, folder));
+    } catch (problem) {
+      this.#onProblem(problem as Error);
+      return [];
+    }
   }
 
   #stageNews(stage: string, folder: string): (FeedMessage | undefined)[] {

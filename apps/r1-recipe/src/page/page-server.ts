@@ -66,7 +66,7 @@ export function createPageApp(feed: RunFeed, readers: Set<SSEStreamingApi>): Hon
  * @param port 0 picks a free one
  */
 export async function servePage(run: string, port: number): Promise<PageServer> {
-  const feed = new RunFeed(run);
+  const feed = new RunFeed(run, complain);
   const readers = new Set<SSEStreamingApi>();
   const server = createAdaptorServer({
     fetch: createPageApp(feed, readers).fetch,
@@ -115,8 +115,8 @@ export async function servePage(run: string, port: number): Promise<PageServer> 
 }
 
 /** A damaged file is the run's to report; the page goes on with what it knows. */
-function complain(problem: unknown): void {
-  process.stderr.write(`page: ${(problem as Error).message}\n`);
+function complain(problem: Error): void {
+  process.stderr.write(`page: ${problem.message}\n`);
 }
 
 async function closed(stream: SSEStreamingApi): Promise<void> {
