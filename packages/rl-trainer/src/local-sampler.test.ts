@@ -56,3 +56,16 @@ it('refuses an engine whose log-probabilities are at another temperature', async
   expect(() => new LocalSampler(engine)).toThrow(/temperedLogProbs: true/);
   await engine.dispose();
 });
+
+it('ends the samples it has begun when a later prompt is refused', async () => {
+  const { model } = await bandit(backends.cpu as Backend);
+  const options = { maxSequences: 4, contextLength: 16, form: 'expanded', temperedLogProbs: true } as const;
+  const engine = new Engine(model, options);
+  const refused = { ...request, prompts: [[1, 3], Array.from({ length: 20 }, () => 2)], temperature: 1 };
+  const sampler = new LocalSampler(engine);
+  await expect(sampler.sample({ ...refused, samplesPerPrompt: 8 })).rejects.toMatchObject({
+    code: 'context-overflow',
+  });
+  expect(engine.load).toEqual({ running: 0, waiting: 0 });
+  await engine.dispose();
+});

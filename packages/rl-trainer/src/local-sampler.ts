@@ -6,7 +6,7 @@
  * would, bit for bit on the CPU backends, so no second pass is needed.
  */
 import { check, MinkeError, Random } from '@minke/core';
-import type { Engine } from '@minke/inference';
+import type { Engine, TokenStream } from '@minke/inference';
 import type { PolicyExport, Sample, SampleRequest, Sampler } from './interfaces.ts';
 
 /**
@@ -37,19 +37,19 @@ export class LocalSampler implements Sampler {
     const policyVersion = this.#version;
     const seeds = new Random(request.seed);
     const sampling = { temperature, topP, topK, minP: 0 };
-    const streams = prompts.flatMap((promptIds) =>
-      Array.from({ length: samplesPerPrompt }, () => {
-        const seed = Math.floor(seeds.uniform() * Number.MAX_SAFE_INTEGER);
-        return this.#engine.generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds });
-      }),
-    );
+    const streams: TokenStream[] = [];
     // One listener for hundreds of streams.
     const abort = () => {
       for (const stream of streams) void stream.return();
     };
     signal?.addEventListener('abort', abort, { once: true });
-    if (signal?.aborted) abort();
     try {
+      for (const promptIds of prompts)
+        for (let i = 0; i < samplesPerPrompt; i++) {
+          const seed = Math.floor(seeds.uniform() * Number.MAX_SAFE_INTEGER);
+          streams.push(this.#engine.generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds }));
+        }
+      if (signal?.aborted) abort();
       const all = await Promise.all(streams.map((stream) => stream.rest()));
       if (signal?.aborted) throw new MinkeError('aborted', 'sample: the caller cancelled');
       return all.map(
