@@ -5,42 +5,14 @@ import { auto } from '@minke/gpu-backends';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Engine } from '@minke/inference';
 import { Arena } from '@minke/tensor';
-import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { DeepSeekModel } from '@minke/transformer';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { LossSpec, TrainingSequence } from './interfaces.ts';
 import { LocalLearner } from './local-learner.ts';
 import { LocalSampler } from './local-sampler.ts';
 import type { LocalLearnerOptions } from './local-training.ts';
 import { type PolicyObjective, presets, stepAdvantages, stepMetrics } from './objectives/index.ts';
-
-const config = parseConfig({
-  model_type: 'deepseek_v3',
-  vocab_size: 24,
-  hidden_size: 16,
-  num_hidden_layers: 2,
-  first_k_dense_replace: 1,
-  num_attention_heads: 2,
-  num_key_value_heads: 2,
-  q_lora_rank: 8,
-  kv_lora_rank: 8,
-  qk_nope_head_dim: 4,
-  qk_rope_head_dim: 4,
-  v_head_dim: 4,
-  intermediate_size: 24,
-  moe_intermediate_size: 8,
-  n_routed_experts: 4,
-  num_experts_per_tok: 2,
-  n_shared_experts: 1,
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 2.5,
-  norm_topk_prob: true,
-  initializer_range: 0.2,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  max_position_embeddings: 64,
-  tie_word_embeddings: false,
-});
+import { smallConfig as config } from './testing/small-config.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'minke-learner-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

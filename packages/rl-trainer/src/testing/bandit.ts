@@ -7,7 +7,7 @@
 import type { Backend } from '@minke/core';
 import { Engine } from '@minke/inference';
 import { Arena } from '@minke/tensor';
-import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { DeepSeekModel } from '@minke/transformer';
 import { ShuffledSource } from '../example-source.ts';
 import {
   LocalLearner,
@@ -20,35 +20,7 @@ import {
   type RlPrompt,
 } from '../index.ts';
 import { constantAfter } from '../schedule.ts';
-
-const modelConfig = parseConfig({
-  model_type: 'deepseek_v3',
-  vocab_size: 24,
-  hidden_size: 16,
-  num_hidden_layers: 2,
-  first_k_dense_replace: 1,
-  num_attention_heads: 2,
-  num_key_value_heads: 2,
-  q_lora_rank: 8,
-  kv_lora_rank: 8,
-  qk_nope_head_dim: 4,
-  qk_rope_head_dim: 4,
-  v_head_dim: 4,
-  intermediate_size: 24,
-  moe_intermediate_size: 8,
-  n_routed_experts: 4,
-  num_experts_per_tok: 2,
-  n_shared_experts: 1,
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 2.5,
-  norm_topk_prob: true,
-  initializer_range: 0.2,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  max_position_embeddings: 64,
-  tie_word_embeddings: false,
-});
+import { smallConfig } from './small-config.ts';
 
 export const banditConfig: RlConfig = {
   ...presets['r1-zero'],
@@ -79,7 +51,7 @@ export const banditPrompts = (seed = 0): ShuffledSource<RlPrompt> =>
 /** A fresh policy with everything that `trainGrpo` needs but the folder and the settings of the run. */
 export async function bandit(backend: Backend, seed = 1) {
   const arena = new Arena(backend, { persistent: true });
-  const model = DeepSeekModel.init(modelConfig, { arena, seed });
+  const model = DeepSeekModel.init(smallConfig, { arena, seed });
   const learner = new LocalLearner(model);
   const engine = new Engine(model, {
     ...{ maxSequences: 128, contextLength: 16, form: 'expanded', temperedLogProbs: true },
