@@ -30,12 +30,12 @@ export interface TaskSet {
 }
 
 const arithmetic = {
-  chain_sum: { weight: 0.3, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
-  products: { weight: 0.16, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
-  gcd: { weight: 0.14, levels: { 1: 0.5, 2: 0.5 } },
+  chain_sum: { weight: 0.18, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
+  products: { weight: 0.14, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
+  gcd: { weight: 0.18, levels: { 1: 0.5, 2: 0.5 } },
   base_conversion: { weight: 0.14, levels: { 1: 1 } },
-  letter_counting: { weight: 0.14, levels: { 1: 0.4, 2: 0.6 } },
-  number_sorting: { weight: 0.12, levels: { 1: 0.5, 2: 0.5 } },
+  letter_counting: { weight: 0.18, levels: { 1: 0.4, 2: 0.6 } },
+  number_sorting: { weight: 0.18, levels: { 1: 0.5, 2: 0.5 } },
 } as const satisfies TaskSet['reasoning'];
 
 const search = {
@@ -98,6 +98,8 @@ export const taskSets = {
   /** What is derived, not searched for: 85 % arithmetic, 15 % parity. */
   derived: ofReasoning({ ...scaled(arithmetic, 0.85), ...scaled(parity, 0.15) }),
   parity: ofReasoning(parity),
+  /** Where tries pay: 75 % search, the rest so that nothing else is forgotten. */
+  evolution: ofReasoning({ ...scaled(search, 0.75), ...scaled(arithmetic, 0.22), ...scaled(parity, 0.03) }),
   /** All reasoning families: 60 % arithmetic, 30 % search, 10 % parity. */
   reasoning: ofReasoning(reasoning),
   general: { reasoning: {}, general: chat, generalShare: 1, spanish },

@@ -106,6 +106,11 @@ export async function measure(
   const rows = [
     ...row('pass@1', inside.map(scoreOf)),
     ...sampledRows(sampled, settings, seeds),
+    ...reasoningSets.flatMap((set) => {
+      const asked = new Set((bySet.get(set) as Judged[]).map(({ task }) => task.id));
+      const drawn = sampled.filter(({ task }) => asked.has(task.id));
+      return row(`set/${set} at T ${settings.temperature}`, perProblem(drawn, settings.samples));
+    }),
     ...behaviourRows(inside, row),
     ...row('language consistency', consistencies(inside)),
     // Greedily a mixed policy says the more frequent word every time; samples show the mixture.
@@ -248,6 +253,14 @@ function sampledRows(
     ...Object.entries(total.passAtK).flatMap(([k, rate]) => (k === '1' ? [] : row(`pass@${k}`, rate))),
     ...Object.entries(total.majorityAtK).flatMap(([k, rate]) => row(`maj@${k}`, rate)),
   ];
+}
+
+/** The mean of each problem's samples, which stand together. */
+function perProblem(sampled: readonly Judged[], samples: number): number[] {
+  return Array.from({ length: sampled.length / samples }, (_, i) => {
+    const own = sampled.slice(i * samples, (i + 1) * samples);
+    return own.reduce((sum, { score }) => sum + score, 0) / samples;
+  });
 }
 
 /** The visible answer, by which samples vote. */

@@ -29,6 +29,7 @@ import {
   seedOf,
   type TaskSetName,
   type TraceFilter,
+  taskSets,
   tasksOf,
   traceFilters,
   traceOf,
@@ -58,7 +59,12 @@ function base(
   }: { readonly settings: FitSettings; readonly mixture: BaseMixture; readonly backend: Backend },
 ): Stage {
   return {
-    ...{ name, version: 1, inputs: {}, settings: { shape, ...settings, mixture } },
+    ...{
+      name,
+      version: 1,
+      inputs: {},
+      settings: { shape, ...settings, mixture, tasks: [taskSets.reasoning, taskSets.general] },
+    },
     async run(context) {
       const { seed, folder } = context;
       writeJson(join(folder, 'planted.json'), { effects: plantedEffects(mixture) });
@@ -84,7 +90,12 @@ function reinforcement(
   const { settings, tasks, terms, backend } = options;
   const rewards = terms(0).map(({ name: term, weight = 1 }) => ({ term, weight }));
   return {
-    ...{ name, version: 1, inputs: { policy: from }, settings: { ...settings, tasks, rewards } },
+    ...{
+      name,
+      version: 1,
+      inputs: { policy: from },
+      settings: { ...settings, tasks: taskSets[tasks], rewards },
+    },
     run: (context) =>
       withModel(context.input('policy'), backend, (model) => {
         const seed = seedOf(context.seed, name);
@@ -127,7 +138,7 @@ function coldStartData({ coldStart, zero }: RecipeSettings, backend: Backend): S
   const { maxCompletionLength: maxNewTokens } = zero.config;
   return {
     ...{ name: 'cold-start-data', version: 1, inputs: { policy: 'zero' } },
-    settings: { traces, rows, maxNewTokens },
+    settings: { traces, rows, maxNewTokens, tasks: taskSets.reasoning },
     async run(context) {
       const samples = inside(context, 'samples');
       const tasks = tasksOf('reasoning', { seed: seedOf(context.seed, 'cold start') });
@@ -166,6 +177,7 @@ function rejection({ rejection: settings, selfEvolution }: RecipeSettings, backe
       keep: settings.keep,
       maxNewTokens,
       longestSearch,
+      tasks: taskSets.reasoning,
     },
     run: (context) =>
       withModel(context.input('policy'), backend, async (model) => {
@@ -263,7 +275,7 @@ export function recipeStages(
   const line: Stage[] = [
     base('base', settings.policy, { settings: settings.base, mixture, backend }),
     measureStage('base', { settings: measureWidely, backend }),
-    rl('zero', 'base', settings.zero, 'reasoning', reasoningTerms(0)),
+    rl('zero', 'base', settings.zero, 'derived', reasoningTerms(0)),
     measured('zero'),
     coldStartData(settings, backend),
     supervised(
@@ -274,7 +286,7 @@ export function recipeStages(
     measured('cold-start'),
     rl('grpo-1', 'cold-start', settings.grpo1, 'derived', reasoningTerms(0.5)),
     measured('grpo-1'),
-    rl('self-evolution', 'grpo-1', settings.selfEvolution, 'search', reasoningTerms(0.5)),
+    rl('self-evolution', 'grpo-1', settings.selfEvolution, 'evolution', reasoningTerms(0.5)),
     measured('self-evolution'),
     rejection(settings, backend),
     supervised(

@@ -112,7 +112,7 @@ const measure: MeasureSettings = {
   parity: 300,
   beyond: 150,
   general: 300,
-  sampledProblems: 250,
+  sampledProblems: 500,
   samples: 8,
   temperature: 0.6,
   topP: 0.95,
@@ -134,8 +134,8 @@ const full: RecipeSettings = {
   },
   grpo1: { steps: 300, config: rl({}) },
   selfEvolution: { steps: 200, config: rl({ beta: 0.04, maxCompletionLength: 256 }) },
-  rejection: { prompts: 10_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
-  sft2: { steps: 500, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30 },
+  rejection: { prompts: 16_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
+  sft2: { steps: 1000, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30 },
   rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
   grpo2: {
     steps: 200,
@@ -207,14 +207,14 @@ const fewer = (by: number): MeasureSettings => ({
   parity: Math.round(300 * by),
   beyond: Math.round(150 * by),
   general: Math.round(300 * by),
-  sampledProblems: Math.round(250 * by),
+  sampledProblems: Math.round(500 * by),
 });
 
 /** The sizes by name. */
 export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   full,
   demo: {
-    ...scaled(full, 0.5, { ...measure, sampledProblems: 150 }),
+    ...scaled(full, 0.5, measure),
     base: { ...full.base, steps: 6000 },
   },
   ci: {
