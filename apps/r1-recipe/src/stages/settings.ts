@@ -129,17 +129,19 @@ const full: RecipeSettings = {
   zero: { steps: 300, config: rl({}) },
   coldStart: {
     traces: { prompts: 4000, samples: 2, keep: 1 },
-    rows: 2000,
-    fit: { steps: 120, tokensPerStep: 4096, learningRate: 1e-3, warmupSteps: 10 },
+    // Few and briefly: a policy that is sure of its traces explores nothing.
+    rows: 600,
+    fit: { steps: 60, tokensPerStep: 4096, learningRate: 5e-4, warmupSteps: 6 },
   },
-  grpo1: { steps: 300, config: rl({}) },
+  grpo1: { steps: 300, config: rl({ maxRefills: 1 }) },
   selfEvolution: { steps: 200, config: rl({ beta: 0.04, maxCompletionLength: 256 }) },
   rejection: { prompts: 16_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
   sft2: { steps: 1000, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30 },
   rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
   grpo2: {
     steps: 200,
-    config: rl({ temperature: 0.7, learningRate: 2e-4 }),
+    // The reward models come last, so the rate must not have vanished by then.
+    config: rl({ temperature: 0.7, learningRate: 2e-4, schedule: { ...decay(10), finalFraction: 0.5 } }),
     generalShare: 0.4,
     modelRewardSteps: 50,
     overSteps: 200,
