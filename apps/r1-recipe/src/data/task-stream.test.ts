@@ -49,16 +49,17 @@ describe('tasksOf', () => {
     ]);
     expect(Object.fromEntries(prints)).toMatchInlineSnapshot(`
       {
-        "arithmetic": "eaaf071b9e20b5e6",
+        "arithmetic": "b7f06f5c865b6d20",
         "beyond-arithmetic": "752a8e6f4abed43b",
         "beyond-parity": "a725284c4f054a75",
         "beyond-reasoning": "a7802bf1cef7e5fd",
         "beyond-search": "e67c936d05ba5f4f",
-        "derived": "b9aa44a373ebef92",
+        "derived": "228f592dda7e98eb",
+        "evolution": "e7d0639157966665",
         "general": "1afe9adc00a18b93",
         "parity": "b2c0a786aebbd087",
-        "r1-mini": "98efcf4b534714ee",
-        "reasoning": "9e68e23fe4ade71c",
+        "r1-mini": "3d6f4a2326389e9e",
+        "reasoning": "6b1b7359c2a9c840",
         "search": "82c757fbbfaa624d",
       }
     `);
@@ -78,7 +79,7 @@ describe('heldOutProblems', () => {
     const problems = heldOutProblems('reasoning', 600, 1);
     expect(heldOutProblems('reasoning', 50, 1)).toEqual(problems.slice(0, 50));
     expect(new Set(problems.map(({ family }) => family))).toEqual(new Set(recipeFamilies));
-    expect(fingerprint(problems)).toMatchInlineSnapshot(`"5175535d0a784fcc"`);
+    expect(fingerprint(problems)).toMatchInlineSnapshot(`"a36f86ee76500e98"`);
   });
 
   it('says how many there are where there are too few', () => {
