@@ -16,6 +16,7 @@ export type {
   VerifierInput,
 } from './interfaces.ts';
 export { type KeptSample, readKept } from './kept-samples.ts';
+export { LocalCritic, type LocalCriticOptions } from './local-critic.ts';
 export { LocalLearner } from './local-learner.ts';
 export { LocalSampler } from './local-sampler.ts';
 export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
@@ -40,7 +41,13 @@ export {
 } from './rejection-selection.ts';
 export * from './rewards/index.ts';
 export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
-export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
+export type {
+  ScoreLearner,
+  ScoreLossSpec,
+  ScoreSequence,
+  ValueLearner,
+  ValueLossSpec,
+} from './score-learner.ts';
 export { loadScorer } from './scorer-files.ts';
 export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource, type TaskSourceState } from './task-source.ts';

@@ -78,6 +78,10 @@ export interface TrainingSequence {
   readonly refLogProbs?: readonly number[];
   /** Of the engine that sampled. */
   readonly samplingLogProbs?: readonly number[];
+  /** Of the critic at the rollout; for critics only. */
+  readonly values?: readonly number[];
+  /** What the critic is to learn; for critics only. */
+  readonly returns?: readonly number[];
   /** A teacher's log-probabilities over the vocabulary, at temperature 1: V for each token, one token's after another's. */
   readonly teacherLogProbs?: ArrayLike<number>;
 }

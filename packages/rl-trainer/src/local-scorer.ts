@@ -1,20 +1,19 @@
 /**
  * A scoring model in this process: a DeepSeek-shaped backbone and one row of weights that turns the hidden state of
- * the last token into a number.
+ * the last token into a number (scalar-model.ts).
  *
- * The shape of transformers' `DeepseekV3ForSequenceClassification` with one label: no bias, the state after the final
- * norm, the head called `score.weight`. DeepSeek-R1's reward models are its own backbone with such a head
- * (https://arxiv.org/abs/2501.12948v2, section 3.1). The head for tokens is not trained. Texts are packed without
- * padding, so the last token is each text's own.
+ * DeepSeek-R1's reward models are its own backbone with such a head (https://arxiv.org/abs/2501.12948v2, section
+ * 3.1). Texts are packed without padding, so the last token is each text's own.
  */
-import { check, Random, type Shape } from '@minke/core';
-import { type Arena, gatherRows, linear, normalInit, slice, type Tensor } from '@minke/tensor';
+import { check } from '@minke/core';
+import { type Arena, slice, type Tensor } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
 import type { OptimStepOptions, OptimStepResult } from './interfaces.ts';
-import { type LocalLearnerOptions, LocalTraining } from './local-training.ts';
+import type { LocalLearnerOptions, LocalTraining } from './local-training.ts';
 import { bradleyTerryLoss, pointwiseLoss } from './objectives/index.ts';
+import { ScalarModel, type ScalarPass } from './scalar-model.ts';
 import type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
-import { SCORE_HEAD, saveScorer } from './scorer-files.ts';
+import { saveScorer } from './scorer-files.ts';
 
 /** Settings of a scoring model. */
 export interface LocalScorerOptions extends LocalLearnerOptions {
@@ -32,26 +31,11 @@ export interface LocalScorerOptions extends LocalLearnerOptions {
  * const [score] = await scorer.score([text]);
  */
 export class LocalScorer implements ScoreLearner {
-  readonly #training: LocalTraining;
-  readonly #head: Tensor;
+  readonly #scalar: ScalarModel;
 
   /** @param model the backbone, which the scorer trains; its weights are usually a copy of the policy's */
   constructor(model: DeepSeekModel, { seed = 0, head, ...options }: Partial<LocalScorerOptions> = {}) {
-    const { arena } = model.headWeight;
-    const { hiddenSize, initStd, numLayers, tieEmbeddings } = model.config;
-    const shape: Shape = [1, hiddenSize];
-    check(
-      head === undefined || head.length === hiddenSize,
-      () => `LocalScorer: expected a head of ${hiddenSize} numbers, got ${head?.length}`,
-    );
-    this.#head =
-      head === undefined ? normalInit(arena, new Random(seed), shape, initStd) : arena.parameter(head, shape);
-    const parameters = model.parameters();
-    // Neither the head for tokens nor the modules that predict further ahead take part in a score.
-    if (!tieEmbeddings) parameters.delete('lm_head.weight');
-    for (const name of parameters.keys())
-      if (Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1) >= numLayers) parameters.delete(name);
-    this.#training = new LocalTraining(model, options, parameters.set(SCORE_HEAD, this.#head));
+    this.#scalar = new ScalarModel('LocalScorer', model, head === undefined ? { seed } : { head }, options);
   }
 
   get model(): DeepSeekModel {
@@ -68,7 +52,7 @@ export class LocalScorer implements ScoreLearner {
       if (sequences.length === 0) return [];
       const arena = this.#training.inference;
       try {
-        return Array.from(await this.#scores(arena, sequences).scores.read());
+        return Array.from(await this.#scores(arena, sequences).numbers.read());
       } finally {
         arena.reset();
       }
@@ -84,7 +68,7 @@ export class LocalScorer implements ScoreLearner {
       const { arena } = this.#training;
       try {
         const ids = sequences.map(({ tokens }) => tokens);
-        const { scores, result, rows } = this.#scores(arena, ids);
+        const { numbers: scores, result, rows } = this.#scores(arena, ids);
         const value = scoreLoss(arena, scores, sequences, spec, totals.sequences);
         const share = sequences.length / totals.sequences;
         const { loss } = await this.#training.backward(value, { result, rows, share });
@@ -112,7 +96,7 @@ export class LocalScorer implements ScoreLearner {
    * Throws `unsupported` for a V2 backbone, which transformers has no such class for.
    */
   saveModel(folder: string, { dtype = 'bf16' }: { readonly dtype?: 'f32' | 'bf16' } = {}): Promise<void> {
-    return this.#training.inTurn(() => saveScorer(this.model, this.#head, folder, dtype));
+    return this.#training.inTurn(() => saveScorer(this.model, this.#scalar.head, folder, dtype));
   }
 
   /** Gives the step's memory back once the calls before it are over; the model stays. */
@@ -120,15 +104,19 @@ export class LocalScorer implements ScoreLearner {
     return this.#training.inTurn(async () => this.#training.dispose());
   }
 
-  #scores(arena: Arena, sequences: readonly (readonly number[])[]) {
+  get #training(): LocalTraining {
+    return this.#scalar.training;
+  }
+
+  #scores(arena: Arena, sequences: readonly (readonly number[])[]): ScalarPass {
     for (const [i, tokens] of sequences.entries())
       check(tokens.length > 0, () => `LocalScorer: expected token ids in sequence ${i}, got none`);
-    const rows = this.model.batch(arena, sequences);
-    const result = this.model.hidden(rows, { form: 'expanded' });
     let end = -1;
-    const last = sequences.map(({ length }) => (end += length));
-    const hidden = gatherRows(result.hidden, arena.tensor(last, [last.length], 'i32'));
-    return { rows, result, scores: linear(hidden, this.#head).reshape([sequences.length]) };
+    return this.#scalar.pass(
+      arena,
+      sequences,
+      sequences.map(({ length }) => (end += length)),
+    );
   }
 }
 

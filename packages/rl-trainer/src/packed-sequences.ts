@@ -23,7 +23,13 @@ export interface PackedSequences {
 }
 
 /** Columns of one number a token. */
-export type NumberColumn = 'advantages' | 'oldLogProbs' | 'refLogProbs' | 'samplingLogProbs';
+export type NumberColumn =
+  | 'advantages'
+  | 'oldLogProbs'
+  | 'refLogProbs'
+  | 'samplingLogProbs'
+  | 'values'
+  | 'returns';
 
 /** Packs whole sequences. Throws `invalid-argument` naming the sequence whose columns do not fit. */
 export function packTrainingSequences(sequences: readonly TrainingSequence[]): PackedSequences {
@@ -34,7 +40,7 @@ export function packTrainingSequences(sequences: readonly TrainingSequence[]): P
     const count = tokens.length - completionStart;
     check(
       mask === undefined || mask.length === count,
-      () => `LocalLearner: expected a mask of ${count} in sequence ${i}, got ${mask?.length}`,
+      () => `learner: expected a mask of ${count} in sequence ${i}, got ${mask?.length}`,
     );
     return Array.from({ length: count }, (_, t) => mask === undefined || mask[t] !== 0);
   });
@@ -46,7 +52,7 @@ export function packTrainingSequences(sequences: readonly TrainingSequence[]): P
       const flags = kept[i] as boolean[];
       check(
         own?.length === flags.length,
-        () => `LocalLearner: expected ${flags.length} ${name} in sequence ${i}, got ${own?.length ?? 'none'}`,
+        () => `learner: expected ${flags.length} ${name} in sequence ${i}, got ${own?.length ?? 'none'}`,
       );
       return (own as readonly number[]).filter((_, t) => flags[t]);
     });
@@ -79,7 +85,7 @@ function teacherRows(
     check(
       teacherLogProbs?.length === flags.length * vocabulary,
       () =>
-        `LocalLearner: expected teacherLogProbs of ${flags.length} rows in sequence ${i}, got ${teacherLogProbs?.length ?? 'no'} numbers`,
+        `learner: expected teacherLogProbs of ${flags.length} rows in sequence ${i}, got ${teacherLogProbs?.length ?? 'no'} numbers`,
     );
     const own = Float32Array.from(teacherLogProbs as ArrayLike<number>);
     for (const [t, flag] of flags.entries()) {

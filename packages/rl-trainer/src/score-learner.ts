@@ -1,10 +1,12 @@
 /**
- * The interface of a model that learns to score texts: reward models, and a place for critics that are one.
+ * The interfaces of models that learn numbers: of whole texts (reward models), and of what is still to come at each
+ * token of a completion (critics).
  *
  * Narrow and plain as `Learner` (interfaces.ts), and with the same rules: calls take effect in the order they are
  * made, one that rejects changes nothing, sums are divided by the totals of the step so that micro-batches add up.
  */
-import type { OptimStepOptions, OptimStepResult } from './interfaces.ts';
+import type { OptimStepOptions, OptimStepResult, TrainingSequence } from './interfaces.ts';
+import type { Aggregation, StepTotals } from './objectives/index.ts';
 
 /** A text to learn to score. */
 export interface ScoreSequence {
@@ -41,4 +43,25 @@ export interface ScoreLearner {
   saveState(folder: string): Promise<void>;
   /** Continues from a folder of `saveState`. */
   loadState(folder: string): Promise<void>;
+}
+
+/** The critic's loss of PPO; see `tokenValueLoss`. */
+export interface ValueLossSpec {
+  readonly name: 'value';
+  /** How far a value may move with profit from the one at the rollout; null for any way. */
+  readonly epsilon: number | null;
+  /** From tokens to one loss, as the policy's. */
+  readonly aggregation: Aggregation;
+}
+
+/** A critic: the value of a token is what the reward is expected to be from the state before it on. */
+export interface ValueLearner extends Pick<ScoreLearner, 'optimStep' | 'saveState' | 'loadState'> {
+  /** Values of the tokens that count, without gradient; one row a sequence. */
+  values(sequences: readonly TrainingSequence[]): Promise<readonly (readonly number[])[]>;
+  /** Adds the gradients of one micro-batch, of sequences with `values` and `returns`. The values are those before. */
+  forwardBackward(
+    sequences: readonly TrainingSequence[],
+    loss: ValueLossSpec,
+    totals: StepTotals,
+  ): Promise<{ readonly loss: number; readonly values: readonly (readonly number[])[] }>;
 }

@@ -45,7 +45,7 @@ export {
   type RewardTable,
   sumRewards,
 } from './rewards.ts';
-export { type RlConfig, type TokenAdvantageConfig, validateRl } from './rl-config.ts';
+export { type CriticConfig, type RlConfig, type TokenAdvantageConfig, validateRl } from './rl-config.ts';
 export { packSegments, type Segments, segmentSum, spread } from './segments.ts';
 export type { Score } from './statistics.ts';
 export { type RolloutRewards, type StepAdvantages, stepAdvantages } from './step-advantages.ts';
@@ -58,3 +58,4 @@ export {
   tokenRewards,
 } from './token-advantages.ts';
 export { tokenValueLoss } from './value-loss.ts';
+export { type ValueRecord, valueLossMetrics, valueMetrics } from './value-metrics.ts';

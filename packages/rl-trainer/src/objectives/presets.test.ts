@@ -22,7 +22,7 @@ describe('validateRl', () => {
       groupSize: 1,
       temperature: 0,
       overlongTokens: 30_000,
-      critic: { learningRate: 1e-5, epsilon: 0.5 },
+      critic: { learningRate: 0, epsilon: -1, warmupSteps: 0.5 },
       objective: {
         ...presets.dapo.objective,
         loss: {
@@ -37,7 +37,7 @@ describe('validateRl', () => {
       },
     };
     expect(() => validateRl(wrong)).toThrow(
-      /temperature above 0.*overlongTokens below.*epsilonLow of at least 0.*delta above 1\.28.*dualClip above 1.*correction\.high above 3.*groupSize of 2 or more for grpo.*a critic with gae/,
+      /temperature above 0.*overlongTokens below.*epsilonLow of at least 0.*delta above 1\.28.*dualClip above 1.*correction\.high above 3.*groupSize of 2 or more for grpo.*a critic with gae.*critic\.learningRate above 0.*critic\.epsilon of at least 0.*critic\.warmupSteps a whole number/,
     );
   });
 

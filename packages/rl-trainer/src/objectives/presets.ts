@@ -146,6 +146,7 @@ const ppo: RlConfig = {
   critic: {
     learningRate: 1e-5, // TinyZero
     epsilon: 0.5, // TinyZero: cliprange_value
+    warmupSteps: 0, // TinyZero: critic_warmup
   },
 };
 

@@ -57,12 +57,17 @@ export interface RlConfig {
   /** Leave completions cut by the limit out of the loss. */
   readonly maskTruncated: boolean;
   /** The value model of PPO, for gae. */
-  readonly critic: null | {
-    /** Peak, of its own AdamW. */
-    readonly learningRate: number;
-    /** How far a value may move with profit. */
-    readonly epsilon: number;
-  };
+  readonly critic: CriticConfig | null;
+}
+
+/** How the critic learns; its loss is aggregated as the policy's. */
+export interface CriticConfig {
+  /** Peak, of its own AdamW, on the policy's schedule. */
+  readonly learningRate: number;
+  /** How far a value may move with profit from the one at the rollout; null for any way. */
+  readonly epsilon: number | null;
+  /** Optimiser steps at the beginning in which only the critic learns, rounded up to whole rollouts. */
+  readonly warmupSteps: number;
 }
 
 /** Returns the configuration, or throws `invalid-config` naming every problem. */
@@ -73,6 +78,7 @@ export function validateRl(config: RlConfig): RlConfig {
     ...lossProblems(config.objective.loss),
     ...objectiveProblems(config.objective),
     ...advantageProblems(config),
+    ...(config.critic === null ? [] : criticProblems(config.critic)),
   ];
   if (problems.length > 0)
     throw new MinkeError('invalid-config', `validateRl: expected ${problems.join('; ')}`);
@@ -171,6 +177,10 @@ function advantageProblems(config: RlConfig): string[] {
     problems.push(
       `a critic with gae and none without, got ${advantage.name} with ${critic ? 'one' : 'none'}`,
     );
+  if (groupSize === 1 && config.maxRefills > 0 && advantage.name !== 'remax')
+    problems.push(
+      `maxRefills of 0 with a groupSize of 1, which has no rewards to compare, got ${config.maxRefills}`,
+    );
   if (rewardAggregation === 'normalize_then_sum' && advantage.name !== 'grpo')
     problems.push(`normalize_then_sum with grpo, got ${advantage.name}`);
   if ('epsilon' in advantage) problems.push(...above('advantage.epsilon', advantage.epsilon, 0));
@@ -178,5 +188,16 @@ function advantageProblems(config: RlConfig): string[] {
     problems.push(`gamma in (0, 1], got ${advantage.gamma}`);
   if ('lambda' in advantage && !(advantage.lambda >= 0 && advantage.lambda <= 1))
     problems.push(`lambda in [0, 1], got ${advantage.lambda}`);
+  return problems;
+}
+
+function criticProblems({ learningRate, epsilon, warmupSteps }: CriticConfig): string[] {
+  const problems: string[] = [];
+  if (!(Number.isFinite(learningRate) && learningRate > 0))
+    problems.push(`critic.learningRate above 0, got ${learningRate}`);
+  if (epsilon !== null && !(Number.isFinite(epsilon) && epsilon >= 0))
+    problems.push(`critic.epsilon of at least 0, or null, got ${epsilon}`);
+  if (!Number.isSafeInteger(warmupSteps) || warmupSteps < 0)
+    problems.push(`critic.warmupSteps a whole number of at least 0, got ${warmupSteps}`);
   return problems;
 }

@@ -4,13 +4,20 @@
  * Figures of rewards and completions are those of the whole rollout, which several optimiser steps may share; the
  * others are those of the step. Ours beside TRL's: `policy/version`, the one that sampled; `rollout/logprob_diff_max`,
  * sampler against learner before the first update, 0 where both compute the same bits; `dynamic_sampling/refills`;
- * `max_vio` and `dead_experts`.
+ * `greedy_reward` of ReMax's baselines; `max_vio` and `dead_experts`. Figures of a critic have verl's names.
  */
 import type { Sample, TrainingSequence } from '../interfaces.ts';
-import { type RlConfig, stepMetrics } from '../objectives/index.ts';
-import { meanOf } from '../objectives/statistics.ts';
+import {
+  type CriticConfig,
+  type RlConfig,
+  stepMetrics,
+  valueLossMetrics,
+  valueMetrics,
+} from '../objectives/index.ts';
+import { meanOf, scored } from '../objectives/statistics.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
 import { rewardMetrics } from '../rewards/reward-metrics.ts';
+import type { CriticUpdate } from './critic-update.ts';
 import type { JudgedSample, MiniBatch } from './mini-batches.ts';
 import type { PolicyUpdate } from './policy-update.ts';
 import type { Rollout } from './rollout.ts';
@@ -24,11 +31,15 @@ export function rolloutMetrics(
   maxRefills: number,
 ): RolloutMetrics {
   const samples = sampled.flatMap((group) => group.samples);
+  const greedy = sampled.flatMap((group) => (group.greedy === undefined ? [] : [group.greedy.reward]));
   return {
     ...rewardMetrics(
-      sampled.map(({ scored }) => scored),
+      sampled.map((group) => group.scored),
       terms,
     ),
+    // A single sample's group always has equal rewards.
+    ...(samples.length === sampled.length && { frac_reward_zero_std: null }),
+    ...(greedy.length > 0 && { greedy_reward: scored(greedy).length > 0 ? meanOf(scored(greedy)) : null }),
     ...completionMetrics(samples),
     ...(maxRefills > 0 && { 'dynamic_sampling/refills': refills }),
     'policy/version': samples.reduce((least, { policyVersion }) => Math.min(least, policyVersion), Infinity),
@@ -77,6 +88,38 @@ export function updateMetrics(
     ...update.step.metrics,
   };
 }
+
+/** What the critic knew of the rollout; nothing without one. */
+export function criticMetrics(batches: readonly MiniBatch[]): Record<string, number> {
+  const sequences = batches.flatMap((batch) => batch.sequences);
+  if (sequences[0]?.returns === undefined) return {};
+  return valueMetrics({
+    ...valueColumns(sequences),
+    advantages: sequences.flatMap(({ advantages = [] }) => advantages),
+  });
+}
+
+/** What an update of the critic did. */
+export function criticUpdateMetrics(
+  { sequences }: MiniBatch,
+  { loss, values, step }: CriticUpdate,
+  { epsilon }: CriticConfig,
+  learningRate: number,
+): Record<string, number> {
+  const own = Object.entries(step.metrics).map(([name, value]) => [`critic/${name}`, value] as const);
+  return {
+    'critic/vf_loss': loss,
+    'critic/grad_norm': step.gradNorm,
+    'critic/lr': learningRate,
+    ...valueLossMetrics(values.flat(), valueColumns(sequences), epsilon),
+    ...Object.fromEntries(own),
+  };
+}
+
+const valueColumns = (sequences: readonly TrainingSequence[]) => ({
+  values: sequences.flatMap(({ values = [] }) => values),
+  returns: sequences.flatMap(({ returns = [] }) => returns),
+});
 
 /** Lines of `samples.jsonl`: `count` samples, evenly over the rollout. */
 export function sampleLines(

@@ -5,8 +5,8 @@ import { auto } from '@minke/gpu-backends';
 import type { DeepSeekModel } from '@minke/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { perCompletion, type RlConfig } from '../index.ts';
-import { bandit, banditConfig, right } from '../testing/bandit.ts';
-import { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
+import { banditConfig, right, runBandit } from '../testing/bandit.ts';
+import type { GrpoMetrics, GrpoOptions } from './grpo.ts';
 import { withoutClock } from './step-clock.ts';
 
 let root: string;
@@ -29,17 +29,8 @@ const withBeta = (config: RlConfig, beta: number): RlConfig => ({
 const weights = async (model: DeepSeekModel): Promise<number[]> =>
   (await Promise.all([...model.parameters().values()].map((p) => p.read()))).flatMap((p) => [...p]);
 
-/** A short run; every line of its metrics, and the policy. */
-async function run(changes: Partial<GrpoOptions> = {}) {
-  const parts = await bandit(backend);
-  const lines: GrpoMetrics[] = [];
-  const folder = newFolder();
-  const last = await trainGrpo({
-    ...{ ...parts, steps: 2, folder, onStep: (metrics) => lines.push(metrics) },
-    ...changes,
-  });
-  return { ...parts, folder, lines, last };
-}
+const run = (changes: Partial<GrpoOptions> = {}) =>
+  runBandit(backend, changes.folder ?? newFolder(), changes);
 
 describe('trainGrpo', () => {
   it('learns a bandit: the reward rises from chance to its maximum', async () => {

@@ -1,14 +1,16 @@
 /**
  * Reinforcement learning with verifiable rewards: GRPO (https://arxiv.org/abs/2402.03300, section 4.1) and the
- * field's family around it, as `RlConfig` says; synchronous and on-policy.
+ * field's family around it, PPO with a critic (https://arxiv.org/abs/1707.06347) among it, as `RlConfig` says;
+ * synchronous and on-policy.
  *
  * A rollout samples groups for `promptsPerStep * minibatches` prompts; `minibatches * innerEpochs` optimiser steps
- * follow. The reference becomes the policy every `referenceEvery` steps, before the next rollout. Checkpoints are
+ * follow, of the policy and, where there is one, of the critic, each on its own; values and advantages stay those of the
+ * rollout. While the critic warms up, the policy waits, and so does its schedule. The reference becomes the policy every `referenceEvery` steps, before the next rollout. Checkpoints are
  * written between rollouts, at the first one after `checkpointEvery` steps.
  *
  * A run killed at any moment and started again ends with the same bytes, the wall-clock figures of its metrics apart:
  * all randomness comes from the seed and the number of the rollout. Optimiser moments are the learner's and begin
- * fresh with a new learner. Not here: critics (`gae`), ReMax's greedy baseline, asynchronous sampling.
+ * fresh with a new learner. Not here: asynchronous sampling.
  */
 
 import { mkdirSync } from 'node:fs';
@@ -21,7 +23,16 @@ import { ProgressLine } from '../progress.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
 import { RunStore } from '../run-store.ts';
 import { scheduleFactor } from '../schedule.ts';
-import { type RolloutMetrics, rolloutMetrics, sampleLines, updateMetrics } from './grpo-metrics.ts';
+import type { ValueLearner } from '../score-learner.ts';
+import { updateCritic } from './critic-update.ts';
+import {
+  criticMetrics,
+  criticUpdateMetrics,
+  type RolloutMetrics,
+  rolloutMetrics,
+  sampleLines,
+  updateMetrics,
+} from './grpo-metrics.ts';
 import { type MiniBatch, prepare } from './mini-batches.ts';
 import { updatePolicy } from './policy-update.ts';
 import type { PromptSource } from './prompt-source.ts';
@@ -37,6 +48,8 @@ export interface GrpoOptions {
   readonly learner: Learner;
   /** Needed where the configuration has a `beta` or `rewardBeta` above 0. */
   readonly reference?: Reference | undefined;
+  /** Needed where the configuration has a `critic`; used there only. */
+  readonly critic?: ValueLearner | undefined;
   readonly prompts: PromptSource;
   /** Terms of the reward; as a function, of the optimiser steps taken before the rollout. */
   readonly rewards: readonly RewardTerm[] | ((step: number) => readonly RewardTerm[]);
@@ -149,6 +162,7 @@ class GrpoStage {
   /** Samples once and takes the optimiser steps that follow. */
   async *rollout(): AsyncGenerator<StepReport> {
     const { sampler, learner, reference, prompts, rewards, config, steps, signal } = this.#options;
+    const critic = criticOf(this.#options);
     const { decode, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
     let { step, tokens, rollouts } = this.state;
     const perRollout = config.minibatches * config.innerEpochs;
@@ -161,9 +175,14 @@ class GrpoStage {
     const rolled = await rollOut({
       ...{ sampler, prompts, terms, decode, stopTokenIds, config, random, clock, signal },
     });
-    const prepared = await prepare(rolled, { learner, reference, config, terms, clock });
-    const shared = rolloutMetrics(rolled, terms, config.maxRefills);
-    let sampled = countTokens(rolled.sampled.flatMap((group) => group.samples));
+    const prepared = await prepare(rolled, { learner, reference, critic, config, terms, clock });
+    const shared = {
+      ...rolloutMetrics(rolled, terms, config.maxRefills),
+      ...criticMetrics(prepared.miniBatches),
+    };
+    let sampled = countTokens(
+      rolled.sampled.flatMap(({ samples, greedy }) => (greedy ? [...samples, greedy.sample] : samples)),
+    );
     tokens += rolled.sampled.reduce(
       (sum, { prompt, samples }) => sum + samples.length * prompt.tokens.length + countTokens(samples),
       0,
@@ -172,15 +191,10 @@ class GrpoStage {
     for (let update = 0; update < perRollout && step < steps; update++, step++) {
       const m = update % config.minibatches;
       const batch = batches[m] as MiniBatch;
-      const learningRate = config.learningRate * scheduleFactor(config.schedule, step, steps);
-      const sequences = withOld(batch);
-      const settings = { config, learningRate };
-      const result = await clock.time('update', () =>
-        updatePolicy(learner, sequences, batch.counted, settings),
-      );
-      if (batch.oldLogProbs === undefined) batches[m] = { ...batch, oldLogProbs: result.logProbs };
-      const figures = updateMetrics(batch, result, config);
-      const trained = batch.sequences.reduce((sum, s) => sum + s.tokens.length, 0);
+      const valued = await this.#updateCritic(batch, step, clock);
+      const { logProbs, ...updated } = await this.#updatePolicy(batch, step, clock);
+      if (batch.oldLogProbs === undefined) batches[m] = { ...batch, oldLogProbs: logProbs };
+      const figures: Record<string, number> = { ...updated.figures, ...valued };
       const metrics: GrpoMetrics = {
         global_step: step + 1,
         ...shared,
@@ -188,15 +202,16 @@ class GrpoStage {
         ...(update === 0 && {
           'rollout/logprob_diff_max': figures['sampling/sampling_logp_difference/max'] ?? null,
         }),
-        learning_rate: learningRate,
+        learning_rate: updated.learningRate,
         num_tokens: tokens,
-        ...clock.read({ sampled, trained }),
+        ...clock.read({ sampled, trained: updated.trained }),
       };
-      if (!Number.isFinite(result.step.gradNorm))
-        throw new MinkeError(
-          'invalid-argument',
-          `trainGrpo: the gradient's norm became ${result.step.gradNorm} at step ${step + 1}`,
-        );
+      for (const name of ['grad_norm', 'critic/grad_norm'])
+        if (!Number.isFinite(figures[name] ?? 0))
+          throw new MinkeError(
+            'invalid-argument',
+            `trainGrpo: ${name} became ${figures[name]} at step ${step + 1}`,
+          );
       const samples = update === 0 ? sampleLines(prepared.samples, step + 1, samplesPerRollout) : [];
       yield { metrics, samples };
       clock = new StepClock();
@@ -204,6 +219,42 @@ class GrpoStage {
     }
     this.state = { ...this.state, step, tokens, rollouts: rollouts + 1, source: prompts.state() };
   }
+
+  /** One optimiser step of the policy; nothing while the critic warms up. */
+  async #updatePolicy(batch: MiniBatch, step: number, clock: StepClock) {
+    const { learner, config, steps } = this.#options;
+    const warmup = warmupOf(config);
+    if (step < warmup) return { figures: {}, logProbs: undefined, learningRate: 0, trained: 0 };
+    const learningRate = config.learningRate * scheduleFactor(config.schedule, step - warmup, steps - warmup);
+    const result = await clock.time('update', () =>
+      updatePolicy(learner, withOld(batch), batch.counted, { config, learningRate }),
+    );
+    const trained = batch.sequences.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    const figures = updateMetrics(batch, result, config);
+    return { figures, logProbs: result.logProbs, learningRate, trained };
+  }
+
+  /** One optimiser step of the critic; nothing without one. */
+  async #updateCritic(batch: MiniBatch, step: number, clock: StepClock): Promise<Record<string, number>> {
+    const { config, steps } = this.#options;
+    const critic = criticOf(this.#options);
+    if (critic === undefined || config.critic === null) return {};
+    const learningRate = config.critic.learningRate * scheduleFactor(config.schedule, step, steps);
+    const result = await clock.time('critic', () =>
+      updateCritic(critic, batch.sequences, batch.counted, { config, learningRate }),
+    );
+    return criticUpdateMetrics(batch, result, config.critic, learningRate);
+  }
+}
+
+/** The critic, where the configuration has one. */
+const criticOf = ({ critic, config }: GrpoOptions): ValueLearner | undefined =>
+  config.critic === null ? undefined : critic;
+
+/** Optimiser steps of the critic alone, in whole rollouts. */
+function warmupOf({ critic, minibatches, innerEpochs }: RlConfig): number {
+  const perRollout = minibatches * innerEpochs;
+  return Math.ceil((critic?.warmupSteps ?? 0) / perRollout) * perRollout;
 }
 
 /** Whether a multiple of `every` lies in the steps since the last rollout began. */
@@ -223,7 +274,7 @@ const countTokens = (samples: readonly { readonly tokens: readonly number[] }[])
 const summary = (metrics: GrpoMetrics): string =>
   `reward ${metrics.reward?.toFixed(3) ?? '-'}  length ${metrics['completions/mean_length']?.toFixed(1)}`;
 
-/** Learner and reference as they were, and where the run stands. */
+/** Learner, reference and critic as they were, and where the run stands. */
 async function start(store: RunStore, options: GrpoOptions): Promise<GrpoState> {
   const { learner, reference, prompts, config, steps, seed } = options;
   const settings = { config, steps, seed };
@@ -241,17 +292,16 @@ async function start(store: RunStore, options: GrpoOptions): Promise<GrpoState> 
     );
   await learner.loadState(join(folder, 'learner'));
   await reference?.loadState(join(folder, 'reference'));
+  await criticOf(options)?.loadState(join(folder, 'critic'));
   prompts.restore(state.source);
   return state;
 }
 
-async function saveRun(
-  store: RunStore,
-  { learner, reference }: GrpoOptions,
-  state: GrpoState,
-): Promise<void> {
+async function saveRun(store: RunStore, options: GrpoOptions, state: GrpoState): Promise<void> {
+  const { learner, reference } = options;
   await store.commit(state.step, state, async (folder) => {
     await learner.saveState(join(folder, 'learner'));
+    await criticOf(options)?.saveState(join(folder, 'critic'));
     if (reference === undefined) return;
     mkdirSync(join(folder, 'reference'));
     await reference.saveState(join(folder, 'reference'));
@@ -270,7 +320,8 @@ function diagnosed(problem: unknown, store: RunStore): unknown {
   );
 }
 
-function validate({ config, reference, steps, checkpointEvery = 50, samplesPerRollout = 4 }: GrpoOptions) {
+function validate(options: GrpoOptions): void {
+  const { config, reference, critic, steps, checkpointEvery = 50, samplesPerRollout = 4 } = options;
   validateRl(config);
   const problems: string[] = [];
   for (const [name, value] of Object.entries({ steps, checkpointEvery }))
@@ -279,8 +330,11 @@ function validate({ config, reference, steps, checkpointEvery = 50, samplesPerRo
     problems.push(`samplesPerRollout a whole number of at least 0, got ${samplesPerRollout}`);
   if (reference === undefined && (config.objective.beta > 0 || config.rewardBeta > 0))
     problems.push('a reference, as beta or rewardBeta is above 0, got none');
-  if (config.advantage.name === 'gae' || config.advantage.name === 'remax')
-    problems.push(`an advantage without critic or greedy samples, got ${config.advantage.name}`);
+  if (config.critic !== null && critic === undefined)
+    problems.push("a critic, as the advantage is gae, got none; localPolicy's { critic: true } makes one");
+  const warmup = warmupOf(config);
+  if (warmup > 0 && steps <= warmup)
+    problems.push(`steps beyond the critic's warm-up of ${warmup} (in whole rollouts), got ${steps}`);
   if (problems.length > 0)
     throw new MinkeError('invalid-config', `trainGrpo: expected ${problems.join('; ')}`);
 }

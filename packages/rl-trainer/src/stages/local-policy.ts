@@ -1,8 +1,10 @@
 /**
- * Sampler, learner and reference of one loaded model in this process: what a stage needs beside prompts and rewards.
+ * Sampler, learner, reference and critic of one loaded model in this process: what a stage needs beside prompts and
+ * rewards.
  */
 import { Engine, type LanguageModel } from '@minke/inference';
 import type { DeepSeekConfig } from '@minke/transformer';
+import { LocalCritic } from '../local-critic.ts';
 import { LocalLearner } from '../local-learner.ts';
 import { LocalSampler } from '../local-sampler.ts';
 import type { LocalLearnerOptions } from '../local-training.ts';
@@ -18,12 +20,15 @@ export interface LocalPolicyOptions {
   readonly maxSequences?: number;
   /** False for none: for configurations without KL. Default true. */
   readonly reference?: boolean;
+  /** True for one, with the settings of `learner`; or its own. For configurations with `gae`. Default none. */
+  readonly critic?: boolean | Partial<LocalLearnerOptions>;
 }
 
 /** What `trainGrpo` takes of a policy, and how to give its memory back. */
 export interface LocalPolicy extends Required<Pick<GrpoOptions, 'sampler' | 'decode' | 'stopTokenIds'>> {
   readonly learner: LocalLearner;
   readonly reference: LocalReference | undefined;
+  readonly critic: LocalCritic | undefined;
   dispose(): Promise<void>;
 }
 
@@ -38,7 +43,7 @@ function sequencesIn(bytes: number, config: DeepSeekConfig, contextLength: numbe
 
 /**
  * Both sampler and learner use the weights of `language.model`, in the same form of attention, so that their
- * log-probabilities are equal. The reference is a copy of it as it is now; moments of the optimiser begin at 0.
+ * log-probabilities are equal. Reference and critic begin as copies of it as it is now; moments of optimisers are 0.
  *
  * @example
  * const local = await localPolicy(language, { contextLength: 256 });
@@ -61,16 +66,23 @@ export async function localPolicy(
   });
   const learner = new LocalLearner(model, options.learner);
   const reference = options.reference === false ? undefined : await LocalReference.of(model);
+  const { critic: settings = false } = options;
+  const critic =
+    settings === false
+      ? undefined
+      : await LocalCritic.of(model, settings === true ? options.learner : settings);
   return {
     sampler: new LocalSampler(engine),
     learner,
     reference,
+    critic,
     decode: (tokens) => tokenizer.decode([...tokens]),
     stopTokenIds,
     async dispose() {
       await engine.dispose();
       await learner.dispose();
       await reference?.dispose();
+      await critic?.dispose();
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * From a rollout to what the learner gets: advantages, log-probabilities of the reference and of the old policy, and
- * the sequences of each mini-batch, groups in the order they were sampled.
+ * From a rollout to what policy and critic get: advantages and returns, log-probabilities of the reference and of the
+ * old policy, values, and the sequences of each mini-batch, groups in the order they were sampled.
  *
  * A completion without a reward leaves the batch as if it had not been sampled. One that the length limit cut leaves
  * the loss too where `maskTruncated` says so, but still counts in means over sequences, as in TRL. Old
@@ -9,7 +9,10 @@
 import { check } from '@minke/core';
 import type { Learner, Sample, TrainingSequence } from '../interfaces.ts';
 import { type RewardTable, type RlConfig, stepAdvantages } from '../objectives/index.ts';
+import { split } from '../packed-sequences.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
+import type { ValueLearner } from '../score-learner.ts';
+import { valuesOf } from './critic-update.ts';
 import { forwardAll } from './policy-update.ts';
 import type { RlPrompt } from './prompt-source.ts';
 import type { Reference } from './reference.ts';
@@ -44,6 +47,8 @@ export interface PreparedRollout {
 export interface PrepareOptions {
   readonly learner: Learner;
   readonly reference: Reference | undefined;
+  /** Where the configuration has one. */
+  readonly critic: ValueLearner | undefined;
   readonly config: RlConfig;
   readonly terms: readonly RewardTerm[];
   readonly clock: StepClock;
@@ -51,7 +56,7 @@ export interface PrepareOptions {
 
 /** Throws `invalid-argument` when a mini-batch has nothing to learn from. */
 export async function prepare({ groups }: Rollout, options: PrepareOptions): Promise<PreparedRollout> {
-  const { learner, reference, config, clock } = options;
+  const { learner, reference, critic, config, clock } = options;
   const { objective, rewardBeta, groupSize, minibatches, promptsPerStep, maskTruncated } = config;
   const flat = groups.flatMap((group) =>
     group.samples.map((sample, i) => ({ group, sample, i, total: group.scored.totals[i] ?? null })),
@@ -88,12 +93,21 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
     minibatches > 1 || inReward
       ? await clock.time('update', () => rowsOf(learner, (i) => inReward || (!!learns[i] && i >= size)))
       : undefined;
+  const values = critic && (await clock.time('critic', () => valuesOf(critic, sequences, config)));
   const lengths = flat.map(({ sample }) => sample.tokens.length);
   const policies = olds && refs && inReward ? { logProbs: olds.flat(), refLogProbs: refs.flat() } : undefined;
-  const { advantages } = stepAdvantages({ table: tableOf(groups, options), lengths, ...policies }, config);
-  let start = 0;
+  const greedyRewards = groups.flatMap(({ greedy }) => (greedy === undefined ? [] : [greedy.reward]));
+  const step = stepAdvantages(
+    {
+      ...{ table: tableOf(groups, options), lengths, ...policies, greedyRewards },
+      ...(values && { values: values.flat() }),
+    },
+    config,
+  );
+  const advantages = split(step.advantages, lengths);
+  const returns = step.returns && split(step.returns, lengths);
   const samples = flat.map(
-    ({ group, sample, i, total }): JudgedSample => ({
+    ({ group, sample, i, total }, at): JudgedSample => ({
       prompt: group.prompt,
       sample,
       completion: group.completions[i] as string,
@@ -101,7 +115,7 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
         Object.entries(group.scored.columns).map(([name, column]) => [name, column[i] ?? null]),
       ),
       total,
-      advantages: Array.from(advantages.subarray(start, (start += sample.tokens.length))),
+      advantages: advantages[at] as readonly number[],
     }),
   );
   const miniBatches = Array.from({ length: minibatches }, (_, m): MiniBatch => {
@@ -118,6 +132,8 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
         ...(sequences[i] as TrainingSequence),
         advantages: (samples[i] as JudgedSample).advantages,
         ...(refs && { refLogProbs: refs[i] as readonly number[] }),
+        ...(values && { values: values[i] as readonly number[] }),
+        ...(returns && { returns: returns[i] as readonly number[] }),
       })),
       oldLogProbs: olds && (m > 0 || inReward) ? members.map((i) => olds[i] as readonly number[]) : undefined,
     };

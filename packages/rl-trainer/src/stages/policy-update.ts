@@ -8,7 +8,7 @@ import type { Learner, LossSpec, OptimStepResult, TrainingSequence } from '../in
 import type { RlConfig, StepTotals } from '../objectives/index.ts';
 import { microBatches } from './micro-batches.ts';
 
-const lengthOf = ({ tokens }: { readonly tokens: readonly number[] }) => tokens.length;
+export const lengthOf = ({ tokens }: { readonly tokens: readonly number[] }) => tokens.length;
 
 /** Log-probabilities of all sequences, at most `tokensPerMicroBatch` rows at a time. */
 export async function forwardAll(
@@ -20,6 +20,20 @@ export async function forwardAll(
   for (const batch of microBatches(sequences, lengthOf, tokensPerMicroBatch))
     rows.push(...(await model.forward(batch, { temperature })));
   return rows;
+}
+
+/** Micro-batches of an optimiser step, and the counts that their sums are divided by. */
+export function stepParts(
+  sequences: readonly TrainingSequence[],
+  counted: number,
+  { tokensPerMicroBatch, maxCompletionLength }: RlConfig,
+): { readonly batches: readonly TrainingSequence[][]; readonly totals: StepTotals } {
+  const batches = microBatches(sequences, lengthOf, tokensPerMicroBatch);
+  const tokens = sequences.reduce((sum, s) => sum + s.tokens.length - s.completionStart, 0);
+  return {
+    batches,
+    totals: { sequences: counted, tokens, maxCompletionLength, microBatches: batches.length },
+  };
 }
 
 export interface PolicyUpdate {
@@ -37,15 +51,9 @@ export async function updatePolicy(
   counted: number,
   { config, learningRate }: { readonly config: RlConfig; readonly learningRate: number },
 ): Promise<PolicyUpdate> {
-  const { objective, temperature, maxCompletionLength } = config;
-  const batches = microBatches(sequences, lengthOf, config.tokensPerMicroBatch);
+  const { objective, temperature } = config;
+  const { batches, totals } = stepParts(sequences, counted, config);
   const spec: LossSpec = { name: 'policy', objective, temperature };
-  const totals: StepTotals = {
-    sequences: counted,
-    tokens: sequences.reduce((sum, s) => sum + s.tokens.length - s.completionStart, 0),
-    maxCompletionLength,
-    microBatches: batches.length,
-  };
   let loss = 0;
   const logProbs: (readonly number[])[] = [];
   const entropies: (readonly number[])[] = [];

@@ -4,10 +4,10 @@
  */
 import { join } from 'node:path';
 import { MinkeError } from '@minke/core';
-import { Arena } from '@minke/tensor';
-import { DeepSeekModel } from '@minke/transformer';
+import type { DeepSeekModel } from '@minke/transformer';
 import type { Learner } from '../interfaces.ts';
 import { LocalLearner } from '../local-learner.ts';
+import { copyModel, type ModelCopy } from '../model-copy.ts';
 import { readTensors, writeTensors } from '../run-store.ts';
 
 export interface Reference extends Pick<Learner, 'forward'> {
@@ -20,23 +20,18 @@ export interface Reference extends Pick<Learner, 'forward'> {
 /** A reference in this process: a second model beside the policy's, without optimiser. */
 export class LocalReference implements Reference {
   readonly #policy: DeepSeekModel;
-  readonly #arena: Arena;
+  readonly #copy: ModelCopy;
   readonly #learner: LocalLearner;
 
-  private constructor(policy: DeepSeekModel) {
+  private constructor(policy: DeepSeekModel, copy: ModelCopy) {
     this.#policy = policy;
-    this.#arena = new Arena(policy.backend, { persistent: true, label: 'reference' });
-    const parameters = [...policy.parameters()].map(
-      ([name, { shape }]) => [name, this.#arena.zeros(shape)] as const,
-    );
-    this.#learner = new LocalLearner(new DeepSeekModel(policy.config, new Map(parameters)));
+    this.#copy = copy;
+    this.#learner = new LocalLearner(copy.model);
   }
 
   /** A copy of the policy as it is now; takes as much memory as its parameters. */
   static async of(policy: DeepSeekModel): Promise<LocalReference> {
-    const reference = new LocalReference(policy);
-    await reference.refresh();
-    return reference;
+    return new LocalReference(policy, await copyModel(policy, { label: 'reference' }));
   }
 
   forward(...call: Parameters<Reference['forward']>): Promise<readonly (readonly number[])[]> {
@@ -71,6 +66,6 @@ export class LocalReference implements Reference {
   /** Gives its memory back. */
   async dispose(): Promise<void> {
     await this.#learner.dispose();
-    this.#arena.dispose();
+    this.#copy.arena.dispose();
   }
 }

@@ -4,11 +4,14 @@
  * Dynamic sampling (DAPO, https://arxiv.org/abs/2503.14476, section 3.2): groups whose rewards are all equal teach
  * nothing, so up to `maxRefills` times as many new prompts are sampled as such groups are left; what is still missing
  * then is made up of those groups, and the batch keeps its size.
+ *
+ * ReMax (https://arxiv.org/abs/2310.10505) takes one more sample of each prompt, greedily, whose reward is the baseline of
+ * the others and which is not learnt from.
  */
 import type { Random } from '@minke/core';
 import type { Sample, Sampler } from '../interfaces.ts';
 import type { RlConfig } from '../objectives/index.ts';
-import { allEqual, scored } from '../objectives/statistics.ts';
+import { allEqual, type Score, scored } from '../objectives/statistics.ts';
 import { composeRewards, type RewardTerm, type ScoredGroup } from '../rewards/compose.ts';
 import { softOverlongReward } from '../rewards/length.ts';
 import type { PromptSource, RlPrompt } from './prompt-source.ts';
@@ -21,6 +24,8 @@ export interface RolloutGroup {
   /** Texts of the samples, without the stop token. */
   readonly completions: readonly string[];
   readonly scored: ScoredGroup;
+  /** The prompt's greedy sample and its reward, ReMax's baseline. */
+  readonly greedy?: { readonly sample: Sample; readonly reward: Score };
 }
 
 export interface Rollout {
@@ -62,7 +67,8 @@ export async function rollOut(options: RolloutOptions): Promise<Rollout> {
   return { groups: [...useful, ...rest], sampled, refills };
 }
 
-const teaches = ({ scored: { totals } }: RolloutGroup): boolean => !allEqual(scored(totals));
+const teaches = ({ scored: { totals }, greedy }: RolloutGroup): boolean =>
+  !allEqual(scored(greedy === undefined ? totals : [...totals, greedy.reward]));
 
 /** The terms given, and the soft penalty near the length limit that the configuration asks for. */
 function termsOf({ terms, config: { overlongTokens: cache, maxCompletionLength } }: RolloutOptions) {
@@ -90,19 +96,32 @@ async function sampleGroups(
     seed: random.integer(0, 2 ** 32),
   };
   const samples = await clock.time('sampling', () => sampler.sample(request, signal));
+  const greedy =
+    config.advantage.name === 'remax'
+      ? await clock.time('sampling', () =>
+          sampler.sample({ ...request, samplesPerPrompt: 1, temperature: 0 }, signal),
+        )
+      : [];
+  const judge = async ({ input }: RlPrompt, own: readonly Sample[]) => {
+    const completions = own.map(({ tokens, finish }) =>
+      decode(finish === 'stop' ? tokens.slice(0, -1) : tokens),
+    );
+    const inputs = own.map(({ tokens }, i) => ({
+      ...input,
+      completion: completions[i] as string,
+      length: tokens.length,
+    }));
+    return { completions, scored: await score(inputs) };
+  };
   return clock.time('rewards', () =>
     Promise.all(
       asked.map(async (prompt, p) => {
         const own = samples.slice(p * config.groupSize, (p + 1) * config.groupSize);
-        const completions = own.map(({ tokens, finish }) =>
-          decode(finish === 'stop' ? tokens.slice(0, -1) : tokens),
-        );
-        const inputs = own.map(({ tokens }, i) => ({
-          ...prompt.input,
-          completion: completions[i] as string,
-          length: tokens.length,
-        }));
-        return { prompt, samples: own, completions, scored: await score(inputs) };
+        const group = { prompt, samples: own, ...(await judge(prompt, own)) };
+        const baseline = greedy[p];
+        if (baseline === undefined) return group;
+        const { totals } = (await judge(prompt, [baseline])).scored;
+        return { ...group, greedy: { sample: baseline, reward: totals[0] as Score } };
       }),
     ),
   );

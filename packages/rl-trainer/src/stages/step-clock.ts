@@ -3,13 +3,17 @@
  * out of a line of metrics before two runs are compared.
  */
 
-export type StepPart = 'sampling' | 'rewards' | 'reference' | 'update';
+export type StepPart = 'sampling' | 'rewards' | 'reference' | 'update' | 'critic';
 
 const parts: readonly StepPart[] = ['sampling', 'rewards', 'reference', 'update'];
+/** Named only in steps that have it. */
+const optional: readonly StepPart[] = ['critic'];
 
 export class StepClock {
   readonly #started = performance.now();
-  readonly #spent: Record<StepPart, number> = { sampling: 0, rewards: 0, reference: 0, update: 0 };
+  readonly #spent: Record<StepPart, number> = {
+    ...{ sampling: 0, rewards: 0, reference: 0, update: 0, critic: 0 },
+  };
 
   /** Adds the time until `call` is over to a part. */
   async time<T>(part: StepPart, call: () => Promise<T>): Promise<T> {
@@ -31,7 +35,12 @@ export class StepClock {
       count === 0 ? 0 : (1000 * count) / Math.max(this.#spent[part], 1e-3);
     return {
       step_time: total / 1000,
-      ...Object.fromEntries(parts.map((part) => [`time/${part}`, this.#spent[part] / total])),
+      ...Object.fromEntries(
+        [...parts, ...optional.filter((part) => this.#spent[part] > 0)].map((part) => [
+          `time/${part}`,
+          this.#spent[part] / total,
+        ]),
+      ),
       'throughput/sampled_tokens_per_second': rate(tokens.sampled, 'sampling'),
       'throughput/trained_tokens_per_second': rate(tokens.trained, 'update'),
     };

@@ -10,6 +10,9 @@ import { Arena } from '@minke/tensor';
 import { DeepSeekModel } from '@minke/transformer';
 import { ShuffledSource } from '../example-source.ts';
 import {
+  type GrpoMetrics,
+  type GrpoOptions,
+  LocalCritic,
   LocalLearner,
   LocalReference,
   LocalSampler,
@@ -18,6 +21,7 @@ import {
   type Reward,
   type RlConfig,
   type RlPrompt,
+  trainGrpo,
 } from '../index.ts';
 import { constantAfter } from '../schedule.ts';
 import { smallConfig } from './small-config.ts';
@@ -32,6 +36,13 @@ export const banditConfig: RlConfig = {
   learningRate: 1e-2,
   schedule: constantAfter(2),
   referenceEvery: 0,
+};
+
+/** PPO: one sample of each prompt, two updates of policy and critic a rollout, a little KL in the reward. */
+export const ppoConfig: RlConfig = {
+  ...presets.ppo,
+  ...{ promptsPerStep: 32, minibatches: 2, maxCompletionLength: 3, learningRate: 1e-2 },
+  critic: { learningRate: 1e-2, epsilon: 0.5, warmupSteps: 0 },
 };
 
 /** 1 where the completion begins with the right token. */
@@ -61,6 +72,7 @@ export async function bandit(backend: Backend, seed = 1) {
     learner,
     sampler: new LocalSampler(engine),
     reference: await LocalReference.of(model),
+    critic: await LocalCritic.of(model),
     prompts: banditPrompts(),
     rewards: [{ name: 'accuracy', reward: right }],
     decode: (tokens: readonly number[]) => tokens.join(' '),
@@ -68,4 +80,16 @@ export async function bandit(backend: Backend, seed = 1) {
     config: banditConfig,
     seed: 3,
   };
+}
+
+/** A short run of the bandit; every line of its metrics, and what was trained. */
+export async function runBandit(backend: Backend, folder: string, changes: Partial<GrpoOptions> = {}) {
+  const parts = await bandit(backend);
+  const lines: GrpoMetrics[] = [];
+  const onStep = (metrics: GrpoMetrics) => {
+    lines.push(metrics);
+    changes.onStep?.(metrics);
+  };
+  const last = await trainGrpo({ ...parts, steps: 2, folder, ...changes, onStep });
+  return { ...parts, folder, lines, last };
 }
