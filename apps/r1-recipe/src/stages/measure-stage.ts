@@ -31,7 +31,7 @@ export function measureStage(
   return {
     ...{
       name: `measure-${label}`,
-      version: 3,
+      version: 4,
       inputs: { model: of },
       settings: { ...settings, label, thinks },
     },

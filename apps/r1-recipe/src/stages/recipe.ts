@@ -46,6 +46,7 @@ import { sampleRows } from './sampled-rows.ts';
 import { secondReinforcement } from './second-reinforcement.ts';
 import type { FitSettings, RecipeSettings, RlSettings } from './settings.ts';
 import { fit, reinforce } from './train-stages.ts';
+import { verdictStage } from './verdict-stage.ts';
 
 /** A new model, trained on the base mixture. */
 function base(
@@ -276,6 +277,7 @@ export function recipeStages(
     measured('grpo-1'),
     rl('self-evolution', 'grpo-1', settings.selfEvolution, 'search', reasoningTerms(0.5)),
     measured('self-evolution'),
+    verdictStage('self-evolution', { settings: settingsOfMeasure, backend }),
     rejection(settings, backend),
     supervised(
       'sft-2',
@@ -286,6 +288,7 @@ export function recipeStages(
     rewardModels(settings, backend),
     grpo2('grpo-2', 'sft-2', settings, backend, false),
     measureStage('grpo-2', { settings: measureWidely, backend, label: 'final' }),
+    verdictStage('grpo-2', { settings: settingsOfMeasure, backend, label: 'final' }),
     measureStage('grpo-2', {
       settings: settingsOfMeasure,
       backend,
