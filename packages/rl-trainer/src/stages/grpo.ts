@@ -56,10 +56,25 @@ export interface GrpoOptions {
   /** Samples logged for each rollout. Default 4. */
   readonly samplesPerRollout?: number;
   readonly onStep?: (metrics: GrpoMetrics) => void;
+  /**
+   * Ends the run, as complete, at the first rollout's end whose last line of metrics it holds for; must depend on that
+   * line alone, clocks apart. For budgets that are no number of steps, such as tokens.
+   */
+  readonly stopWhen?: (metrics: GrpoMetrics) => boolean;
   /** Draw a progress line on stderr. */
   readonly progress?: boolean;
   /** Ends the run, with a checkpoint; rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Tokens of the parts of the work: what a run costs, whatever the machine. */
+interface TokenWork {
+  /** Of completions. */
+  readonly sampled: number;
+  /** Computed without gradient beside sampling: each prompt once, references, old log-probabilities. */
+  readonly forwarded: number;
+  /** Computed with gradient, prompts included. */
+  readonly trained: number;
 }
 
 /** Where a run stands between two rollouts. Plain JSON. */
@@ -68,6 +83,8 @@ interface GrpoState {
   readonly step: number;
   readonly rollouts: number;
   readonly tokens: number;
+  /** Tokens of the parts of the work so far; none in checkpoints of before they were counted. */
+  readonly work?: TokenWork;
   readonly source: unknown;
   readonly metricsBytes: number;
   readonly samplesBytes: number;
@@ -93,14 +110,15 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   const stage = new GrpoStage(options, run);
   const bar = options.progress ? new ProgressLine(steps, run.step) : undefined;
   let saved = run.step;
-  let last: GrpoMetrics | undefined;
+  let last = metricsLog.bytes > 0 ? (JSON.parse(metricsLog.lastLine()) as GrpoMetrics) : undefined;
+  const over = () => stage.state.step >= steps || (last !== undefined && options.stopWhen?.(last) === true);
   const save = async () => {
     const bytes = { metricsBytes: metricsLog.bytes, samplesBytes: samplesLog.bytes };
     if (stage.state.step > saved) await saveRun(store, options, { ...stage.state, ...bytes });
     saved = stage.state.step;
   };
   try {
-    while (stage.state.step < steps) {
+    while (!over()) {
       // Signals and timers get their turn; a backend that computes at once never waits for anything.
       await new Promise<void>((resolve) => setImmediate(resolve));
       try {
@@ -116,7 +134,7 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
         throw diagnosed(problem, store);
       }
       const due = stage.state.step - saved >= (options.checkpointEvery ?? 50);
-      if (due || signal?.aborted || stage.state.step >= steps) await save();
+      if (due || signal?.aborted || over()) await save();
       if (signal?.aborted)
         throw new MinkeError(
           'aborted',
@@ -150,7 +168,7 @@ class GrpoStage {
   async *rollout(): AsyncGenerator<StepReport> {
     const { sampler, learner, reference, prompts, rewards, config, steps, signal } = this.#options;
     const { decode, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
-    let { step, tokens, rollouts } = this.state;
+    let { step, tokens, rollouts, work = { sampled: 0, forwarded: 0, trained: 0 } } = this.state;
     const perRollout = config.minibatches * config.innerEpochs;
     const terms = typeof rewards === 'function' ? rewards(step) : rewards;
     let clock = new StepClock();
@@ -168,6 +186,12 @@ class GrpoStage {
       (sum, { prompt, samples }) => sum + samples.length * prompt.tokens.length + countTokens(samples),
       0,
     );
+    const promptTokens = rolled.sampled.reduce((sum, { prompt }) => sum + prompt.tokens.length, 0);
+    work = {
+      ...work,
+      sampled: work.sampled + sampled,
+      forwarded: work.forwarded + promptTokens + prepared.forwarded,
+    };
     const batches = [...prepared.miniBatches];
     for (let update = 0; update < perRollout && step < steps; update++, step++) {
       const m = update % config.minibatches;
@@ -181,6 +205,7 @@ class GrpoStage {
       if (batch.oldLogProbs === undefined) batches[m] = { ...batch, oldLogProbs: result.logProbs };
       const figures = updateMetrics(batch, result, config);
       const trained = batch.sequences.reduce((sum, s) => sum + s.tokens.length, 0);
+      work = { ...work, trained: work.trained + trained };
       const metrics: GrpoMetrics = {
         global_step: step + 1,
         ...shared,
@@ -190,6 +215,8 @@ class GrpoStage {
         }),
         learning_rate: learningRate,
         num_tokens: tokens,
+        ...{ num_sampled_tokens: work.sampled, num_forwarded_tokens: work.forwarded },
+        num_trained_tokens: work.trained,
         ...clock.read({ sampled, trained }),
       };
       if (!Number.isFinite(result.step.gradNorm))
@@ -202,7 +229,7 @@ class GrpoStage {
       clock = new StepClock();
       sampled = 0;
     }
-    this.state = { ...this.state, step, tokens, rollouts: rollouts + 1, source: prompts.state() };
+    this.state = { ...this.state, step, tokens, work, rollouts: rollouts + 1, source: prompts.state() };
   }
 }
 
