@@ -210,6 +210,11 @@ function searchRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
   const all = verdicts.flat();
   const said = (word: 'right' | 'wrong') =>
     all.filter((verdict) => verdict.said === word).map(({ holds }) => Number(holds === true));
+  /** Of the candidates that are so, those that were said to be so. */
+  const found = (word: 'right' | 'wrong') =>
+    all
+      .filter(({ said, holds }) => (said === word) === (holds === true))
+      .map(({ said }) => Number(said === word));
   const retries = verdicts.map((own) => own.filter((v) => v.said === 'wrong' && v.holds === true).length);
   return [
     ...row('search/verified retries', retries),
@@ -219,6 +224,8 @@ function searchRows(replies: readonly Judged[], row: Row): EvaluationRow[] {
     ),
     ...row('search/precision of "right"', said('right')),
     ...row('search/precision of "wrong"', said('wrong')),
+    ...row('search/recall of "right"', found('right')),
+    ...row('search/recall of "wrong"', found('wrong')),
   ];
 }
 

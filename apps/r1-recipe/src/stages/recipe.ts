@@ -34,19 +34,22 @@ import {
   traceFilters,
   traceOf,
 } from '../data/index.ts';
-import type { Stage, StageContext } from '../run/index.ts';
+import type { Stage } from '../run/index.ts';
 import { writeJson } from '../run/json-file.ts';
+import { controlStages } from './controls.ts';
+import { inside } from './inside.ts';
 import { measureStage } from './measure-stage.ts';
 import { withModel, withNewModel } from './model-folder.ts';
 import type { ModelShape } from './model-shapes.ts';
 import { plantedEffects } from './planted.ts';
 import { fitRewardModel } from './reward-models.ts';
-import { accuracy, coin, format, language } from './rewards.ts';
+import { accuracy, format, language } from './rewards.ts';
 import { writeRows } from './row-files.ts';
 import { sampleRows } from './sampled-rows.ts';
 import { secondReinforcement } from './second-reinforcement.ts';
 import type { FitSettings, RecipeSettings, RlSettings } from './settings.ts';
 import { fit, reinforce } from './train-stages.ts';
+import { verdictStage } from './verdict-stage.ts';
 
 /** A new model, trained on the base mixture. */
 function base(
@@ -124,13 +127,6 @@ function supervised(
       ),
   };
 }
-
-/** A context for work in a folder inside the stage's. */
-const inside = (context: StageContext, name: string): StageContext => ({
-  ...context,
-  folder: join(context.folder, name),
-  input: (key) => context.input(key),
-});
 
 /** Samples of R1-Zero, filtered and rewritten: the cold start's rows. */
 function coldStartData({ coldStart, zero }: RecipeSettings, backend: Backend): Stage {
@@ -241,8 +237,7 @@ function grpo2(
 /**
  * The recipe's stages, in order.
  *
- * @param options.controls adds what the stages are compared with: more supervised steps, random and format-only
- * rewards, no KL, over-optimisation
+ * @param options.controls adds what the stages are compared with, in `controls.ts`
  */
 export function recipeStages(
   settings: RecipeSettings,
@@ -288,6 +283,7 @@ export function recipeStages(
     measured('grpo-1'),
     rl('self-evolution', 'grpo-1', settings.selfEvolution, 'evolution', reasoningTerms(0.5)),
     measured('self-evolution'),
+    verdictStage('self-evolution', { settings: settingsOfMeasure, backend }),
     rejection(settings, backend),
     supervised(
       'sft-2',
@@ -298,6 +294,7 @@ export function recipeStages(
     rewardModels(settings, backend),
     grpo2('grpo-2', 'sft-2', settings, backend, false),
     measureStage('grpo-2', { settings: measureWidely, backend, label: 'final' }),
+    verdictStage('grpo-2', { settings: settingsOfMeasure, backend, label: 'final' }),
     measureStage('grpo-2', {
       settings: settingsOfMeasure,
       backend,
@@ -315,24 +312,11 @@ export function recipeStages(
     measured('student-rl'),
   ];
   if (!controls) return line;
-  const { config } = settings.grpo1;
-  const noKl = { ...settings.grpo1, config: { ...config, objective: { ...config.objective, beta: 0 } } };
-  const longer = { ...settings.coldStart.fit, steps: settings.coldStart.fit.steps + settings.grpo1.steps };
   return [
     ...line,
-    supervised(
-      'cold-start-longer',
-      { model: 'base', data: 'cold-start-data' },
-      { settings: longer, rows: coldStartRows, backend },
-    ),
-    measured('cold-start-longer'),
-    rl('grpo-1-random', 'cold-start', settings.grpo1, 'derived', () => [coin(0)]),
-    measured('grpo-1-random'),
-    rl('grpo-1-format', 'cold-start', settings.grpo1, 'derived', () => [format(1)]),
-    measured('grpo-1-format'),
-    rl('grpo-1-no-kl', 'cold-start', noKl, 'derived', reasoningTerms(0.5)),
-    measured('grpo-1-no-kl'),
-    grpo2('over-optimised', 'grpo-2', settings, backend, true),
-    measured('over-optimised'),
+    ...controlStages(settings, {
+      ...{ backend, measured, rl, supervised, coldStartRows, reasoningTerms },
+      overOptimised: grpo2('over-optimised', 'grpo-2', settings, backend, true),
+    }),
   ];
 }

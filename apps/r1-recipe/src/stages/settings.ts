@@ -70,6 +70,13 @@ export interface RecipeSettings {
   readonly distill: FitSettings;
   readonly studentBase: FitSettings;
   readonly studentRl: RlSettings;
+  /** The student by GRPO at the FLOPs of distillation: each rate with each KL weight. A control. */
+  readonly studentSweep: {
+    readonly learningRates: readonly number[];
+    readonly betas: readonly number[];
+    /** Problems that choose among the settings. */
+    readonly validation: number;
+  };
 }
 
 /** A name of a size. */
@@ -149,6 +156,7 @@ const full: RecipeSettings = {
   distill: { steps: 900, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 30 },
   studentBase: { steps: 2400, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100 },
   studentRl: { steps: 200, config: rl({}) },
+  studentSweep: { learningRates: [1e-4, 3e-4, 1e-3], betas: [0, 0.02], validation: 500 },
 };
 
 /** `full` with all counts of steps, prompts and problems scaled down. */
@@ -199,6 +207,7 @@ function scaled(settings: RecipeSettings, by: number, least: MeasureSettings): R
     distill: fit(settings.distill),
     studentBase: fit(settings.studentBase),
     studentRl: run(settings.studentRl),
+    studentSweep: { ...settings.studentSweep, validation: n(settings.studentSweep.validation, 40) },
   };
 }
 

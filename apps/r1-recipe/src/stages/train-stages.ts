@@ -7,6 +7,7 @@ import {
   defaultSft,
   defaultSftLearner,
   type ExampleSource,
+  type GrpoMetrics,
   LocalLearner,
   localPolicy,
   type RewardTerm,
@@ -15,6 +16,7 @@ import {
   trainSft,
 } from '@minke/rl-trainer';
 import type { TaskAt } from '../data/index.ts';
+import { type TokenWork, workOf } from '../logs/token-work.ts';
 import type { StageContext } from '../run/index.ts';
 import { saveStageModel } from './model-folder.ts';
 import type { FitSettings, RlSettings } from './settings.ts';
@@ -65,12 +67,14 @@ export interface Reinforcement {
   readonly tasks: TaskAt;
   readonly rewards: readonly RewardTerm[] | ((step: number) => readonly RewardTerm[]);
   readonly settings: RlSettings;
+  /** Ends the stage once it has cost so much, wherever its steps are; `of` says what work costs. */
+  readonly budget?: { readonly flops: number; readonly of: (work: TokenWork) => number };
 }
 
 /** Reinforcement learning of a model on tasks. */
 export async function reinforce(
   language: LanguageModel,
-  { tasks, rewards, settings }: Reinforcement,
+  { tasks, rewards, settings, budget }: Reinforcement,
   context: StageContext,
 ): Promise<void> {
   const { config, steps } = settings;
@@ -81,13 +85,19 @@ export async function reinforce(
     learner: { biasUpdateGamma: 1e-3, balanceAlpha: 1e-4 },
   });
   try {
+    const spent = (metrics: GrpoMetrics) => budget?.of(workOf([[metrics]])) ?? 0;
     await trainGrpo({
       ...policy,
       prompts: promptsOf(tasks, language),
       ...{ rewards, config, steps, seed: context.seed, folder: context.folder, signal: context.signal },
       checkpointEvery: 25,
-      onStep: (metrics) =>
-        context.progress(metrics.global_step, steps, `reward ${metrics.reward?.toFixed(3) ?? '-'}`),
+      ...(budget && { stopWhen: (metrics) => spent(metrics) >= budget.flops }),
+      onStep(metrics) {
+        const { global_step: step, reward } = metrics;
+        const left = budget === undefined ? 0 : Math.max(0, budget.flops / spent(metrics) - 1);
+        const total = budget === undefined ? steps : Math.min(steps, Math.ceil(step * (1 + left)));
+        context.progress(step, total, `reward ${reward?.toFixed(3) ?? '-'}`);
+      },
     });
     await saveStageModel(language, context.folder);
   } finally {

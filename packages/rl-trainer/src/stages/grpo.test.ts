@@ -70,6 +70,36 @@ describe('trainGrpo', () => {
     expect(lines.map((line) => line['policy/version'])).toEqual([0, 0, 0, 0]);
   });
 
+  it('counts the tokens it sampled, computed without gradient and trained on', async () => {
+    const config = { ...withBeta(banditConfig, 0.1), minibatches: 2, innerEpochs: 2, promptsPerStep: 4 };
+    const { lines } = await run({ config, steps: 8 });
+    const counts = (name: string) => lines.map((line) => line[`num_${name}_tokens`] as number);
+    const [sampled, forwarded, trained] = [counts('sampled'), counts('forwarded'), counts('trained')];
+    // Two rollouts of eight prompts of two tokens, eight completions each, four updates a rollout.
+    expect(sampled[0]).toBe(sampled[3]);
+    expect(sampled[7]).toBeGreaterThan(sampled[3] as number);
+    const [first, second] = [sampled[3], (sampled[7] as number) - (sampled[3] as number)] as [number, number];
+    const sequences = (completions: number) => completions + 2 * 64;
+    expect(trained[3]).toBe(2 * sequences(first));
+    expect(trained[7]).toBe(2 * (sequences(first) + sequences(second)));
+    // The prompts once, the reference over everything, old log-probabilities from the second mini-batch on.
+    expect(forwarded[3]).toBeGreaterThan(16 + sequences(first));
+    expect(forwarded[3]).toBeLessThan(16 + 2 * sequences(first));
+  });
+
+  it('ends where its metrics say enough, and stays ended when it is started again', async () => {
+    const stopWhen = (line: GrpoMetrics) => (line.num_trained_tokens as number) >= 500;
+    const { folder, lines } = await run({ steps: 50, stopWhen });
+    expect(lines.length).toBeLessThan(20);
+    expect(lines.at(-1)?.num_trained_tokens).toBeGreaterThanOrEqual(500);
+    expect(lines.at(-2)?.num_trained_tokens).toBeLessThan(500);
+    const again = await run({ folder, steps: 50, stopWhen });
+    expect(again.lines).toEqual([]);
+    expect(again.last).toEqual(lines.at(-1));
+    const longer = await run({ folder, steps: 50, stopWhen: (line) => line.global_step >= lines.length + 2 });
+    expect(longer.lines.map((line) => line.global_step)).toEqual([lines.length + 1, lines.length + 2]);
+  });
+
   it('gives the same update however the step is split into micro-batches', async () => {
     const whole = await weights((await run({ steps: 1 })).model);
     const split = await weights(

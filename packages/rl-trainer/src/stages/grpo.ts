@@ -69,10 +69,25 @@ export interface GrpoOptions {
   /** Samples logged for each rollout. Default 4. */
   readonly samplesPerRollout?: number;
   readonly onStep?: (metrics: GrpoMetrics) => void;
+  /**
+   * Ends the run, as complete, at the first rollout's end whose last line of metrics it holds for; must depend on that
+   * line alone, clocks apart. For budgets that are no number of steps, such as tokens.
+   */
+  readonly stopWhen?: (metrics: GrpoMetrics) => boolean;
   /** Draw a progress line on stderr. */
   readonly progress?: boolean;
   /** Ends the run, with a checkpoint; rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Tokens of the parts of the work: what a run costs, whatever the machine. */
+interface TokenWork {
+  /** Of completions. */
+  readonly sampled: number;
+  /** Computed without gradient beside sampling: each prompt once, references, old log-probabilities. */
+  readonly forwarded: number;
+  /** Computed with gradient, prompts included. */
+  readonly trained: number;
 }
 
 /** Where a run stands between two rollouts. Plain JSON. */
@@ -81,6 +96,8 @@ interface GrpoState {
   readonly step: number;
   readonly rollouts: number;
   readonly tokens: number;
+  /** Tokens of the parts of the work so far; none in checkpoints of before they were counted. */
+  readonly work?: TokenWork;
   readonly source: unknown;
   readonly metricsBytes: number;
   readonly samplesBytes: number;
@@ -106,14 +123,15 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   const stage = new GrpoStage(options, run);
   const bar = options.progress ? new ProgressLine(steps, run.step) : undefined;
   let saved = run.step;
-  let last: GrpoMetrics | undefined;
+  let last = metricsLog.bytes > 0 ? (JSON.parse(metricsLog.lastLine()) as GrpoMetrics) : undefined;
+  const over = () => stage.state.step >= steps || (last !== undefined && options.stopWhen?.(last) === true);
   const save = async () => {
     const bytes = { metricsBytes: metricsLog.bytes, samplesBytes: samplesLog.bytes };
     if (stage.state.step > saved) await saveRun(store, options, { ...stage.state, ...bytes });
     saved = stage.state.step;
   };
   try {
-    while (stage.state.step < steps) {
+    while (!over()) {
       // Signals and timers get their turn; a backend that computes at once never waits for anything.
       await new Promise<void>((resolve) => setImmediate(resolve));
       try {
@@ -129,7 +147,7 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
         throw diagnosed(problem, store);
       }
       const due = stage.state.step - saved >= (options.checkpointEvery ?? 50);
-      if (due || signal?.aborted || stage.state.step >= steps) await save();
+      if (due || signal?.aborted || over()) await save();
       if (signal?.aborted)
         throw new MinkeError(
           'aborted',
@@ -164,7 +182,7 @@ class GrpoStage {
     const { sampler, learner, reference, prompts, rewards, config, steps, signal } = this.#options;
     const critic = criticOf(this.#options);
     const { decode, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
-    let { step, tokens, rollouts } = this.state;
+    let { step, tokens, rollouts, work = { sampled: 0, forwarded: 0, trained: 0 } } = this.state;
     const perRollout = config.minibatches * config.innerEpochs;
     const terms = typeof rewards === 'function' ? rewards(step) : rewards;
     let clock = new StepClock();
@@ -187,6 +205,12 @@ class GrpoStage {
       (sum, { prompt, samples }) => sum + samples.length * prompt.tokens.length + countTokens(samples),
       0,
     );
+    const promptTokens = rolled.sampled.reduce((sum, { prompt }) => sum + prompt.tokens.length, 0);
+    work = {
+      ...work,
+      sampled: work.sampled + sampled,
+      forwarded: work.forwarded + promptTokens + prepared.forwarded,
+    };
     const batches = [...prepared.miniBatches];
     for (let update = 0; update < perRollout && step < steps; update++, step++) {
       const m = update % config.minibatches;
@@ -195,6 +219,7 @@ class GrpoStage {
       const { logProbs, ...updated } = await this.#updatePolicy(batch, step, clock);
       if (batch.oldLogProbs === undefined) batches[m] = { ...batch, oldLogProbs: logProbs };
       const figures: Record<string, number> = { ...updated.figures, ...valued };
+      work = { ...work, trained: work.trained + updated.trained };
       const metrics: GrpoMetrics = {
         global_step: step + 1,
         ...shared,
@@ -204,6 +229,8 @@ class GrpoStage {
         }),
         learning_rate: updated.learningRate,
         num_tokens: tokens,
+        ...{ num_sampled_tokens: work.sampled, num_forwarded_tokens: work.forwarded },
+        num_trained_tokens: work.trained,
         ...clock.read({ sampled, trained: updated.trained }),
       };
       for (const name of ['grad_norm', 'critic/grad_norm'])
@@ -217,7 +244,7 @@ class GrpoStage {
       clock = new StepClock();
       sampled = 0;
     }
-    this.state = { ...this.state, step, tokens, rollouts: rollouts + 1, source: prompts.state() };
+    this.state = { ...this.state, step, tokens, work, rollouts: rollouts + 1, source: prompts.state() };
   }
 
   /** One optimiser step of the policy; nothing while the critic warms up. */

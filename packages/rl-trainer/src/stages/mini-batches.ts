@@ -42,6 +42,8 @@ export interface MiniBatch {
 export interface PreparedRollout {
   readonly samples: readonly JudgedSample[];
   readonly miniBatches: readonly MiniBatch[];
+  /** Tokens computed without gradient, by the reference and for old log-probabilities. */
+  readonly forwarded: number;
 }
 
 export interface PrepareOptions {
@@ -72,14 +74,13 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
     ({ sample, total }) => total !== null && !(maskTruncated && sample.finish === 'length'),
   );
   const size = promptsPerStep * groupSize;
+  let forwarded = 0;
   /** Rows of a model's log-probabilities for the samples that `wanted` names; empty rows for the others. */
   const rowsOf = async (model: Pick<Learner, 'forward'>, wanted: (i: number) => boolean) => {
     const chosen = sequences.flatMap((_, i) => (wanted(i) ? [i] : []));
-    const rows = await forwardAll(
-      model,
-      chosen.map((i) => sequences[i] as TrainingSequence),
-      config,
-    );
+    const wantedOnes = chosen.map((i) => sequences[i] as TrainingSequence);
+    forwarded += wantedOnes.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    const rows = await forwardAll(model, wantedOnes, config);
     const all: (readonly number[])[] = sequences.map(() => []);
     for (const [at, i] of chosen.entries()) all[i] = rows[at] as readonly number[];
     return all;
@@ -138,7 +139,7 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
       oldLogProbs: olds && (m > 0 || inReward) ? members.map((i) => olds[i] as readonly number[]) : undefined,
     };
   });
-  return { samples, miniBatches };
+  return { samples, miniBatches, forwarded };
 }
 
 /** The totals as one reward, or each term by itself where the configuration normalises before it sums. */
