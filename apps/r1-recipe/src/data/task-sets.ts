@@ -32,15 +32,15 @@ export interface TaskSet {
 const arithmetic = {
   chain_sum: { weight: 0.18, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
   products: { weight: 0.14, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
-  gcd: { weight: 0.18, levels: { 1: 0.5, 2: 0.5 } },
+  gcd: { weight: 0.18, levels: { 1: 0.6, 2: 0.4 } },
   base_conversion: { weight: 0.14, levels: { 1: 1 } },
-  letter_counting: { weight: 0.18, levels: { 1: 0.4, 2: 0.6 } },
-  number_sorting: { weight: 0.18, levels: { 1: 0.5, 2: 0.5 } },
+  letter_counting: { weight: 0.18, levels: { 1: 0.5, 2: 0.5 } },
+  number_sorting: { weight: 0.18, levels: { 1: 0.6, 2: 0.4 } },
 } as const satisfies TaskSet['reasoning'];
 
 const search = {
-  signed_sum: { weight: 0.75, levels: { 1: 0.35, 2: 0.35, 3: 0.3 } },
-  countdown: { weight: 0.25, levels: { 1: 0.5, 2: 0.5 } },
+  signed_sum: { weight: 0.8, levels: { 1: 0.35, 2: 0.35, 3: 0.3 } },
+  countdown: { weight: 0.2, levels: { 1: 1 } },
 } as const satisfies TaskSet['reasoning'];
 
 const parity = {
@@ -67,7 +67,7 @@ function scaled(entries: TaskSet['reasoning'], share: number): TaskSet['reasonin
   );
 }
 
-const reasoning = { ...scaled(arithmetic, 0.6), ...scaled(search, 0.3), ...scaled(parity, 0.1) };
+const reasoning = { ...scaled(arithmetic, 0.7), ...scaled(search, 0.22), ...scaled(parity, 0.08) };
 
 /** Entries all at one level. */
 function only(level: Difficulty, names: readonly FamilyName[]): TaskSet['reasoning'] {
@@ -86,7 +86,7 @@ const beyondArithmetic = {
   ...only(3, ['gcd', 'number_sorting', 'letter_counting']),
   ...only(2, ['base_conversion']),
 };
-const beyondSearch = { ...only(4, ['signed_sum']), ...only(3, ['countdown']) };
+const beyondSearch = { ...only(4, ['signed_sum']), ...only(2, ['countdown']) };
 const beyondParity = only(4, ['parity']);
 
 /** The named sets. Those with `beyond-` lie outside what is trained. */
@@ -100,7 +100,7 @@ export const taskSets = {
   parity: ofReasoning(parity),
   /** Where tries pay: 75 % search, the rest so that nothing else is forgotten. */
   evolution: ofReasoning({ ...scaled(search, 0.75), ...scaled(arithmetic, 0.22), ...scaled(parity, 0.03) }),
-  /** All reasoning families: 60 % arithmetic, 30 % search, 10 % parity. */
+  /** All reasoning families: 70 % arithmetic, 22 % search, 8 % parity. */
   reasoning: ofReasoning(reasoning),
   general: { reasoning: {}, general: chat, generalShare: 1, spanish },
   'beyond-arithmetic': ofReasoning(beyondArithmetic),
