@@ -89,6 +89,14 @@ describe.each([
       expect(Math.abs(value - (expected[i] as number)) / scale).toBeLessThan(tolerance);
   };
 
+  it('has the advantages and the returns', () => {
+    for (const [actual, expected] of [
+      [advantages, step.advantages],
+      [returns as Float64Array, step.returns],
+    ] as const)
+      expect(Math.max(...expected.map((x, t) => Math.abs(x - (actual[t] as number))))).toBeLessThan(1e-12);
+  });
+
   it('has the values, the loss and every gradient of the critic', async () => {
     const critic = new LocalCritic(await loadModel(backbone, { backend: on }), {
       ...plain,
