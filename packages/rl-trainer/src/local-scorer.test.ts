@@ -3,18 +3,18 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Backend } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
-import type { Tensor } from '@minke/tensor';
-import { loadModel, publishedTensors } from '@minke/transformer';
+import { loadModel } from '@minke/transformer';
 import { describe, expect, it } from 'vitest';
 import { LocalScorer } from './local-scorer.ts';
 import type { ScoreLossSpec, ScoreSequence } from './score-learner.ts';
 import { loadScorer } from './scorer-files.ts';
+import { expectGradients, type GradientFacts } from './testing/gradient-facts.ts';
 import { smallModel, testBackend, testFolders } from './testing/small-model.ts';
 
 interface Case {
   readonly loss: number;
   readonly scores: readonly number[];
-  readonly gradients: Record<string, { norm: number; index: number[]; value: number[] }>;
+  readonly gradients: Record<string, GradientFacts>;
 }
 const fixture = JSON.parse(
   readFileSync(fileURLToPath(new URL('../fixtures/scores.json', import.meta.url)), 'utf8'),
@@ -31,7 +31,6 @@ const backend = await testBackend();
 const newFolder = testFolders();
 const exact = createReference({ bits: 64 });
 const plain = { balanceAlpha: 0, biasUpdateGamma: 0 };
-const norm = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((a, v) => a + v * v, 0));
 const pairs: ScoreSequence[] = fixture.texts.map((tokens, i) => ({
   tokens,
   ...(i % 2 === 0 && { margin: fixture.margins[i / 2]! }),
@@ -59,30 +58,7 @@ describe.each([
       expect(Math.abs(score - expected.scores[i]!) / scale).toBeLessThan(tolerance);
     expect(await scorer.score(fixture.texts)).toEqual(result.scores);
 
-    const parameters = scorer.parameters();
-    const parts = publishedTensors(scorer.model.config).filter(
-      ({ name }) => !name.startsWith('lm_head') && !name.endsWith('correction_bias'),
-    );
-    const head = { name: 'score.weight', shape: [1, fixture.head.length], target: { name: 'score.weight' } };
-    // Gradients that nearly cancel are judged beside the whole model's.
-    const floor = 1e-2 * norm(Object.values(expected.gradients).map((facts) => facts.norm));
-    const compared: string[] = [];
-    for (const { name: parameter, shape, target } of [...parts, head]) {
-      const count = shape.reduce((a, b) => a * b, 1);
-      const start = ('expert' in target ? (target.expert ?? 0) : 0) * count;
-      const gradient = (await (parameters.get(target.name) as Tensor).grad!.read()).slice(
-        start,
-        start + count,
-      );
-      const facts = expected.gradients[parameter]!;
-      const difference = facts.index.map((at, i) => gradient[at]! - facts.value[i]!);
-      expect(norm(difference), parameter).toBeLessThanOrEqual(tolerance * (norm(facts.value) + floor));
-      expect(Math.abs(norm(gradient) - facts.norm), parameter).toBeLessThanOrEqual(
-        tolerance * (facts.norm + floor),
-      );
-      compared.push(parameter);
-    }
-    expect(compared.sort()).toEqual(Object.keys(expected.gradients).sort());
+    await expectGradients(scorer.parameters(), scorer.model.config, expected.gradients, tolerance);
   });
 });
 

@@ -18,14 +18,15 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const runToEnd = (name: string): void => {
-  const { status, stderr } = spawnSync(process.execPath, [script, join(root, name)], { encoding: 'utf8' });
+const runToEnd = (name: string, preset: string): void => {
+  const command = [script, join(root, name), preset];
+  const { status, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
   expect(status, stderr).toBe(0);
 };
 
 /** Starts the run and kills it `milliseconds` after its first file appears. True when it was still running. */
-async function killAfter(name: string, milliseconds: number): Promise<boolean> {
-  const child = spawn(process.execPath, [script, join(root, name)], { stdio: 'ignore' });
+async function killAfter(name: string, preset: string, milliseconds: number): Promise<boolean> {
+  const child = spawn(process.execPath, [script, join(root, name), preset], { stdio: 'ignore' });
   let ended = false;
   const exit = new Promise<void>((resolve) => {
     child.once('exit', () => {
@@ -68,19 +69,24 @@ function normal(file: string, bytes: Buffer): string {
   return bytes.toString('base64');
 }
 
-it('a run killed at random moments ends with the bytes of one that was not', async () => {
+it.each([
+  ['r1-zero', ['reference/reference.safetensors']],
+  ['ppo', ['reference/reference.safetensors', 'critic/state.safetensors']],
+])('a run of %s killed at random moments ends with the bytes of one that was not', async (preset, files) => {
+  const [wholeRun, killedRun] = [`${preset}-whole`, `${preset}-killed`];
   const before = performance.now();
-  runToEnd('whole');
+  runToEnd(wholeRun, preset);
   const whole = performance.now() - before;
   const random = new Random(Math.floor(Math.random() * 1e9));
   let kills = 0;
   for (let i = 0; i < 5; i++)
-    if (await killAfter('killed', Math.floor((whole / 3) * random.uniform()))) kills++;
+    if (await killAfter(killedRun, preset, Math.floor((whole / 3) * random.uniform()))) kills++;
   expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
-  runToEnd('killed');
-  const [expected, got] = [contents('whole'), contents('killed')];
+  runToEnd(killedRun, preset);
+  const [expected, got] = [contents(wholeRun), contents(killedRun)];
   expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
   for (const [path, text] of Object.entries(expected))
     expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
-  expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
+  const saved = files.map((file) => `/checkpoints/step-0000024/${file}`);
+  expect(Object.keys(got)).toEqual(expect.arrayContaining(saved));
 });

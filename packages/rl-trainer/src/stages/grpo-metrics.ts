@@ -95,7 +95,7 @@ export function criticMetrics(batches: readonly MiniBatch[]): Record<string, num
   if (sequences[0]?.returns === undefined) return {};
   return valueMetrics({
     ...valueColumns(sequences),
-    advantages: sequences.flatMap(({ advantages = [] }) => advantages),
+    advantages: columnOf(sequences, 'advantages'),
   });
 }
 
@@ -117,9 +117,13 @@ export function criticUpdateMetrics(
 }
 
 const valueColumns = (sequences: readonly TrainingSequence[]) => ({
-  values: sequences.flatMap(({ values = [] }) => values),
-  returns: sequences.flatMap(({ returns = [] }) => returns),
+  values: columnOf(sequences, 'values'),
+  returns: columnOf(sequences, 'returns'),
 });
+
+/** Numbers of the tokens that count. */
+const columnOf = (sequences: readonly TrainingSequence[], name: 'values' | 'returns' | 'advantages') =>
+  sequences.flatMap(({ mask, [name]: column = [] }) => column.filter((_, t) => mask?.[t] !== 0));
 
 /** Lines of `samples.jsonl`: `count` samples, evenly over the rollout. */
 export function sampleLines(

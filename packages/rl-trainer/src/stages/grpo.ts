@@ -4,9 +4,10 @@
  * synchronous and on-policy.
  *
  * A rollout samples groups for `promptsPerStep * minibatches` prompts; `minibatches * innerEpochs` optimiser steps
- * follow, of the policy and, where there is one, of the critic, each on its own; values and advantages stay those of the
- * rollout. While the critic warms up, the policy waits, and so does its schedule. The reference becomes the policy every `referenceEvery` steps, before the next rollout. Checkpoints are
- * written between rollouts, at the first one after `checkpointEvery` steps.
+ * follow, of the policy and, where there is one, of the critic, each on its own; values and advantages stay those of
+ * the rollout. While the critic warms up, the policy waits, and so does its schedule. The reference becomes the policy
+ * every `referenceEvery` steps, before the next rollout. Checkpoints are written between rollouts, at the first one
+ * after `checkpointEvery` steps.
  *
  * A run killed at any moment and started again ends with the same bytes, the wall-clock figures of its metrics apart:
  * all randomness comes from the seed and the number of the rollout. Optimiser moments are the learner's and begin

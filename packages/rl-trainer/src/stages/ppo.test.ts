@@ -8,7 +8,7 @@ import { read, testBackend, testFolders, weightsOf } from '../testing/small-mode
 import type { GrpoOptions } from './grpo.ts';
 import { withoutClock } from './step-clock.ts';
 
-const backend = await testBackend();
+const backend = await testBackend({ threads: 1 });
 const newFolder = testFolders();
 const run = (changes: Partial<GrpoOptions> = {}) =>
   runBandit(backend, changes.folder ?? newFolder(), { config: ppoConfig, ...changes });

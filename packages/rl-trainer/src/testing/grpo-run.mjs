@@ -1,5 +1,6 @@
 // For the test of killed runs: a short run of `trainGrpo` from the built packages, in the folder given. Generated
-// tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps.
+// tasks, two updates a rollout, a reference that is refreshed; a checkpoint every few steps. By the second argument
+// GRPO with refills, or PPO, whose critic warms up first.
 
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { TaskStream } from '@minke/reasoning-tasks';
@@ -17,7 +18,11 @@ import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merg
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
 
-const folder = process.argv[2];
+const [folder, preset] = process.argv.slice(2);
+const sizes = {
+  'r1-zero': { groupSize: 4, promptsPerStep: 2, maxRefills: 1 },
+  ppo: { promptsPerStep: 8, critic: { learningRate: 1e-2, epsilon: 0.5, warmupSteps: 6 } },
+};
 const backend = await (nativeAvailable().available
   ? createNative({ threads: 1 })
   : createWasm({ threads: 1 }));
@@ -44,7 +49,9 @@ const language = {
   ...{ model, tokenizer, template: deepseekR1Template, stopTokenIds: [1] },
   sampling: { temperature: 1, topP: 1, topK: 0, minP: 0 },
 };
-const local = await localPolicy(language, { contextLength: 128, maxSequences: 32 });
+const local = await localPolicy(language, {
+  ...{ contextLength: 128, maxSequences: 32, critic: preset === 'ppo' },
+});
 await trainGrpo({
   ...local,
   prompts: taskPrompts(new TaskStream({ seed: 1, weights: { chain_sum: 1 }, levels: [1, 0, 0] }), language),
@@ -53,8 +60,8 @@ await trainGrpo({
     { name: 'tags', reward: tagCountReward(), weight: 0.5 },
   ],
   config: {
-    ...presets['r1-zero'],
-    ...{ groupSize: 4, promptsPerStep: 2, minibatches: 2, maxRefills: 1, maxCompletionLength: 12 },
+    ...presets[preset],
+    ...{ ...sizes[preset], minibatches: 2, maxCompletionLength: 12 },
     ...{ learningRate: 1e-2, schedule: constantAfter(3), referenceEvery: 5 },
   },
   ...{ steps: 24, seed: 5, folder, checkpointEvery: 4, samplesPerRollout: 3 },

@@ -22,9 +22,9 @@ export function smallModel(
   return DeepSeekModel.init({ ...smallConfig, vocabSize, maxPositions }, { arena, seed });
 }
 
-/** This machine's backend, until the tests of the file are over. */
-export async function testBackend(): Promise<Backend> {
-  const backend = await auto();
+/** This machine's backend, until the tests of the file are over. Threads do not help models this small. */
+export async function testBackend(options: { readonly threads?: number } = {}): Promise<Backend> {
+  const backend = await auto(options);
   afterAll(() => backend.dispose());
   return backend;
 }
