@@ -4,11 +4,10 @@
  * - `evaluation.json`: `{ stage, rows: [{ metric, value, low, high, n, seeds, note? }] }`, or a list of these. Metrics
  *   are named `pass@1`, `pass@16`, `maj@8`, or `group/detail` such as `pass@1/products`.
  * - `rejection.json` of rejection sampling: `sampled`, `kept`, `reasons` by count.
+ * - `curation.json` of the cold start's traces: measures `before` and `after`, which become rows of two sets.
  * - `planted.json` of the base mixture: `{ effects: [{ name, what, share }] }`: what was put into the data on purpose.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { MinkeError } from '@minke/core';
+import { damaged, filesNamed, isNumber, parseFile } from './stage-files.ts';
 
 /** One measured figure. */
 export interface EvaluationRow {
@@ -52,6 +51,42 @@ export function readEvaluations(folder: string): readonly Evaluation[] {
   });
 }
 
+/** What a cold start's traces were like before and after curation, as figures of two sets. */
+export function readCurations(folder: string, seed: number): readonly Evaluation[] {
+  return filesNamed(folder, 'curation.json').flatMap((path) => {
+    const { before, after } = parseFile(path) as { before?: TraceFigures; after?: TraceFigures };
+    if (before === undefined || after === undefined) throw damaged(path, 'measures before and after');
+    return [
+      { stage: 'cold-start traces as sampled', rows: traceRows(before, seed) },
+      { stage: 'cold-start traces, curated', rows: traceRows(after, seed) },
+    ];
+  });
+}
+
+type TraceFigures = Readonly<Record<string, number | readonly (number | null)[] | null>>;
+
+/** What the measures of traces are called in the table. */
+const traceNames: Readonly<Record<string, string>> = {
+  triesPerTrace: 'tries',
+  distinctTries: 'different tries',
+  languageConsistency: 'language consistency',
+  knownLines: 'lines that are statements',
+  trueLines: 'true lines',
+  verdictsRight: 'true verdicts',
+  thoughtLength: 'characters',
+};
+
+function traceRows({ traces, distinct, ...measures }: TraceFigures, seed: number): EvaluationRow[] {
+  const row = (metric: string, value: unknown): EvaluationRow[] =>
+    isNumber(value)
+      ? [{ metric: `traces/${metric}`, value, low: null, high: null, n: Number(traces), seeds: [seed] }]
+      : [];
+  return [
+    ...(Array.isArray(distinct) ? distinct : []).flatMap((value, i) => row(`distinct ${i + 1}-grams`, value)),
+    ...Object.entries(traceNames).flatMap(([name, title]) => row(title, measures[name])),
+  ];
+}
+
 export function readRejections(folder: string): readonly Rejection[] {
   return filesNamed(folder, 'rejection.json').map((path) => {
     const { sampled, kept, reasons } = parseFile(path) as Partial<Rejection>;
@@ -80,36 +115,4 @@ function checkEvaluation(path: string, entry: unknown): Evaluation {
       throw damaged(path, `metric, value, low, high, n and seeds in each row, unlike ${JSON.stringify(row)}`);
   }
   return { stage, rows: rows.map((row) => ({ ...row, low: row.low ?? null, high: row.high ?? null })) };
-}
-
-/** Files of a name in a folder and the folders inside it, by path. */
-function filesNamed(folder: string, name: string, depth = 0): string[] {
-  return readdirSync(folder, { withFileTypes: true })
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap((entry) => {
-      const path = join(folder, entry.name);
-      if (entry.isFile()) return entry.name === name ? [path] : [];
-      return entry.isDirectory() && entry.name !== 'checkpoints' && depth < 3
-        ? filesNamed(path, name, depth + 1)
-        : [];
-    });
-}
-
-function parseFile(path: string): unknown {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8'));
-  } catch (problem) {
-    throw damaged(path, `JSON (${(problem as Error).message})`);
-  }
-}
-
-function damaged(path: string, expected: string): MinkeError {
-  return new MinkeError(
-    'invalid-file',
-    `${path}: expected ${expected}, got something else; run its stage afresh with --force`,
-  );
-}
-
-function isNumber(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value);
 }

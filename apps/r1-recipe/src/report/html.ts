@@ -1,7 +1,18 @@
 /** `report.html`: one file that needs nothing else, no script and no network. */
 import { escapeHtml, lineFigure } from './chart.ts';
 import { chartStyle, figureStyle } from './chart-style.ts';
-import { plantedText, reasonRows, runLine, tableNote, timeCells, timeHeader } from './report-parts.ts';
+import { computeCells, computeHeader, computeNote } from './compute-table.ts';
+import {
+  barCells,
+  barHeader,
+  barNote,
+  plantedText,
+  reasonRows,
+  runLine,
+  tableNote,
+  timeCells,
+  timeHeader,
+} from './report-parts.ts';
 import type { RunData, StageData } from './run-data.ts';
 import {
   columnName,
@@ -20,6 +31,8 @@ export function htmlReport(data: RunData): string {
   const curves = passCurves(evaluations);
   const notes = notesOf(evaluations);
   const tables = stageTables(evaluations);
+  const bars = barCells(data);
+  const compute = stages.flatMap((stage) => stage.compute ?? []);
   const body = [
     `<header><h1>Report of a training run</h1><p>${escapeHtml(runLine(data))}</p>`,
     `<p><code>${escapeHtml(state.command)}</code></p></header>`,
@@ -29,11 +42,17 @@ export function htmlReport(data: RunData): string {
     notes.length === 0 ? '' : `<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>`,
     planted === undefined ? '' : `<p>${escapeHtml(planted)}</p>`,
     '</section>',
+    bars.length === 0
+      ? ''
+      : `<section><h2>Bars</h2>${tableOf(barHeader, bars, false)}<p class="quiet">${escapeHtml(barNote)}</p></section>`,
     curves.length === 0
       ? ''
       : `<section><h2>pass@k</h2><div class="wide">${lineFigure({ title: 'Share of problems solved in k samples', curves, xLabel: 'k', logX: true, dots: true })}</div></section>`,
     stages.map(rejectionHtml).join(''),
     `<section><h2>Training curves</h2>${stages.map(curvesHtml).join('')}</section>`,
+    compute.length === 0
+      ? ''
+      : `<section><h2>Compute</h2>${tableOf(computeHeader, computeCells(compute), true)}<p class="quiet">${escapeHtml(computeNote)}</p></section>`,
     `<section><h2>Time</h2>${tableOf(timeHeader, timeCells(data), true)}</section>`,
   ];
   return (

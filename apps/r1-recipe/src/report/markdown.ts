@@ -2,7 +2,18 @@
 import type { Curve } from '../logs/charts.ts';
 import { lineChart } from './chart.ts';
 import { chartStyle } from './chart-style.ts';
-import { plantedText, reasonRows, runLine, tableNote, timeCells, timeHeader } from './report-parts.ts';
+import { computeCells, computeHeader, computeNote } from './compute-table.ts';
+import {
+  barCells,
+  barHeader,
+  barNote,
+  plantedText,
+  reasonRows,
+  runLine,
+  tableNote,
+  timeCells,
+  timeHeader,
+} from './report-parts.ts';
 import type { RunData } from './run-data.ts';
 import {
   columnName,
@@ -32,6 +43,8 @@ export function markdownReport(data: RunData): MarkdownReport {
   const planted = plantedText(data.stages.flatMap((stage) => stage.planted));
   const curves = passCurves(evaluations);
   const notes = notesOf(evaluations);
+  const bars = barCells(data);
+  const compute = data.stages.flatMap((stage) => stage.compute ?? []);
   const blocks = [
     '# Report of a training run',
     `${runLine(data)} Command: \`${data.state.command.replaceAll('`', "'")}\``,
@@ -40,6 +53,7 @@ export function markdownReport(data: RunData): MarkdownReport {
     evaluations.length > 0 ? tableNote : 'No stage was evaluated.',
     ...(notes.length > 0 ? [notes.map((note) => `- ${note}`).join('\n')] : []),
     ...(planted === undefined ? [] : [planted]),
+    ...(bars.length === 0 ? [] : ['## Bars', markdownTable(barHeader, bars), barNote]),
     ...(curves.length === 0
       ? []
       : [
@@ -67,6 +81,9 @@ export function markdownReport(data: RunData): MarkdownReport {
         charts.map((chart) => plot(`${view.name}-${log}-${chart.id}`, chart)).join('\n'),
       ]),
     ),
+    ...(compute.length === 0
+      ? []
+      : ['## Compute', markdownTable(computeHeader, computeCells(compute)), computeNote]),
     '## Time',
     markdownTable(timeHeader, timeCells(data)),
   ];

@@ -1,4 +1,6 @@
 /** `report.json`: the figures of the stage table with command, commit, seed and time, for programs. */
+import { type BarResult, judgeBars } from './bars.ts';
+import type { ComputeRow } from './compute-table.ts';
 import type { RunData } from './run-data.ts';
 
 /** The repository's format for the result of a training run. */
@@ -17,6 +19,10 @@ export interface ReportJson {
   readonly seed: number;
   /** Wall time of all stages. */
   readonly seconds: number;
+  /** What the run should show, and whether it does; on point estimates. */
+  readonly bars: readonly BarResult[];
+  /** Tokens and FLOPs of the stages that train or sample. */
+  readonly compute: readonly ComputeRow[];
 }
 
 export function reportJson({ state, stages }: RunData): ReportJson {
@@ -33,5 +39,10 @@ export function reportJson({ state, stages }: RunData): ReportJson {
     commit: state.commit,
     seed: state.seed,
     seconds: Math.round(stages.reduce((total, { time }) => total + time.seconds, 0)),
+    bars: judgeBars(
+      stages.flatMap(({ bars }) => bars),
+      stages.flatMap(({ evaluations }) => evaluations),
+    ),
+    compute: stages.flatMap(({ compute }) => compute ?? []),
   };
 }

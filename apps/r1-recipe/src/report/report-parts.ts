@@ -1,8 +1,10 @@
 /**
  * What the HTML and the Markdown report have in common: the words and the rows, before markup.
  */
+import { type Bar, judgeBars } from './bars.ts';
 import type { PlantedEffect } from './evaluation-file.ts';
 import type { RunData } from './run-data.ts';
+import { formatValue } from './stage-table.ts';
 import { type TimeRow, timeParts, totalTime } from './time-table.ts';
 import { duration, shortNumber } from './words.ts';
 
@@ -36,6 +38,33 @@ function timeLine({ stage, seconds, parts, ...row }: TimeRow): string[] {
     ...timeParts.map((part) => share(parts[part])),
   ];
 }
+
+export const barHeader = ['what the run should show', 'bar', 'found', ''] as const;
+
+/** Rows of the table of bars; none where the recipe has none. */
+export function barCells({ stages }: RunData): readonly (readonly string[])[] {
+  const bars = stages.flatMap(({ bars }) => bars);
+  const results = judgeBars(
+    bars,
+    stages.flatMap(({ evaluations }) => evaluations),
+  );
+  const signs: Readonly<Record<Bar['bound'], string>> = {
+    'at least': '≥',
+    'at most': '≤',
+    above: '>',
+    below: '<',
+  };
+  return results.map(({ what, bound, limit, value, outcome }) => [
+    what,
+    `${signs[bound]} ${limit}`,
+    value === null ? '–' : formatValue(value),
+    outcome,
+  ]);
+}
+
+/** How the table of bars is to be read. */
+export const barNote =
+  'On point estimates of this run; a bar is for the full size of the recipe. A number that misses stands here as it is.';
 
 /** What was put into the base mixture, and what that means for the results; undefined where nothing was. */
 export function plantedText(effects: readonly PlantedEffect[]): string | undefined {

@@ -62,8 +62,11 @@ it('gives the same report again, and names its plots', () => {
 
 it('keeps the contract of report.json', () => {
   const report = writeReport(copyOf('contract'));
-  expect(Object.keys(report)).toEqual(['stages', 'command', 'commit', 'seed', 'seconds']);
-  expect(report.stages[0]).toEqual({
+  expect(Object.keys(report)).toEqual([
+    ...['stages', 'command', 'commit', 'seed', 'seconds', 'bars', 'compute'],
+  ]);
+  expect(report.bars.map(({ outcome }) => outcome)).toEqual(['met', 'missed', 'not measured']);
+  expect(report.stages.find(({ stage }) => stage === 'base')).toEqual({
     stage: 'base',
     metric: 'pass@1',
     value: 0.21,

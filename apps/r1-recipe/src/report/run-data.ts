@@ -10,10 +10,13 @@ import { doneFile, startedFile } from '../run/content-hash.ts';
 import { readJson } from '../run/json-file.ts';
 import { type RunState, readRunState, type StageView } from '../run/run-state.ts';
 import type { StartedRecord } from '../run/stage-folder.ts';
+import { type Bar, readBars } from './bars.ts';
+import { type ComputeRow, computeRow } from './compute-table.ts';
 import {
   type Evaluation,
   type PlantedEffect,
   type Rejection,
+  readCurations,
   readEvaluations,
   readPlanted,
   readRejections,
@@ -29,6 +32,8 @@ export interface StageData {
   /** Training curves, by the folder of the log inside the stage's. */
   readonly charts: readonly { readonly log: string; readonly charts: readonly Chart[] }[];
   readonly time: TimeRow;
+  readonly compute: ComputeRow | undefined;
+  readonly bars: readonly Bar[];
 }
 
 export interface RunData {
@@ -49,12 +54,12 @@ export function readRunData(run: string): RunData {
       `${run}: expected a run with state.json, got none; run the recipe in it`,
     );
   const stages = state.stages.flatMap((view) =>
-    view.folder === null ? [] : [stageData(run, view, view.folder)],
+    view.folder === null ? [] : [stageData(run, view, view.folder, state)],
   );
   return { state, stages };
 }
 
-function stageData(run: string, view: StageView, folder: string): StageData {
+function stageData(run: string, view: StageView, folder: string, state: RunState): StageData {
   const path = join(run, folder);
   const logs = logFolders(path).map((log) => ({
     log,
@@ -68,7 +73,7 @@ function stageData(run: string, view: StageView, folder: string): StageData {
   const charts = logs.map(({ log, lines }) => ({ log, charts: chartsOf(lines).map(forReport) }));
   return {
     view,
-    evaluations: readEvaluations(path),
+    evaluations: [...readCurations(path, state.seed), ...readEvaluations(path)],
     rejections: readRejections(path),
     planted: readPlanted(path),
     charts: charts.filter((entry) => entry.charts.length > 0),
@@ -78,7 +83,22 @@ function stageData(run: string, view: StageView, folder: string): StageData {
       logs.map(({ lines }) => lines),
       record?.parts ?? {},
     ),
+    compute: computeRow(
+      view.name,
+      logs.map(({ lines }) => lines),
+      // What a stage samples from is the model of an input.
+      [path, ...inputFolders(run, view, state)],
+    ),
+    bars: readBars(path),
   };
+}
+
+/** Folders of the stages that a stage reads from, where they are known. */
+function inputFolders(run: string, { inputs }: StageView, { stages }: RunState): string[] {
+  return inputs.flatMap((input) => {
+    const folder = stages.find(({ name }) => name === input)?.folder;
+    return folder == null ? [] : [join(run, folder)];
+  });
 }
 
 function forReport(chart: Chart): Chart {

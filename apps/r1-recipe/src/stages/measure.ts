@@ -51,9 +51,12 @@ interface Judged {
 /** What one model was found to do. */
 export interface Measured {
   readonly rows: readonly EvaluationRow[];
-  /** A greedy reply to each problem, for paired comparisons; plain JSON. */
-  readonly records: readonly SampleRecord[];
+  /** A greedy reply to each problem, and a sampled one to each request, for paired comparisons; plain JSON. */
+  readonly records: readonly MeasuredRecord[];
 }
+
+/** A reply, judged, with the set that its problem is of. */
+export type MeasuredRecord = SampleRecord & { readonly set: string };
 
 const reasoningSets = ['arithmetic', 'search', 'parity'] as const;
 const beyondSets = ['beyond-arithmetic', 'beyond-search', 'beyond-parity'] as const;
@@ -116,6 +119,8 @@ export async function measure(
     // Greedily a mixed policy says the more frequent word every time; samples show the mixture.
     ...row('language/sampled', consistencies(sampled)),
     ...groups.flatMap(([set, replies]) => row(`set/${set}`, replies.map(scoreOf))),
+    // All that is not searched for.
+    ...row('set/derived', inside.filter((reply) => !bySet.get('search')?.includes(reply)).map(scoreOf)),
     ...families.flatMap(([family, replies]) => row(`family/${family}`, replies.map(scoreOf))),
     ...searchRows(bySet.get('search') as Judged[], row),
     ...row(
@@ -125,7 +130,11 @@ export async function measure(
     ...row('thinking/parity', (bySet.get('parity') as Judged[]).map(thinks)),
     ...generalRows(general, row),
   ];
-  return { rows, records: [...inside, ...general].map((reply) => recordOf(reply, 0)) };
+  const records = [
+    ...groups.filter(([set]) => !set.startsWith('beyond')),
+    ['general', general] as const,
+  ].flatMap(([set, replies]) => replies.map((reply) => ({ ...recordOf(reply, 0), set })));
+  return { rows, records };
 }
 
 type Row = (metric: string, values: readonly number[]) => EvaluationRow[];

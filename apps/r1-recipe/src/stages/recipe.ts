@@ -36,6 +36,7 @@ import {
 } from '../data/index.ts';
 import type { Stage } from '../run/index.ts';
 import { writeJson } from '../run/json-file.ts';
+import { comparisonStage, controlPairs, linePairs } from './comparisons.ts';
 import { controlStages } from './controls.ts';
 import { inside } from './inside.ts';
 import { measureStage } from './measure-stage.ts';
@@ -311,12 +312,13 @@ export function recipeStages(
     rl('student-rl', 'student-base', settings.studentRl, 'reasoning', reasoningTerms(0)),
     measured('student-rl'),
   ];
-  if (!controls) return line;
+  if (!controls) return [...line, comparisonStage(linePairs)];
   return [
     ...line,
     ...controlStages(settings, {
       ...{ backend, measured, rl, supervised, coldStartRows, reasoningTerms },
       overOptimised: grpo2('over-optimised', 'grpo-2', settings, backend, true),
     }),
+    comparisonStage([...linePairs, ...controlPairs]),
   ];
 }
