@@ -6,3 +6,18 @@ export { criticalTokens, protectedRows } from './protect.ts';
 export { compressionAim, type MergeStatistics, mergeStatistics, ratioLoss } from './ratio.ts';
 export { type InitOptions, type Merged, SoftTokenMerger } from './soft-token-merger.ts';
 export type { MergeState } from './state.ts';
+export {
+  type BidirectionalOptions,
+  type EncoderMerge,
+  type LastPositionMerge,
+  mergeBidirectional,
+  mergeForLastPosition,
+} from './bidirectional.ts';
+export {
+  type CausalGroups,
+  type CausalLocalMerge,
+  type CausalLocalOptions,
+  groupNeighbours,
+  mergeCausalLocal,
+} from './causal-local.ts';
+export type { MergeAmount } from './matching.ts';

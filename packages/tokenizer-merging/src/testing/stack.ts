@@ -41,13 +41,14 @@ export class Stack {
       { hiddenSize: D, maxRun: config.maxRun ?? 4, refine: true, ...inflation },
       { arena },
     );
-    this.own = arena.parameter(normals(D * D, 90, 0.4), [D, D]);
-    this.earlier = arena.parameter(normals(D * D, 91, 0.4), [D, D]);
+    const width = this.merger.config.hiddenSize;
+    this.own = arena.parameter(normals(width * width, 90, 0.4), [width, width]);
+    this.earlier = arena.parameter(normals(width * width, 91, 0.4), [width, width]);
     let seed = 100;
     for (const parameter of this.parameters().values()) {
       const noise = normals(parameter.size, seed++, 0.3);
-      const square = parameter.shape.length === 2 && parameter.shape[0] === D && parameter.shape[1] === D;
-      parameter.write(noise.map((x, i) => Math.fround(square && i % (D + 1) === 0 ? x + 1 : x)));
+      const square = parameter.shape.join() === `${width},${width}`;
+      parameter.write(noise.map((x, i) => Math.fround(square && i % (width + 1) === 0 ? x + 1 : x)));
     }
   }
 
@@ -66,6 +67,7 @@ export class Stack {
     sequences?: readonly number[],
   ): Tensor {
     const { arena } = entries;
+    const D = this.merger.config.hiddenSize;
     const B = offsets.length - 1;
     const last: number[] = [];
     const previous: number[] = [];
