@@ -71,7 +71,8 @@ export async function mergeBidirectional(x: Tensor, options: BidirectionalOption
     const unit = unitRows(metricRows.rows(b * T, (b + 1) * T));
     const energy = energyMargin === undefined ? null : await energies(unit, energyMargin).read();
     const free = Array.from({ length: T }, (_, t) => t).filter((t) => !protect?.[b * T + t]);
-    for (const match of await matchRows(unit, free, options, energy)) into[b * T + match.from] = b * T + match.into;
+    for (const match of await matchRows(unit, free, options, energy))
+      into[b * T + match.from] = b * T + match.into;
   }
   const kept = into.filter((target, row) => target === row);
   const rowOf = new Map(kept.map((row, n) => [row, n]));
@@ -98,7 +99,10 @@ export async function mergeBidirectional(x: Tensor, options: BidirectionalOption
 }
 
 /** `mergeBidirectional` of prompts whose last position alone counts; the last token is kept as it is. */
-export async function mergeForLastPosition(x: Tensor, options: BidirectionalOptions): Promise<LastPositionMerge> {
+export async function mergeForLastPosition(
+  x: Tensor,
+  options: BidirectionalOptions,
+): Promise<LastPositionMerge> {
   const [B, T] = x.shape as [number, number];
   const protect = Uint8Array.from({ length: B * T }, (_, row) =>
     row % T === T - 1 || options.protect?.[row] ? 1 : 0,
@@ -141,7 +145,11 @@ async function mergedRows(
 }
 
 /** [B, T, D], or all problems. */
-function checked(x: Tensor, metric: Tensor, options: BidirectionalOptions): readonly [number, number, number] {
+function checked(
+  x: Tensor,
+  metric: Tensor,
+  options: BidirectionalOptions,
+): readonly [number, number, number] {
   check(x.rank === 3, () => `mergeBidirectional: expected x [B, T, D], got [${x.shape.join(', ')}]`);
   const [B, T, D] = x.shape as [number, number, number];
   const { count, ratio, threshold, protect, size, energyMargin } = options;

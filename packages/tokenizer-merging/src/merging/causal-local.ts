@@ -69,13 +69,19 @@ export function groupNeighbours(similarity: ArrayLike<number>, options: CausalLo
     ...(Number.isSafeInteger(maxRun) && maxRun >= 1 ? [] : [`maxRun of 1 or more, got ${maxRun}`]),
     ...(Number.isSafeInteger(keepLast) && keepLast >= 0 ? [] : [`keepLast of 0 or more, got ${keepLast}`]),
     ...(threshold >= -1 && threshold <= 1 ? [] : [`threshold in [-1, 1], got ${threshold}`]),
-    ...(protect === undefined || protect.length === total ? [] : [`protect of ${total} rows, got ${protect.length}`]),
-    ...(counts.reduce((a, b) => a + b, 0) === total ? [] : [`counts of ${total} rows, got ${counts.join(' + ')}`]),
+    ...(protect === undefined || protect.length === total
+      ? []
+      : [`protect of ${total} rows, got ${protect.length}`]),
+    ...(counts.reduce((a, b) => a + b, 0) === total
+      ? []
+      : [`counts of ${total} rows, got ${counts.join(' + ')}`]),
   ];
   if (problems.length > 0)
     throw new MinkeError('invalid-argument', `mergeCausalLocal: expected ${problems.join('; ')}`);
   const entryOffsets = [0];
-  const [firstRow, lastRow, entryPosition]: number[][] = [[], [], []];
+  const firstRow: number[] = [];
+  const lastRow: number[] = [];
+  const entryPosition: number[] = [];
   const groupOfToken = new Int32Array(total);
   const visibleEntry = new Int32Array(total);
   const stable: number[] = [];
@@ -91,7 +97,7 @@ export function groupNeighbours(similarity: ArrayLike<number>, options: CausalLo
     let firm = 0; // entries that no later text changes
     let seen = -1;
     for (let row = start; row < end; row++) {
-      const size = (lastRow?.at(-1) ?? -1) - (firstRow?.at(-1) ?? 0) + 1;
+      const size = (lastRow.at(-1) ?? -1) - (firstRow.at(-1) ?? 0) + 1;
       const joins = alike(row) && size < maxRun && row < end - keepLast;
       if (joins) lastRow[lastRow.length - 1] = row;
       else {
@@ -185,7 +191,16 @@ function groupMeans(h: Tensor, { firstRow, groupOfToken, size }: CausalGroups): 
     ),
   );
   const total = segmentSum(differences, groupOfToken, size.length);
-  const mean = add(anchors, mul(total, column(h.arena, Float64Array.from(size, (s) => 1 / s))));
+  const mean = add(
+    anchors,
+    mul(
+      total,
+      column(
+        h.arena,
+        Float64Array.from(size, (s) => 1 / s),
+      ),
+    ),
+  );
   return chooseRows(
     Array.from(size, (s) => Number(s === 1)),
     anchors,

@@ -5,7 +5,21 @@
  * best proposals are taken. PiToMe (arXiv 2405.16148): a token's energy is the mean over all tokens of f(cos - m)
  * with f(x) = x from 0 on and e^x - 1 below; of the 2r of highest energy, in their order, every second one proposes.
  */
-import { matmul, maximum, minimum, mul, rsqrt, square, sub, sum, type Tensor, add, exp, mean, topK } from '@minke/tensor';
+import {
+  add,
+  exp,
+  matmul,
+  maximum,
+  mean,
+  minimum,
+  mul,
+  rsqrt,
+  square,
+  sub,
+  sum,
+  type Tensor,
+  topK,
+} from '@minke/tensor';
 import { takeRows } from './rows.ts';
 
 /** How much merges: exactly one of the three. */
@@ -57,9 +71,15 @@ export async function matchRows(
   if (energy) {
     const ordered = [...free].sort((a, b) => (energy[b] as number) - (energy[a] as number) || a - b);
     const chosen = ordered.slice(0, 2 * Math.min(wanted, Math.floor(free.length / 2)));
-    [proposers, partners] = [0, 1].map((side) => chosen.filter((_, i) => i % 2 === side)) as [number[], number[]];
+    [proposers, partners] = [0, 1].map((side) => chosen.filter((_, i) => i % 2 === side)) as [
+      number[],
+      number[],
+    ];
   } else {
-    [proposers, partners] = [0, 1].map((side) => free.filter((row) => row % 2 === side)) as [number[], number[]];
+    [proposers, partners] = [0, 1].map((side) => free.filter((row) => row % 2 === side)) as [
+      number[],
+      number[],
+    ];
   }
   if (proposers.length === 0 || partners.length === 0 || wanted === 0) return [];
   const similarity = matmul(takeRows(unit, proposers), takeRows(unit, partners), { transB: true });
