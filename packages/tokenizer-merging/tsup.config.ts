@@ -5,6 +5,7 @@ export default defineConfig({
     index: 'src/index.ts',
     'tokenizer/index': 'src/tokenizer/index.ts',
     'chat/index': 'src/chat/index.ts',
+    'merging/index': 'src/merging/index.ts',
   },
   format: 'esm',
   target: 'node20',

@@ -1,0 +1,152 @@
+// Gradients against finite differences, in f64. The straight-through confidence has none: PyTorch's fixture covers it.
+import { Random } from '@minke/core';
+import { createReference } from '@minke/gpu-backends/reference';
+import { AdamW, Arena, affine, gradcheck, type Tensor } from '@minke/tensor';
+import { describe, expect, it } from 'vitest';
+import { normals } from '../testing/backends.ts';
+import {
+  DynamicTokenInflator,
+  type InflatorConfig,
+  type MergePlan,
+  type MergerConfig,
+  makePlan,
+  ratioLoss,
+  SoftTokenMerger,
+} from './index.ts';
+import { smooth } from './smoothing.ts';
+
+const D = 3;
+const backend = createReference({ bits: 64 });
+const counts = [9, 1, 5];
+const T = 15;
+const boundaries = Uint8Array.from({ length: T }, (_, t) => Number([0, 2, 3, 7, 8, 12].includes(t)));
+
+describe('gradients', () => {
+  it.each(['mass', 'gated', 'select'] as const)('of entries, mix %s', async (mix) => {
+    const config: MergerConfig = { hiddenSize: D, maxRun: 5, mix };
+    const names = [...SoftTokenMerger.init(config, { backend }).parameters()];
+    const report = await gradcheck(
+      (h, ...parameters) => {
+        const merger = new SoftTokenMerger(
+          config,
+          new Map(names.map(([name], i) => [name, parameters[i] as Tensor])),
+        );
+        return merger.forwardSync(h as Tensor, { counts, boundaries }).entries;
+      },
+      [{ shape: [T, D] }, ...names.map(([, { shape }]) => ({ shape }))],
+      { backend },
+    );
+    expect(report).toMatchObject({ ok: true });
+  });
+
+  it('of the probabilities and the ratio loss', async () => {
+    const config: MergerConfig = { hiddenSize: D, maxRun: 5, mix: 'select' };
+    const run = (output: (plan: MergePlan) => Tensor, seed: number) =>
+      gradcheck(
+        (h, query, key) => {
+          const arena = (h as Tensor).arena;
+          const merger = new SoftTokenMerger(
+            config,
+            new Map([
+              ['query.weight', query as Tensor],
+              ['key.weight', key as Tensor],
+              ['importance.weight', arena.zeros([1, D])],
+              ['gate', arena.zeros([D])],
+            ]),
+          );
+          return output(merger.forwardSync(h as Tensor, { counts }).plan);
+        },
+        [{ shape: [T, D] }, { shape: [D, D] }, { shape: [D, D] }],
+        { backend, seed },
+      );
+    expect(await run((plan) => plan.probability as Tensor, 1)).toMatchObject({ ok: true });
+    expect(await run((plan) => ratioLoss(plan, 3), 2)).toMatchObject({ ok: true });
+  });
+
+  it('of inflation', async () => {
+    const config: InflatorConfig = { hiddenSize: D, maxRun: 5, refine: true };
+    const names = [...DynamicTokenInflator.init(config, { backend }).parameters()];
+    const plan = makePlan({ counts, threshold: 0.5, maxRun: 5, boundaries });
+    const E = plan.size.length;
+    const report = await gradcheck(
+      (h, entries, middle, ...parameters) => {
+        const inflator = new DynamicTokenInflator(
+          config,
+          new Map(names.map(([name], i) => [name, parameters[i] as Tensor])),
+        );
+        return inflator.forward(h as Tensor, entries as Tensor, middle as Tensor, plan);
+      },
+      [[T, D], [E, D], [E, D], ...names.map(([, { shape }]) => shape)].map((shape) => ({ shape })),
+      { backend },
+    );
+    expect(report).toMatchObject({ ok: true });
+  });
+
+  it('of smoothing', async () => {
+    const report = await gradcheck(
+      (x, g) => smooth(x as Tensor, g as Tensor, [1, 0, 0, 1, 1, 0]),
+      [{ shape: [6, D] }, { shape: [6, 1] }],
+      { backend },
+    );
+    expect(report).toMatchObject({ ok: true });
+  });
+});
+
+describe('the ratio', () => {
+  const N = 4;
+
+  it('is pushed up below 1 / N boundaries, down above, not at all there', async () => {
+    const slope = async (share: number) => {
+      const owner = new Arena(backend, { persistent: true });
+      using arena = new Arena(backend, { grad: true });
+      const values = Array.from({ length: 41 }, (_, t) => ((t - 1) / 40 < share ? 0.9 : 0.1));
+      const leaf = owner.parameter(values, [41]);
+      const plan = makePlan({
+        counts: [41],
+        threshold: 0.5,
+        maxRun: 99,
+        probabilities: values,
+        probability: arena.adopt(leaf),
+      });
+      ratioLoss(plan, N).backward();
+      const [, slope] = await (leaf.grad as Tensor).read();
+      owner.dispose();
+      return slope as number;
+    };
+    expect(await slope(0.1)).toBeLessThan(-1e-3);
+    expect(await slope(0.5)).toBeGreaterThan(1e-3);
+    expect(Math.abs(await slope(0.25))).toBeLessThan(1e-12);
+  });
+
+  it('is reached by training the router on the ratio loss alone', async () => {
+    const width = 8;
+    const aim = 2.2;
+    const owner = new Arena(backend, { persistent: true });
+    const merger = SoftTokenMerger.init({ hiddenSize: width, maxRun: 64 }, { arena: owner });
+    const optimizer = new AdamW(merger.parameters(), {
+      lr: 0.02,
+      beta1: 0.9,
+      beta2: 0.95,
+      eps: 1e-8,
+      weightDecay: 0,
+      maxGradNorm: 1,
+    });
+    using arena = new Arena(backend, { grad: true });
+    const random = new Random(3);
+    const rates: number[] = [];
+    for (let step = 0; step < 120; step++) {
+      // A part in common, so that neighbours can be told to be alike.
+      const h = affine(arena.tensor(normals(200 * width, random.integer(0, 1e6)), [200, width]), 1, 0.8);
+      const { plan } = merger.forwardSync(h);
+      ratioLoss(plan, aim).backward();
+      optimizer.step(arena, { lr: 0.02 });
+      optimizer.zeroGrad(arena);
+      rates.push((plan.size.length - 1) / 199);
+      arena.reset();
+    }
+    const latest = rates.slice(-40).reduce((a, b) => a + b, 0) / 40;
+    expect(rates[0]).toBeLessThan(0.25);
+    expect(Math.abs(latest * aim - 1)).toBeLessThan(0.1);
+    owner.dispose();
+  });
+});

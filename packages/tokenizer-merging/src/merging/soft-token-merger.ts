@@ -1,0 +1,186 @@
+/**
+ * Soft token merging: tokens become fewer, wider entries before the middle layers, and nothing looks ahead.
+ *
+ * The name and the aim are those of Yuan et al., Efficient Transformer Adaptation with Soft Token Merging (CVPR 2024
+ * workshops). Boundaries are H-Net's (arXiv 2507.07955, equation 4): p[t] = (1 - cos(Wq h[t], Wk h[t - 1])) / 2,
+ * both matrices the identity at first; a token is one where p >= threshold, at the start of a sequence, where it is
+ * protected and where a run is full. Ours is the entry: e = h[boundary] + c (pool - h[boundary]), with pool the
+ * anchored mean a + sum softmax(w . h) (h - a) of the tokens since the boundary before (a is the first of them, so a
+ * mean of equal vectors is that vector) and c the share of these tokens, through a learned gate for each channel
+ * in the mix `gated`. Everything in an entry lies at or before its boundary.
+ *
+ * Documents are never merged with each other: each is a sequence of its own.
+ */
+import { type Backend, check, formatShape } from '@minke/core';
+import {
+  Arena,
+  affine,
+  clamp,
+  constantInit,
+  linear,
+  type Module,
+  maximum,
+  mul,
+  rsqrt,
+  sigmoid,
+  square,
+  sum,
+  type Tensor,
+} from '@minke/tensor';
+import { type MergerConfig, resolveMergerConfig } from './config.ts';
+import { countsOf, type MergeBatch, remember, sequencesOf, startsOf, withPast } from './past.ts';
+import { type MergePlan, makePlan } from './plan.ts';
+import { poolTails } from './pool.ts';
+import { takeRows } from './rows.ts';
+import { MergeState } from './state.ts';
+
+/** Where a new module's weights live. */
+export interface InitOptions {
+  /** A persistent arena; or give `backend`, and the module makes its own. */
+  readonly arena?: Arena;
+  readonly backend?: Backend;
+}
+
+/** A plan and the entries made by it. */
+export interface Merged {
+  /** [E, D] */
+  readonly entries: Tensor;
+  readonly plan: MergePlan;
+}
+
+/** Squares below this count as this: keeps the cosine of a zero vector finite. */
+const LEAST_SQUARE = 1e-24;
+
+/** The arena for a new module's weights. */
+export function initArena(options: InitOptions): Arena {
+  if (options.arena) return options.arena;
+  check(options.backend !== undefined, () => 'init: expected an arena or a backend, got neither');
+  return new Arena(options.backend, { persistent: true, label: 'merging weights' });
+}
+
+/**
+ * @example
+ * const merger = SoftTokenMerger.init({ hiddenSize: 64 }, { backend });
+ * const { entries, plan } = await merger.forward(h, { counts: [12, 7] }); // h [19, 64], entries [E, 64]
+ */
+export class SoftTokenMerger implements Module {
+  readonly config: Required<MergerConfig>;
+  readonly #parameters: ReadonlyMap<string, Tensor>;
+
+  /** @param parameters by the names that `parameters()` returns them under */
+  constructor(config: MergerConfig, parameters: ReadonlyMap<string, Tensor>) {
+    this.config = resolveMergerConfig(config);
+    this.#parameters = parameters;
+    const D = this.config.hiddenSize;
+    const shapes = { 'query.weight': [D, D], 'key.weight': [D, D], 'importance.weight': [1, D], gate: [D] };
+    for (const [name, shape] of Object.entries(shapes)) {
+      const found = parameters.get(name)?.shape;
+      check(
+        found?.join() === shape.join(),
+        () =>
+          `SoftTokenMerger: expected ${name} ${formatShape(shape)}, got ${found ? formatShape(found) : 'none'}`,
+      );
+    }
+  }
+
+  /** Identity routing, even importance, gates of one half. Throws `invalid-config`. */
+  static init(config: MergerConfig, options: InitOptions): SoftTokenMerger {
+    const { hiddenSize: D } = resolveMergerConfig(config);
+    const arena = initArena(options);
+    const identity = Float32Array.from({ length: D * D }, (_, i) => (i % (D + 1) === 0 ? 1 : 0));
+    return new SoftTokenMerger(
+      config,
+      new Map([
+        ['query.weight', arena.parameter(identity, [D, D])],
+        ['key.weight', arena.parameter(identity, [D, D])],
+        ['importance.weight', constantInit(arena, [1, D], 0)],
+        ['gate', constantInit(arena, [D], 0)],
+      ]),
+    );
+  }
+
+  parameters(): Map<string, Tensor> {
+    return new Map(this.#parameters);
+  }
+
+  /** A state for generating: `sequences` of them, all new. */
+  createState(options: { readonly backend: Backend; readonly sequences?: number }): MergeState {
+    const { hiddenSize, maxRun } = this.config;
+    return new MergeState(options.backend, options.sequences ?? 1, hiddenSize, maxRun);
+  }
+
+  /** Decides about boundaries and merges: h [T, D]. The router's probabilities are read on the way. */
+  async forward(h: Tensor, batch: MergeBatch = {}): Promise<Merged> {
+    const probability = this.#probability(h, batch);
+    const plan = this.#plan(h, batch, probability, await probability?.read());
+    return { plan, entries: this.merge(h, plan, batch) };
+  }
+
+  /** `forward` on backends that can block. Throws `unsupported` on others. */
+  forwardSync(h: Tensor, batch: MergeBatch = {}): Merged {
+    const probability = this.#probability(h, batch);
+    const plan = this.#plan(h, batch, probability, probability?.readSync());
+    return { plan, entries: this.merge(h, plan, batch) };
+  }
+
+  /** The entries [E, D] of a plan for h [T, D]; a state in the batch moves on. */
+  merge(h: Tensor, plan: MergePlan, batch: MergeBatch = {}): Tensor {
+    const { state } = batch;
+    const { mix } = this.config;
+    let entries = takeRows(h, plan.entryRow);
+    if (mix !== 'select' && plan.size.some((size) => size > 1)) {
+      const known = withPast(h, batch, plan.starts);
+      const scores = linear(known.rows, this.#get('importance.weight'));
+      const gate = mix === 'gated' ? sigmoid(h.arena.adopt(this.#get('gate'))) : null;
+      entries = poolTails(known, entries, plan, scores, gate);
+    }
+    if (state) {
+      const sequences = sequencesOf(batch, plan);
+      remember(h, plan, state, sequences);
+      state.advance(plan, sequences);
+    }
+    return entries;
+  }
+
+  /** Boundary probabilities [T], or null where nothing depends on them. */
+  #probability(h: Tensor, batch: MergeBatch): Tensor | null {
+    const { threshold = this.config.threshold, boundaries } = batch;
+    if (threshold <= 0 || boundaries) return null;
+    const counts = countsOf(h, batch);
+    const known = withPast(h, batch, startsOf(counts, batch));
+    const previous: number[] = [];
+    let row = known.offset;
+    counts.forEach((count, b) => {
+      for (let i = 0; i < count; i++, row++) previous.push(i > 0 ? row - 1 : (known.last[b] as number));
+    });
+    const q = linear(h, this.#get('query.weight'));
+    const k = takeRows(linear(known.rows, this.#get('key.weight')), previous);
+    const inverseNorm = (x: Tensor) => rsqrt(maximum(sum(square(x), 1), LEAST_SQUARE));
+    const cosine = mul(mul(sum(mul(q, k), 1), inverseNorm(q)), inverseNorm(k));
+    return clamp(affine(cosine, -0.5, 0.5), 0, 1);
+  }
+
+  #plan(
+    h: Tensor,
+    batch: MergeBatch,
+    probability: Tensor | null,
+    probabilities: ArrayLike<number> | undefined,
+  ): MergePlan {
+    const { threshold = this.config.threshold, protect, boundaries } = batch;
+    const counts = countsOf(h, batch);
+    return makePlan({
+      counts,
+      threshold,
+      maxRun: this.config.maxRun,
+      probability,
+      probabilities: probabilities ?? null,
+      starts: startsOf(counts, batch),
+      ...(protect && { protect }),
+      ...(boundaries && { boundaries }),
+    });
+  }
+
+  #get(name: string): Tensor {
+    return this.#parameters.get(name) as Tensor;
+  }
+}
