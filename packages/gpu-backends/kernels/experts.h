@@ -116,42 +116,67 @@ static void runWithShared(const Call& call, Product* products, idx routed, idx s
   if (!alike && shared) runProducts(call, products + routed, shared, sharedLayout);
 }
 
-static void moeFeedForward(const Call& call) {
-  const Tensor &x = call.t[0], &weights = call.t[1], &gate = call.t[2], &up = call.t[3], &down = call.t[4],
-               &sharedGate = call.t[5], &sharedUp = call.t[6], &sharedDown = call.t[7], &offsets = call.t[8],
-               &rows = call.t[9], &slots = call.t[10], &out = call.t[11], &gates = call.t[12], &ups = call.t[13],
-               &sharedGates = call.t[14], &sharedUps = call.t[15];
-  const idx N = x.d[0], D = x.d[1], R = rows.count, E = gate.d[0], F = gate.d[1], S = sharedGate.d[0];
-  ExpertRows* runs = (ExpertRows*)call.workspace(roundUp((E + 1) * (idx)sizeof(ExpertRows), 64) + (R * (2 * D + F) + N * (S + D)) * 4);
+/** The matrices of a mixture, and where its intermediate rows go: null for memory of the call. */
+struct Mixture {
+  const Tensor &gate, &up, &down, &sharedGate, &sharedUp, &sharedDown;
+  bool packed;
+  idx E, F, S;
+  float *gates, *ups, *sharedGates, *sharedUps;
+};
+
+static void mixtureForward(const Call& call, Mixture m) {
+  const Tensor &x = call.t[0], &weights = call.t[1], &offsets = call.t[8], &rows = call.t[9], &slots = call.t[10];
+  const idx N = x.d[0], D = x.d[1], R = rows.count, E = m.E, F = m.F, S = m.S, head = roundUp((E + 1) * (idx)sizeof(ExpertRows), 64);
+  const idx kept = m.gates ? 0 : 2 * (R * F + N * S);
+  ExpertRows* runs = (ExpertRows*)call.workspace(head + (R * (2 * D + F) + N * (S + D) + kept) * 4);
   if (!runs) return;
-  float* xs = (float*)((char*)runs + roundUp((E + 1) * (idx)sizeof(ExpertRows), 64));
-  float *y = xs + R * D, *sharedY = y + R * D, *hidden = sharedY + N * D, *sharedHidden = hidden + R * F;
-  const idx found = expertRuns(offsets, E, R, runs, {Cleared{gates.f(), F}, Cleared{ups.f(), F}, Cleared{y, D}});
+  float *xs = (float*)((char*)runs + head), *y = xs + R * D, *sharedY = y + R * D;
+  float *hidden = sharedY + N * D, *sharedHidden = hidden + R * F;
+  if (!m.gates) {
+    m.gates = sharedHidden + N * S;
+    m.ups = m.gates + R * F;
+    m.sharedGates = m.ups + R * F;
+    m.sharedUps = m.sharedGates + N * S;
+  }
+  const idx found = expertRuns(offsets, E, R, runs, {Cleared{m.gates, F}, Cleared{m.ups, F}, Cleared{y, D}});
   gatherTokens(call, x.f(), N, rows, D, xs);
   Product* products = reserveProducts(call, 2 * E + 3);
   if (!products) return;
+  const bool packed = m.packed;
+  const idx wide = E ? m.gate.count / E : 0, back = E ? m.down.count / E : 0;  // floats of one expert
+  auto layout = [&](idx inner, idx columns) { return Layout{false, !packed, false, inner, packed ? 0 : inner, columns, false, packed}; };
   idx count = 0;
   for (idx i = 0; i < found; i++) {
     const auto [e, first, n] = runs[i];
-    products[count++] = {xs + first * D, gate.f() + e * F * D, gates.f() + first * F, n, F, D};
-    products[count++] = {xs + first * D, up.f() + e * F * D, ups.f() + first * F, n, F, D};
+    products[count++] = {xs + first * D, m.gate.f() + e * wide, m.gates + first * F, n, F, D};
+    products[count++] = {xs + first * D, m.up.f() + e * wide, m.ups + first * F, n, F, D};
   }
   if (S) {
-    products[count] = {x.f(), sharedGate.f(), sharedGates.f(), N, S, D};
-    products[count + 1] = {x.f(), sharedUp.f(), sharedUps.f(), N, S, D};
+    products[count] = {x.f(), m.sharedGate.f(), m.sharedGates, N, S, D};
+    products[count + 1] = {x.f(), m.sharedUp.f(), m.sharedUps, N, S, D};
   }
-  runWithShared(call, products, count, S ? 2 : 0, {false, true, false, D, D, F}, {false, true, false, D, D, S});
-  gatedRows(call, gates.f(), ups.f(), hidden, R * F);
-  gatedRows(call, sharedGates.f(), sharedUps.f(), sharedHidden, N * S);
+  runWithShared(call, products, count, S ? 2 : 0, layout(D, F), layout(D, S));
+  gatedRows(call, m.gates, m.ups, hidden, R * F);
+  gatedRows(call, m.sharedGates, m.sharedUps, sharedHidden, N * S);
   products = reserveProducts(call, 2 * E + 3);
   if (!products) return;
   for (idx i = 0; i < found; i++) {
     const auto [e, first, n] = runs[i];
-    products[i] = {hidden + first * F, down.f() + e * D * F, y + first * D, n, D, F};
+    products[i] = {hidden + first * F, m.down.f() + e * back, y + first * D, n, D, F};
   }
-  if (S) products[found] = {sharedHidden, sharedDown.f(), sharedY, N, D, S};
-  runWithShared(call, products, found, S ? 1 : 0, {false, true, false, F, F, D}, {false, true, false, S, S, D});
-  combineRows(call, y, R, weights.f(), slots, S ? sharedY : nullptr, D, out.f());
+  if (S) products[found] = {sharedHidden, m.sharedDown.f(), sharedY, N, D, S};
+  runWithShared(call, products, found, S ? 1 : 0, layout(F, D), layout(S, D));
+  combineRows(call, y, R, weights.f(), slots, S ? sharedY : nullptr, D, call.t[11].f());
+}
+
+static void moeFeedForward(const Call& call) {
+  const Tensor* t = call.t;
+  mixtureForward(call, {t[2], t[3], t[4], t[5], t[6], t[7], false, t[2].d[0], t[2].d[1], t[5].d[0], t[12].f(), t[13].f(), t[14].f(), t[15].f()});
+}
+
+static void moeFeedForwardPacked(const Call& call) {
+  const Tensor* t = call.t;
+  mixtureForward(call, {t[2], t[3], t[4], t[5], t[6], t[7], true, t[2].d[0], t[4].d[2], t[7].d[1], nullptr, nullptr, nullptr, nullptr});
 }
 
 /** One row of SwiGLU back from dh = dy down: dgate, dup and the hidden row, all times w. Returns hidden . dh. */

@@ -611,9 +611,10 @@ static void runSteps(const Call& call, Product* products, idx count, const Layou
       }
     }
     auto stepsIn = [&](const Product& p) { return end == first + 1 ? part : stepsOf<Op>(p.K); };
-    // Packing: pieces of eight strips or of `groupColumns` columns, `blockK` steps deep.
-    constexpr idx pieceRows = 8 * tileRows;
-    const idx groups = panelWidth ? (widest + groupColumns - 1) / groupColumns : 0;
+    // Packing: pieces of eight strips or of `groupColumns` columns, `blockK` steps deep; smaller ones where they are few.
+    const bool few = floats <= 1 << 18;
+    const idx pieceRows = (few ? 4 : 8) * tileRows, pieceColumns = few ? groupColumns / 2 : groupColumns;
+    const idx groups = panelWidth ? (widest + pieceColumns - 1) / pieceColumns : 0;
     auto rowPieces = [&](const Product& p) { return plan.shareRows ? (p.M + pieceRows - 1) / pieceRows : 0; };
     auto piecesOf = [&](const Product& p) {
       return p.M == 0 ? 0 : (stepsIn(p) + blockK - 1) / blockK * (rowPieces(p) + groups);
@@ -633,8 +634,8 @@ static void runSteps(const Call& call, Product* products, idx count, const Layou
           packRowSteps<Op>(p, l, row, min(pieceRows, p.M - row), tileRows, s0 + s, some, spare,
                            packed + p.strips + s * stripsHeight(p) + row * some, some * tileRows);
       } else {
-        const idx j = (t - rowPieces(p)) * groupColumns;
-        packColumns<Op>(p, l, j, min(groupColumns, p.N - j), s0 + s, some, packed + p.panels + s * panelWidth + j * some, some * tileColumns);
+        const idx j = (t - rowPieces(p)) * pieceColumns;
+        packColumns<Op>(p, l, j, min(pieceColumns, p.N - j), s0 + s, some, packed + p.panels + s * panelWidth + j * some, some * tileColumns);
       }
     });
     const idx firstTask = products[first].firstTask, lastTask = end < count ? products[end].firstTask : plan.tasks;

@@ -86,6 +86,7 @@ static void runCall(int op, const Call& call) {
     case OP_ROUTE: return route(call);
     case OP_ROUTE_GRAD: return routeGrad(call);
     case OP_MOE_FEED_FORWARD: return moeFeedForward(call);
+    case OP_MOE_FEED_FORWARD_PACKED: return moeFeedForwardPacked(call);
     case OP_MOE_FEED_FORWARD_GRAD: return moeFeedForwardGrad(call);
     case OP_MOE_FEED_FORWARD_GRAD_WEIGHT: return moeFeedForwardGradWeight(call);
   }

@@ -23,7 +23,12 @@ struct MinkeHost {  // as in runtime.h, which belongs to one instruction set
   void (*parallel)(void* pool, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context);
   void* (*scratch)(void* pool, int slot, size_t bytes);
   int outOfMemory;
+  ptrdiff_t packingRing;
+  ptrdiff_t packingAt;
 };
+
+/** More than the second-level caches of two cores hold. */
+constexpr ptrdiff_t packingRing = 4 << 20;
 
 using Run = int (*)(const double* program, size_t words, MinkeHost* host);
 #if defined(__x86_64__)
@@ -85,6 +90,7 @@ struct Engine {
       ((Pool*)p)->run(tasks, task, context);
     };
     host.scratch = [](void* p, int slot, size_t bytes) { return ((Pool*)p)->scratch(slot, bytes); };
+    host.packingRing = threads > 1 ? packingRing : 0;
   }
   ~Engine() { memory.trim(); }
   Pool pool;

@@ -3,7 +3,10 @@
 #include <cstdlib>
 
 #if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #if defined(__x86_64__)
@@ -14,13 +17,29 @@ namespace {
 constexpr uint64_t open = 1ull << 31, inside = open - 1;
 constexpr int spins = 4000;
 
-void pause() {
+void relax() {
 #if defined(__x86_64__)
   _mm_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
 }
+
+#if defined(__linux__)
+int currentCpu() { return sched_getcpu(); }
+
+/** Moves a thread to the processors that the process may use without `cpu`, if there are any. */
+void keepOff(int cpu, pthread_t thread) {
+  cpu_set_t others;
+  if (sched_getaffinity(getpid(), sizeof others, &others) != 0) return;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) > 0) pthread_setaffinity_np(thread, sizeof others, &others);
+}
+#else
+int currentCpu() { return -1; }
+template <class Thread>
+void keepOff(int, Thread) {}
+#endif
 }  // namespace
 
 unsigned useIeeeArithmetic() {
@@ -39,7 +58,8 @@ void restoreArithmetic(unsigned before) {
   (void)before;
 }
 
-Pool::Pool(int threads) : slots_((size_t)threads + 3) {
+Pool::Pool(int threads) : slots_((size_t)threads + 3), workerCpu_((size_t)threads) {
+  for (auto& cpu : workerCpu_) cpu.store(-1);
   for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
 }
 
@@ -91,16 +111,20 @@ void Pool::run(ptrdiff_t tasks, Task task, void* context) {
   chunk_ = tasks / (threads() * 16);
   if (chunk_ < 1) chunk_ = 1;
   next_.store(0, std::memory_order_relaxed);
+  const int cpu = currentCpu();
+  callerCpu_.store(cpu, std::memory_order_relaxed);
   const uint64_t round = (state_.load() >> 32) + 1;
   state_.store(round << 32 | open);
   if (sleepers_.load() > 0) {
     std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t i = 0; cpu >= 0 && i < workers_.size(); i++)
+      if (workerCpu_[i].load(std::memory_order_relaxed) == cpu) keepOff(cpu, workers_[i].native_handle());
     wake_.notify_all();
   }
   take(0);
   state_.fetch_and(~open);
   for (int i = 0; state_.load() & inside; i++) {
-    if (i < spins) pause();
+    if (i < spins) relax();
     else std::this_thread::yield();
   }
 }
@@ -113,17 +137,23 @@ void Pool::work(int thread) {
     uint64_t state = state_.load();
     if (!ready(state)) {
       int i = 0;
-      for (; i < spins && !ready(state = state_.load()) && !stop_.load(std::memory_order_relaxed); i++) pause();
+      for (; i < spins && !ready(state = state_.load()) && !stop_.load(std::memory_order_relaxed); i++) relax();
       if (i == spins) {
         std::unique_lock<std::mutex> lock(mutex_);
+        workerCpu_[(size_t)thread - 1].store(currentCpu(), std::memory_order_relaxed);
         sleepers_++;
         wake_.wait(lock, [&] { return stop_.load() || ready(state_.load()); });
         sleepers_--;
+        workerCpu_[(size_t)thread - 1].store(-1, std::memory_order_relaxed);
       }
       continue;
     }
     if (!state_.compare_exchange_weak(state, state + 1)) continue;
     seen = state >> 32;
+#if defined(__linux__)
+    const int cpu = currentCpu();
+    if (cpu == callerCpu_.load(std::memory_order_relaxed)) keepOff(cpu, pthread_self());
+#endif
     take(thread);
     state_.fetch_sub(1);
   }

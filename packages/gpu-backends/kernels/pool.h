@@ -1,8 +1,9 @@
 // A pool of threads that run the tasks of one parallel loop at a time, with the calling thread among them.
 //
 // Tasks are handed out by a counter; what a task computes does not depend on who runs it. Waiting threads
-// spin for some tens of microseconds, then sleep. A loop ends when its tasks are done: it does not wait for
-// threads that never joined it.
+// spin for about a hundred microseconds, then sleep. A loop ends when its tasks are done: it does not wait for
+// threads that never joined it. On Linux a worker keeps off the processor of the calling thread: left alone, the
+// scheduler may wake it there, behind the caller, and leave it there for as long as the machine was busy before.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -42,6 +43,8 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Slot> slots_;
+  std::atomic<int> callerCpu_{-1};
+  std::vector<std::atomic<int>> workerCpu_;  // where each worker fell asleep
   std::vector<std::thread> workers_;
 };
 

@@ -13,6 +13,9 @@ struct MinkeHost {
   /** At least `bytes` of 64-byte aligned memory, kept until the slot asks for more; null when there is none. */
   void* (*scratch)(void* pool, int slot, size_t bytes);
   int outOfMemory;
+  /** Bytes of the ring in which matrix products pack, 0 for the same memory each time, and where the next one begins. */
+  ptrdiff_t packingRing;
+  ptrdiff_t packingAt;
 };
 
 namespace MINKE_NS {
@@ -43,8 +46,19 @@ struct Call {
   char* shared(idx bytes) const { return slot(0, bytes); }
   /** A second piece, for ops that keep their own results while they call matrix products. */
   char* workspace(idx bytes) const { return slot(1, bytes); }
-  /** What matrix products pack for all their tasks. */
-  char* packing(idx bytes) const { return slot(2, bytes); }
+  /**
+   * What matrix products pack for all their tasks. With several threads one product's lies behind the last one's:
+   * lines that another core has just read are written at 8 GB/s, those that have left its caches at 40.
+   */
+  char* packing(idx bytes) const {
+    const idx size = (bytes + 63) / 64 * 64;
+    if (size > host->packingRing) return slot(2, bytes);
+    if (host->packingAt + size > host->packingRing) host->packingAt = 0;
+    char* ring = slot(2, host->packingRing);
+    char* p = ring ? ring + host->packingAt : nullptr;
+    host->packingAt += size;
+    return p;
+  }
   /** Scratch of one thread inside a task. */
   char* local(int thread, idx bytes) const { return slot(sharedSlots + thread, bytes); }
 

@@ -60,7 +60,7 @@ void parallel(void*, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void*
   for (ptrdiff_t i = 0; i < tasks; i++) task(context, i, 0);
 }
 
-MinkeHost host = {nullptr, parallel, scratch, 0};
+MinkeHost host = {nullptr, parallel, scratch, 0, 0, 0};
 
 }  // namespace
 

@@ -245,6 +245,27 @@ describe('Engine', () => {
     expect(engine.load).toEqual(idle);
   });
 
+  it.each(['expanded', undefined] as const)(
+    'gives the same tokens from packed weights, also after the weights have changed, form %s',
+    async (form) => {
+      const own = testLanguage().model;
+      const options = form === undefined ? {} : { form };
+      const [plain, packed] = [newEngine(options, own), newEngine({ ...options, packWeights: true }, own)];
+      expect([plain.packedBytes, packed.packedBytes > 0]).toEqual([0, true]);
+      const both = async () => {
+        const streams = [plain, packed].map((engine) =>
+          engine.generate(request({ sampling: random, seed: 4 })).rest(),
+        );
+        const [a, b] = await Promise.all(streams);
+        expect(b).toEqual(a);
+        return a;
+      };
+      const before = await both();
+      for (const p of own.parameters().values()) p.write(p.readSync().map((value) => value * 1.25));
+      expect(await both()).not.toEqual(before);
+    },
+  );
+
   it('draws the same tokens from the same seed, others from another', async () => {
     const engine = newEngine();
     const draw = (seed: number) => tokensOf(engine.generate(request({ sampling: random, seed })));

@@ -15,6 +15,7 @@ import {
   Arena,
   gatherRows,
   mul,
+  PackedWeights,
   type Plan,
   type SampledTokens,
   SamplingInputs,
@@ -51,6 +52,8 @@ export interface ModelStepOptions {
   readonly form?: AttentionForm | undefined;
   /** Log-probabilities at the temperature of each draw. Default: of the logits as they are. */
   readonly temperedLogProbs?: boolean | undefined;
+  /** Keeps packed forms of the weights, and computes from those. Default false. */
+  readonly packWeights?: boolean | undefined;
 }
 
 /** Decoding plans kept, of different batch sizes; each holds the memory of one pass over its rows. */
@@ -79,17 +82,32 @@ export class ModelStep {
   readonly #cache: AttentionCache;
   readonly #form: { readonly form?: AttentionForm };
   readonly #tempered: boolean;
+  readonly #packed: PackedWeights | null;
   readonly #arena: Arena;
   /** By number of rows, negative for plans without draws; least recently used first. */
   readonly #plans = new Map<number, DecodingPlan>();
 
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
-  constructor(model: DeepSeekModel, { slots, maxTokens, form, temperedLogProbs = false }: ModelStepOptions) {
+  constructor(model: DeepSeekModel, options: ModelStepOptions) {
+    const { slots, maxTokens, form } = options;
     this.#model = model;
-    this.#tempered = temperedLogProbs;
+    this.#tempered = options.temperedLogProbs ?? false;
     this.#form = form === undefined ? {} : { form };
     this.#cache = model.createCache({ maxTokens, sequences: slots, ...this.#form });
-    this.#arena = new Arena(model.backend, { label: 'generation step' });
+    this.#packed = options.packWeights ? packedWeightsOf(model) : null;
+    this.#arena = this.#newArena('generation step');
+  }
+
+  /** Bytes of packed weights. */
+  get packedBytes(): number {
+    return this.#packed?.bytes ?? 0;
+  }
+
+  #newArena(label: string): Arena {
+    return new Arena(
+      this.#model.backend,
+      this.#packed === null ? { label } : { label, packed: this.#packed },
+    );
   }
 
   /** Bytes of cache memory. */
@@ -156,6 +174,7 @@ export class ModelStep {
   /** Runs `f`; when it fails, every region of the chunks is again as long as it was. */
   async #orRestore<T>(chunks: readonly Chunk[], f: () => Promise<T>): Promise<T> {
     const before = chunks.map(({ slot }) => this.#cache.length(slot));
+    this.#packed?.refresh();
     try {
       return await f();
     } catch (problem) {
@@ -195,7 +214,7 @@ export class ModelStep {
       arena = oldest[1].arena;
       arena.reset();
     }
-    arena ??= new Arena(this.#model.backend, { label: 'decoding plan' });
+    arena ??= this.#newArena('decoding plan');
     try {
       const { batch, logits } = this.#record(arena, chunks);
       const sampling = draws === null ? null : this.#sample(arena, logits, draws);
@@ -241,8 +260,18 @@ export class ModelStep {
     for (const { arena } of this.#plans.values()) arena.dispose();
     this.#plans.clear();
     this.#arena.dispose();
+    this.#packed?.dispose();
     this.#cache.dispose();
   }
+}
+
+/** Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. */
+function packedWeightsOf(model: DeepSeekModel): PackedWeights {
+  const table = model.config.tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
+  const matrices = [...model.parameters().values()].filter(
+    (w) => (w.rank === 2 || w.rank === 3) && w.dtype === 'f32' && w !== table,
+  );
+  return new PackedWeights(model.backend, matrices);
 }
 
 const isDecoding = (chunks: readonly Chunk[]): boolean =>

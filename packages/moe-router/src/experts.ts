@@ -131,6 +131,15 @@ export function fusedExperts(
   };
   const matrices = [weights.gate, weights.up, weights.down, none.gate, none.up, none.down];
   const keep = arena.recordsGradients;
+  if (!keep && arena.packed !== null) {
+    const { packed } = arena;
+    const tiles = [
+      ...matrices.slice(0, 3).map((w) => packed.tiles(w)),
+      ...(shared === undefined ? emptyTiles(arena, width) : matrices.slice(3).map((w) => packed.tiles(w))),
+    ].filter((t) => t !== undefined);
+    if (tiles.length === matrices.length)
+      return first(call('moeFeedForwardPacked', [x, routing.weights, ...tiles, offsets, rows, slots], {}));
+  }
   let saved: Tensor[] = [];
   return first(
     customOp({
@@ -159,6 +168,12 @@ export function fusedExperts(
       },
     }),
   );
+}
+
+/** The packed forms of a shared expert of width 0. */
+function emptyTiles(arena: Tensor['arena'], width: number): Tensor[] {
+  const up = () => arena.empty([0, width, 32]);
+  return [up(), up(), arena.empty([Math.ceil(width / 32), 0, 32])];
 }
 
 /** Adds to the gradients of the packed weights. */

@@ -1,7 +1,7 @@
 import { type Backend, Random } from '@minke/core';
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
-import { Arena, mul, sum, type Tensor } from '@minke/tensor';
+import { Arena, mul, PackedWeights, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { deepseekV2Gate, deepseekV2LiteGate, deepseekV3Gate, type MoeConfig } from './config.ts';
 import { MoeLayer } from './moe-layer.ts';
@@ -54,6 +54,21 @@ describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
     const a = layer.forward(x, { form }).output.readSync();
     const b = layer.forward(x, { form: 'dense' }).output.readSync();
     for (let i = 0; i < a.length; i++) expect(a[i]).toBeCloseTo(b[i] as number, 10);
+  });
+
+  it('computes the same output from packed matrices, where no gradient is recorded', () => {
+    const { layer, x, backend } = setUp(config, 32);
+    using packed = new PackedWeights(
+      backend,
+      [...layer.parameters().values()].filter(({ rank }) => rank > 1),
+    );
+    const [plain, fast] = [{}, { packed }].map((options) => {
+      const arena = new Arena(backend, options);
+      const output = layer.forward(arena.tensor(x.readSync(), x.shape)).output.readSync();
+      arena.dispose();
+      return output;
+    });
+    expect(fast).toEqual(plain);
   });
 
   it.each(['fused', 'grouped'] as const)(

@@ -28,6 +28,7 @@ import {
 import type { GraphNode } from './autograd.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { trackLeaks, untrackLeaks } from './leaks.ts';
+import type { PackedWeights } from './packed-weights.ts';
 import { Plan } from './plan.ts';
 import { Storage } from './storage.ts';
 import { isTensor, Tensor } from './tensor.ts';
@@ -39,6 +40,8 @@ export interface ArenaOptions {
   readonly persistent?: boolean;
   /** Name in error messages and leak reports. */
   readonly label?: string;
+  /** Packed forms of weights, which `linear` and layers of experts read in their place where no gradient is recorded. */
+  readonly packed?: PackedWeights;
 }
 
 /** For each op, which inputs it writes. */
@@ -58,6 +61,8 @@ export class Arena {
   readonly grad: boolean;
   readonly persistent: boolean;
   readonly label: string;
+  /** Packed forms of weights that inference reads in their place, or null. */
+  readonly packed: PackedWeights | null;
   /** @internal Increases when the tensors of this arena become invalid. */ generation = 0;
   /** @internal */ disposed = false;
   /** @internal Operations that gradients flow through, in creation order. */ tape: GraphNode[] = [];
@@ -77,6 +82,7 @@ export class Arena {
     this.backend = backend;
     this.grad = options.grad ?? false;
     this.persistent = options.persistent ?? false;
+    this.packed = options.packed ?? null;
     this.label = options.label ?? (this.persistent ? 'persistent' : 'step');
     this.#pool = new BufferPool(backend);
     trackLeaks(this, this.label);
@@ -396,7 +402,10 @@ export class Arena {
       storage.users.add(this);
       this.#shared.add(storage);
     }
-    if (written) storage.writer = this;
+    if (written) {
+      storage.writer = this;
+      storage.version++;
+    }
   }
 
   #free(storage: Storage): void {

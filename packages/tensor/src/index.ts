@@ -42,6 +42,7 @@ export {
 } from './modules.ts';
 export { Muon, type MuonOptions, type MuonState } from './muon.ts';
 export { groupedLinearPacked, linearPacked, PackedWeight, packWeight } from './packed-weight.ts';
+export { PackedWeights } from './packed-weights.ts';
 export type { Plan } from './plan.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
 export { type SampledTokens, SamplingInputs, type SamplingRows, sampleTokens } from './sampling.ts';

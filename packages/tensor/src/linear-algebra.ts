@@ -99,8 +99,12 @@ export function linear(
       `linear: expected x [..., ${inputs}] for w ${formatShape(w.shape)} [out, in], got ${formatShape(x.shape)}`,
   );
   const x2 = flattened(x);
+  const tiles = options.bf16 || x.arena.recordsGradients ? undefined : x.arena.packed?.tiles(w);
   const factor = options.bf16 ? castTo(w, 'bf16', x.arena.persistent ? w.arena : x.arena) : w;
-  const y = withBias(plainProduct(x2, factor, 0, 1), bias);
+  const xw = tiles
+    ? callOne('matmulPacked', [x2, tiles], { columns: outputs! })
+    : plainProduct(x2, factor, 0, 1);
+  const y = withBias(xw, bias);
   const result = x.rank === 2 ? y : renamed(y, [...x.shape.slice(0, -1), outputs!]);
   return trackOne('linear', bias ? [x, w, bias] : [x, w], result, (dy) => {
     const dy2 = flattened(dy);

@@ -60,8 +60,10 @@ export class Plan {
           'invalid-argument',
           'plan: expected live parameters, got one that was disposed; record it anew',
         );
-      if (written) storage.settle(null);
-      else storage.writer?.submit();
+      if (written) {
+        storage.settle(null);
+        storage.version++;
+      } else storage.writer?.submit();
     }
     const backend: Backend = arena.backend;
     backend.submit(this.#list);

@@ -23,6 +23,8 @@ export class Storage {
   readonly users = new Set<Arena>();
   /** The arena with an open command that writes this memory. */
   writer: Arena | null = null;
+  /** Grows with every write to shared memory: what is derived from it (packed weights) can tell that it is stale. */
+  version = 0;
 
   constructor(buffer: BackendBuffer, arena: Arena) {
     this.buffer = buffer;

@@ -146,6 +146,7 @@ export class Tensor {
       () => `write: expected ${this.size} numbers for ${formatShape(this.shape)}, got ${data.length}`,
     );
     this.#settle('write');
+    this.storage.version++;
     this.arena.backend.write(this.ref.buffer, this.arena.hostArray(data, this.dtype), this.ref.offset);
   }
 

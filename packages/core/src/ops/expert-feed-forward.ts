@@ -2,6 +2,7 @@
  * A whole mixture feed-forward as one op, its gradients by what flows through, and its gradients by the matrices.
  */
 import { elementCount, type Shape, sameShape } from '../dtype.ts';
+import { packedCheck } from './linear-algebra.ts';
 import { allSame, at, expect, f32, i32, inout, type OpRow } from './op-row.ts';
 
 /** [N, R, F, S] of a mixture's feed-forward, from its mixing weights, its six matrices and its plan. */
@@ -136,6 +137,42 @@ export const expertFeedForwardOps = {
       expect(at(dgate!, 1) === at(dgates!, 1) && at(dgate!, 2) === at(x!, 1), 'dgate [E, F, D]');
       expect(sameShape(ddown!, [at(dgate!, 0), at(x!, 1), at(dgates!, 1)]), 'ddown [E, D, F]');
       return [];
+    },
+  },
+  moeFeedForwardPacked: {
+    doc: 'out of moeFeedForward, bit for bit, with each of the six matrices packed by packWeight; for inference',
+    inputs: [
+      f32('x', 2),
+      f32('weights', 2),
+      f32('gate', 4),
+      f32('up', 4),
+      f32('down', 4),
+      f32('sharedGate', 3),
+      f32('sharedUp', 3),
+      f32('sharedDown', 3),
+      i32('offsets', 1),
+      i32('rows', 1),
+      i32('slots', 2),
+    ],
+    outputs: [f32('out', 2)],
+    attributes: {},
+    shapes: ([x, weights, gate, up, down, sharedGate, sharedUp, sharedDown, offsets, rows, slots]) => {
+      const [n, d] = [at(x!, 0), at(x!, 1)];
+      const [experts, f, s] = [at(gate!, 0), at(down!, 2), at(sharedDown!, 1)];
+      allSame([gate!, up!], 'gate and up');
+      allSame([sharedGate!, sharedUp!], 'sharedGate and sharedUp');
+      packedCheck(x!, gate!, f, 1);
+      packedCheck([0, f], down!, d, 1);
+      packedCheck(x!, sharedGate!, s, 1);
+      packedCheck([0, s], sharedDown!, d, 1);
+      allSame([weights!, slots!], 'weights and slots');
+      expect(at(slots!, 0) === n, 'slots [N, K]');
+      expect(
+        at(down!, 0) === experts && at(offsets!, 0) === experts + 1,
+        'down of E experts, offsets [E + 1]',
+      );
+      expect(at(rows!, 0) === elementCount(slots!), 'rows [N K]');
+      return [x!];
     },
   },
 } as const satisfies Readonly<Record<string, OpRow>>;

@@ -316,4 +316,12 @@ export const expertDrafts = {
       }));
     });
   },
+
+  moeFeedForwardPacked(draw: Draw): Draft<'moeFeedForwardPacked'>[] {
+    return feedForwards(draw).map(({ label, x, weights, matrices, plan }) => ({
+      label,
+      inputs: [x, weights, ...matrices.map((w) => forward('packWeight', [w], {})[0]!), ...plan],
+      attributes: {},
+    }));
+  },
 };

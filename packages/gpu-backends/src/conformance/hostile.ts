@@ -37,6 +37,7 @@ const undefinedFor: { readonly [O in OpName]?: readonly Kind[] } = {
   swigluGrad: ['infinities'],
   moeFeedForward: ['infinities'],
   moeFeedForwardGrad: ['infinities'],
+  moeFeedForwardPacked: ['infinities'],
   // The norm squares subnormal numbers away or keeps their steps.
   muonDirection: ['subnormal numbers'],
   // Settings out of their ranges; logits with infinities are in the ordinary drafts.

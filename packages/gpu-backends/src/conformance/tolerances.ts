@@ -200,4 +200,5 @@ export const tolerances: {
   moeFeedForward: (shapes) => fused(axis(shapes, 2, 2) + axis(shapes, 2, 1) + axis(shapes, 5, 0), 1),
   moeFeedForwardGrad: (shapes) => fused(axis(shapes, 1, 2) + 2 * axis(shapes, 1, 1) + axis(shapes, 4, 0), 1),
   moeFeedForwardGradWeight: (shapes) => fused(axis(shapes, 3, 0)),
+  moeFeedForwardPacked: (shapes) => fused(axis(shapes, 2, 2) + axis(shapes, 4, 2) + axis(shapes, 7, 1), 1),
 };

@@ -186,6 +186,42 @@ describe.each(builds)('$name', ({ name, create }) => {
     }
   });
 
+  it('gives a whole mixture the same bits from packed matrices, and a token the same in any batch', ({
+    skip,
+  }) => {
+    if (!usable) skip();
+    const [n, d, e, k] = [21, 50, 5, 2];
+    for (const [f, s] of [
+      [40, 40],
+      [33, 70],
+      [40, 0],
+    ] as const) {
+      const matrices = [f32(e, f, d), f32(e, f, d), f32(e, d, f), f32(s, d), f32(s, d), f32(d, s)];
+      const tiles = matrices.map((w): Host => {
+        const [rows, inner] = w.shape.slice(-2) as [number, number];
+        const shape = [...w.shape.slice(0, -2), Math.ceil(rows / 32), inner, 32];
+        return { shape, data: call(backend, 'packWeight', [w], {})[0] as Float32Array };
+      });
+      const mixture = (x: Host, weights: Host, indices: Host) => {
+        const [offsets, rows, slots] = call(backend, 'expertPlan', [indices], { experts: e });
+        const host = (shape: number[], data: unknown): Host => ({ shape, data: data as Int32Array });
+        const plan = [host([e + 1], offsets), host([x.shape[0]! * k], rows), host([...indices.shape], slots)];
+        const [plain] = call(backend, 'moeFeedForward', [x, weights, ...matrices, ...plan], {});
+        const [packed] = call(backend, 'moeFeedForwardPacked', [x, weights, ...tiles, ...plan], {});
+        expect(packed).toEqual(plain);
+        return packed!;
+      };
+      const [x, weights] = [f32(n, d), f32(n, k)];
+      const indices = i32([n, k], (i) => (i % 2 ? 2 + (i % 3) : Math.floor(i / 2) % 2));
+      const all = mixture(x, weights, indices);
+      const part = ({ shape, data }: Host): Host => ({
+        shape: [1, shape[1]!],
+        data: data.slice(7 * shape[1]!, 8 * shape[1]!),
+      });
+      expect(mixture(part(x), part(weights), part(indices))).toEqual(all.slice(7 * d, 8 * d));
+    }
+  });
+
   it('gives experts the bits of their own product, packed or not, f32 and bf16', ({ skip }) => {
     if (!usable) skip();
     const [e, n, k] = [5, 70, 131];

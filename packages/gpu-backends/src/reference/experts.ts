@@ -99,6 +99,7 @@ export const experts: Pick<
   | 'moeFeedForward'
   | 'moeFeedForwardGrad'
   | 'moeFeedForwardGradWeight'
+  | 'moeFeedForwardPacked'
 > = {
   groupedMatmul([x, w, offsets, y], { transW }) {
     grouped(x, w, offsets, y, transW);
@@ -311,5 +312,24 @@ export const experts: Pick<
         t.data[j] = (accumulate ? t.data[j]! : 0) + value;
       });
     });
+  },
+
+  moeFeedForwardPacked([x, weights, gate, up, down, sharedGate, sharedUp, sharedDown, ...rest]) {
+    const [offsets, rows, slots, out] = rest;
+    const [width, f, s] = [x.shape[1]!, down.shape[2]!, sharedDown.shape[1]!];
+    const first = [unpack(gate, f, width), unpack(up, f, width), unpack(down, width, f)] as const;
+    const shared = [
+      unpack(sharedGate, s, width),
+      unpack(sharedUp, s, width),
+      unpack(sharedDown, width, s),
+    ] as const;
+    const saved = (height: number, across: number): Tensor => ({
+      dtype: 'f32',
+      shape: [height, across],
+      data: new Float64Array(height * across),
+    });
+    const [sorted, tokens] = [rows.data.length, x.shape[0]!];
+    const kept = [saved(sorted, f), saved(sorted, f), saved(tokens, s), saved(tokens, s)] as const;
+    experts.moeFeedForward([x, weights, ...first, ...shared, offsets, rows, slots, out, ...kept], {});
   },
 };

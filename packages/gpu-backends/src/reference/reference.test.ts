@@ -47,6 +47,7 @@ const byHand: readonly OpName[] = [
   'groupedMatmulBf16',
   'groupedMatmulPacked',
   'groupedMatmulPackedBf16',
+  'moeFeedForwardPacked',
 ];
 
 const f32 = (shape: Shape, data: readonly number[]): Recorded => ({ dtype: 'f32', shape, data });

@@ -31,6 +31,7 @@ export const composedOps = [
   'moeFeedForward',
   'moeFeedForwardGrad',
   'moeFeedForwardGradWeight',
+  'moeFeedForwardPacked',
   'matmulBf16',
   'packWeight',
   'packWeightBf16',

@@ -1,0 +1,62 @@
+import { type Backend, type OpName, Random } from '@minke/core';
+import { createReference } from '@minke/gpu-backends/reference';
+import { describe, expect, it } from 'vitest';
+import { AdamW, Arena, linear, mean, PackedWeights, square, type Tensor } from './index.ts';
+
+const random = new Random(5);
+const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+const backend = createReference();
+
+/** A product that reads the packed form, one that reads the weight, and whether the first did. */
+function both(packed: PackedWeights, x: Float32Array, w: Tensor, bias: Tensor) {
+  const results = [{ packed }, {}].map((options) => {
+    const arena = new Arena(backend, options);
+    const y = linear(arena.tensor(x, [4, 2, 19]), w, bias);
+    expect(y.shape).toEqual([4, 2, 50]);
+    const numbers = y.readSync();
+    arena.dispose();
+    return numbers;
+  });
+  return results as [Float32Array, Float32Array];
+}
+
+describe('PackedWeights', () => {
+  it('serve linear layers of an arena, and are packed again after the host or an optimiser wrote the weight', () => {
+    const owner = new Arena(backend, { persistent: true });
+    const w = owner.parameter(normals(50 * 19), [50, 19]);
+    const bias = owner.tensor(normals(50), [50]);
+    const x = normals(8 * 19);
+    using packed = new PackedWeights(backend, [w]);
+    expect(packed.bytes).toBe(2 * 19 * 32 * 4);
+    const [before, plain] = both(packed, x, w, bias);
+    expect(before).toEqual(plain);
+
+    w.write(normals(50 * 19));
+    const [stale, written] = both(packed, x, w, bias);
+    expect(stale).toEqual(before); // the packed form is what is read
+    packed.refresh();
+    expect(both(packed, x, w, bias)).toEqual([written, written]);
+
+    const optimizer = new AdamW(new Map([['w', w]]), { lr: 0.1 });
+    const step = new Arena(backend, { grad: true, packed });
+    mean(square(linear(step.tensor(x, [8, 19]), w, bias))).backward();
+    optimizer.step(step);
+    packed.refresh(); // before anyone has submitted the step
+    const [trained, expected] = both(packed, x, w, bias);
+    expect(trained).toEqual(expected);
+    expect(trained).not.toEqual(written);
+    step.dispose();
+    owner.dispose();
+  });
+
+  it('are empty on a backend without packed products', () => {
+    const plain: Backend = {
+      ...backend,
+      supports: (op: OpName) => !/Packed/.test(op) && backend.supports(op),
+    };
+    const owner = new Arena(plain, { persistent: true });
+    using packed = new PackedWeights(plain, [owner.tensor(normals(6), [2, 3])]);
+    expect(packed.bytes).toBe(0);
+    owner.dispose();
+  });
+});

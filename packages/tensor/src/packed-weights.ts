@@ -1,0 +1,73 @@
+/**
+ * Packed forms of many weights at once, for an engine that generates with weights that seldom change.
+ *
+ * An arena that is given one (`packed` among its options) computes `linear` and layers of experts from the packed
+ * forms, with the same bits. They take as much memory again as the weights. `refresh` packs anew what has been
+ * written since, by an optimiser's step or by the host, so results are never those of old weights.
+ */
+import type { Backend, OpName } from '@minke/core';
+import { Arena } from './arena.ts';
+import { type PackedWeight, packWeight } from './packed-weight.ts';
+import type { Tensor } from './tensor.ts';
+
+const needed: readonly OpName[] = ['packWeight', 'matmulPacked', 'moeFeedForwardPacked'];
+
+/**
+ * @example
+ * using packed = new PackedWeights(backend, [layer.weight]);
+ * const arena = new Arena(backend, { packed });
+ * const y = linear(arena.adopt(x), layer.weight); // reads the packed form
+ */
+export class PackedWeights {
+  readonly #arena: Arena;
+  readonly #entries = new Map<Tensor, { readonly packed: PackedWeight; version: number }>();
+
+  /**
+   * Packs f32 weights [out, in] and [experts, out, in]; nothing on a backend without packed products.
+   * Throws `out-of-memory`.
+   */
+  constructor(backend: Backend, weights: Iterable<Tensor>) {
+    this.#arena = new Arena(backend, { persistent: true, label: 'packed weights' });
+    if (!needed.every((op) => backend.supports(op))) return;
+    try {
+      for (const w of weights)
+        this.#entries.set(w, { packed: packWeight(w, { arena: this.#arena }), version: w.storage.version });
+      this.#arena.submit();
+    } catch (problem) {
+      this.#arena.dispose();
+      throw problem;
+    }
+  }
+
+  /** Bytes of the packed forms. */
+  get bytes(): number {
+    return this.#arena.bytes;
+  }
+
+  /** @internal The packed form of `w`, this very tensor, as ops take it. */
+  tiles(w: Tensor): Tensor | undefined {
+    return this.#entries.get(w)?.packed.tensor;
+  }
+
+  /** Packs again, into the same memory, what was written since it was packed. */
+  refresh(): void {
+    let stale = false;
+    for (const [w, entry] of this.#entries) {
+      const { version } = w.storage;
+      if (version === entry.version) continue;
+      entry.packed.update(w);
+      entry.version = version;
+      stale = true;
+    }
+    if (stale) this.#arena.submit();
+  }
+
+  dispose(): void {
+    this.#arena.dispose();
+    this.#entries.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
