@@ -5,17 +5,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openSafetensors, type TensorData, writeSafetensors } from '@minke/checkpoints';
 import { Random } from '@minke/core';
-import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeepSeekModel } from './deepseek.ts';
 import { loadModel, publishedWeights, saveModel } from './load.ts';
 import { createLora, type Lora, type LoraConfig } from './lora.ts';
 import { loadLora, saveLora } from './lora-files.ts';
-import { distance, fixtureFolder, readExpected } from './testing/fixtures.ts';
+import { distance, fastBackend, fixtureFolder, readExpected } from './testing/fixtures.ts';
 import { hasPython } from './testing/python.ts';
 
-const backend = createReference();
+const backend = fastBackend;
 const load = (name = 'gradients-v3-block') => loadModel(fixtureFolder(name), { backend });
 let root: string;
 beforeAll(async () => {

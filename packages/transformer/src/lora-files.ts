@@ -12,7 +12,15 @@ import { MinkeError, type Shape } from '@minke/core';
 import type { Arena } from '@minke/tensor';
 import { baseFingerprint } from './base-fingerprint.ts';
 import type { DeepSeekModel } from './deepseek.ts';
-import { type Lora, type LoraConfig, loraModules, loraShapes, loraTargets, makeLora } from './lora.ts';
+import {
+  type Lora,
+  type LoraConfig,
+  loraModules,
+  loraProblems,
+  loraShapes,
+  loraTargets,
+  makeLora,
+} from './lora.ts';
 import { publishedTensors } from './names.ts';
 
 const PREFIX = 'base_model.model.';
@@ -170,7 +178,15 @@ async function readSettings(path: string): Promise<{ r: number; alpha: number; r
     if (!isEmpty(json[name])) unsupported.push(`no ${name}, got ${JSON.stringify(json[name])}`);
   if (unsupported.length > 0)
     throw new MinkeError('unsupported', `loadLora: ${path}: expected ${unsupported.join('; ')}`);
-  return { r: json.r as number, alpha: json.lora_alpha as number, rslora: json.use_rslora === true };
+  const settings = {
+    r: json.r as number,
+    alpha: json.lora_alpha as number,
+    rslora: json.use_rslora === true,
+  };
+  const problems = loraProblems(settings);
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `loadLora: ${path}: expected ${problems.join('; ')}`);
+  return settings;
 }
 
 /** The keys of a file, and the modules of ours they make up. Throws naming everything that does not fit. */

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { openSafetensors } from '@minke/checkpoints';
 import type { Backend } from '@minke/core';
-import { createReference } from '@minke/gpu-backends/reference';
 import { Arena, affine, crossEntropy, sum } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import type { DeepSeekModel, ForwardOptions } from './deepseek.ts';
@@ -103,7 +102,7 @@ describe.each([fastBackend, ...otherBackends].map((backend) => [backend.info.nam
 
 describe('createLora', () => {
   it('begins with A uniform in +-1 / sqrt(in), the same for the same seed, and B zero', async () => {
-    const model = await base(createReference());
+    const model = await base(fastBackend);
     const [one, same, other] = [1, 1, 2].map((seed) => createLora(model, everything, { seed }));
     const name = 'model.layers.0.mlp.down_proj';
     const [a, b] = [one!.pairs.get(name)!.a.readSync(), one!.pairs.get(name)!.b.readSync()];
@@ -117,14 +116,14 @@ describe('createLora', () => {
   });
 
   it('scales by alpha / r, or alpha / sqrt(r) with rslora', async () => {
-    const model = await base(createReference());
+    const model = await base(fastBackend);
     const scale = (config: LoraConfig) => [...createLora(model, config).pairs.values()][0]!.scale;
     expect(scale(everything)).toBe(2);
     expect(scale({ ...everything, rslora: true })).toBe(4);
   });
 
   it('takes the modules that targets name, by their ends', async () => {
-    const model = await base(createReference());
+    const model = await base(fastBackend);
     const names = (...targets: string[]) => [...createLora(model, { ...everything, targets }).pairs.keys()];
     expect(names('o_proj')).toEqual([0, 1].map((l) => `model.layers.${l}.self_attn.o_proj`));
     expect(names('layers.1.self_attn.o_proj', 'layers.0.self_attn.o_proj')).toEqual(names('o_proj'));
@@ -135,7 +134,7 @@ describe('createLora', () => {
   });
 
   it('names all that is wrong with a configuration', async () => {
-    const model = await base(createReference());
+    const model = await base(fastBackend);
     const refused = (config: Partial<LoraConfig>) => {
       try {
         createLora(model, { ...everything, ...config });
@@ -157,8 +156,8 @@ describe('createLora', () => {
   });
 
   it('fits no model of another shape', async () => {
-    const model = await base(createReference());
-    const other = await loadModel(fixtureFolder('v3-base'), { backend: createReference() });
+    const model = await base(fastBackend);
+    const other = await loadModel(fixtureFolder('v3-base'), { backend: fastBackend });
     const lora = createLora(other, { ...everything, targets: ['o_proj'] });
     expect(() => model.withLora(lora)).toThrow(
       /withLora: expected matrices \[4, 42\] and \[52, 4\] for .*o_proj/,

@@ -58,12 +58,18 @@ export function loraShapes(weight: Shape, r: number): { readonly a: Shape; reado
   return { a: [...experts, r, inputs], b: [...experts, outputs, r] };
 }
 
-/** The modules of a model that an adapter's targets name. Throws `invalid-config` naming everything that is wrong. */
-export function loraTargets(config: DeepSeekConfig, lora: LoraConfig): Map<string, Shape> {
+/** What is wrong with rank and scale, each as "expected" continues it. */
+export function loraProblems({ r, alpha }: Pick<LoraConfig, 'r' | 'alpha'>): string[] {
   const problems: string[] = [];
-  const { r, alpha, targets } = lora;
   if (!Number.isSafeInteger(r) || r < 1) problems.push(`r a positive integer, got ${r}`);
   if (!Number.isFinite(alpha) || alpha <= 0) problems.push(`alpha a number above 0, got ${alpha}`);
+  return problems;
+}
+
+/** The modules of a model that an adapter's targets name. Throws `invalid-config` naming everything that is wrong. */
+export function loraTargets(config: DeepSeekConfig, lora: LoraConfig): Map<string, Shape> {
+  const { r, targets } = lora;
+  const problems = loraProblems(lora);
   if (targets.length === 0) problems.push('at least one target, got none');
   const modules = loraModules(config);
   const found = new Map<string, Shape>();
