@@ -46,7 +46,7 @@ export class LocalScorer implements ScoreLearner {
     );
     this.#head =
       head === undefined ? normalInit(arena, new Random(seed), shape, initStd) : arena.parameter(head, shape);
-    const parameters = model.parameters();
+    const parameters = model.trainable();
     // Neither the head for tokens nor the modules that predict further ahead take part in a score.
     if (!tieEmbeddings) parameters.delete('lm_head.weight');
     for (const name of parameters.keys())

@@ -18,14 +18,16 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const runToEnd = (name: string): void => {
-  const { status, stderr } = spawnSync(process.execPath, [script, join(root, name)], { encoding: 'utf8' });
+const runToEnd = (name: string, what: string): void => {
+  const { status, stderr } = spawnSync(process.execPath, [script, join(root, name), what], {
+    encoding: 'utf8',
+  });
   expect(status, stderr).toBe(0);
 };
 
 /** Starts the run and kills it `milliseconds` after its first file appears. True when it was still running. */
-async function killAfter(name: string, milliseconds: number): Promise<boolean> {
-  const child = spawn(process.execPath, [script, join(root, name)], { stdio: 'ignore' });
+async function killAfter(name: string, what: string, milliseconds: number): Promise<boolean> {
+  const child = spawn(process.execPath, [script, join(root, name), what], { stdio: 'ignore' });
   let ended = false;
   const exit = new Promise<void>((resolve) => {
     child.once('exit', () => {
@@ -68,19 +70,23 @@ function normal(file: string, bytes: Buffer): string {
   return bytes.toString('base64');
 }
 
-it('a run killed at random moments ends with the bytes of one that was not', async () => {
-  const before = performance.now();
-  runToEnd('whole');
-  const whole = performance.now() - before;
-  const random = new Random(Math.floor(Math.random() * 1e9));
-  let kills = 0;
-  for (let i = 0; i < 5; i++)
-    if (await killAfter('killed', Math.floor((whole / 3) * random.uniform()))) kills++;
-  expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
-  runToEnd('killed');
-  const [expected, got] = [contents('whole'), contents('killed')];
-  expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
-  for (const [path, text] of Object.entries(expected))
-    expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
-  expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
-});
+it.each(['model', 'lora'])(
+  'a run of a %s killed at random moments ends with the bytes of one that was not',
+  async (what) => {
+    const [whole, killed] = [`${what}-whole`, `${what}-killed`];
+    const before = performance.now();
+    runToEnd(whole, what);
+    const duration = performance.now() - before;
+    const random = new Random(Math.floor(Math.random() * 1e9));
+    let kills = 0;
+    for (let i = 0; i < 5; i++)
+      if (await killAfter(killed, what, Math.floor((duration / 3) * random.uniform()))) kills++;
+    expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
+    runToEnd(killed, what);
+    const [expected, got] = [contents(whole), contents(killed)];
+    expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
+    for (const [path, text] of Object.entries(expected))
+      expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
+    expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
+  },
+);

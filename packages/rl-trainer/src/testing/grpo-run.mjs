@@ -1,5 +1,6 @@
 // For the test of killed runs: a short run of `trainGrpo` from the built packages, in the folder given. Generated
-// tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps.
+// tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps. With `lora` as a
+// second argument it trains an adapter.
 
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { TaskStream } from '@minke/reasoning-tasks';
@@ -15,9 +16,9 @@ import {
 import { Arena } from '@minke/tensor';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
-import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { createLora, DeepSeekModel, parseConfig } from '@minke/transformer';
 
-const folder = process.argv[2];
+const [, , folder, what] = process.argv;
 const backend = await (nativeAvailable().available
   ? createNative({ threads: 1 })
   : createWasm({ threads: 1 }));
@@ -39,7 +40,9 @@ const config = parseConfig({
   ...{ first_k_dense_replace: 1, n_group: 1, topk_group: 1, routed_scaling_factor: 2.5 },
   ...{ vocab_size: tokenizer.vocabSize, max_position_embeddings: 128 },
 });
-const model = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
+const base = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
+const model =
+  what === 'lora' ? base.withLora(createLora(base, { r: 4, alpha: 8, targets: ['all-linear'] })) : base;
 const language = {
   ...{ model, tokenizer, template: deepseekR1Template, stopTokenIds: [1] },
   sampling: { temperature: 1, topP: 1, topK: 0, minP: 0 },
