@@ -1,4 +1,4 @@
-// Python with PyTorch and transformers, for the tests that load what we export there. In an environment of its own
+// Python with PyTorch, transformers and PEFT, for the tests that load what we export there. In an environment of its own
 // (tools/parity/.venv), which is used by putting its programs first on the PATH. Versions: tools/parity/requirements.txt.
 
 import { existsSync, readFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { repositoryRoot, run, SetupError } from '../scripts/process.mjs';
 
 const parity = join(repositoryRoot, 'tools/parity');
 const environment = join(parity, '.venv');
-const needed = ['torch', 'transformers', 'safetensors', 'numpy'];
+const needed = ['torch', 'transformers', 'safetensors', 'numpy', 'peft'];
 
 /**
  * Makes `python3` on the PATH of this process and its children one that has what the tests import.

@@ -91,6 +91,22 @@ describe('usage', () => {
       ['train', 'sft', '--out', 'x', '--init-from', '.', '--model-config', 'c', '--tokenizer', '.'],
       '--init-from',
     ],
+    [
+      'an adapter of nothing',
+      ['train', 'sft', '--out', 'x', '--init-from', '.', '--lora-r', '0'],
+      'positive',
+    ],
+    [
+      'an adapter without a rank',
+      ['train', 'sft', '--out', 'x', '--init-from', '.', '--lora-target', 'o_proj'],
+      '--lora-r',
+    ],
+    [
+      'an adapter on a new model',
+      ['train', 'sft', '--out', 'x', '--model-config', 'c', '--tokenizer', '.', '--lora-r', '2'],
+      '--init-from beside --lora-r',
+    ],
+    ['a merge into nowhere', ['merge', '.', '.'], '--out'],
     ['steps that are none', ['train', 'sft', '--out', 'x', '--steps', 'many'], 'positive'],
   ])('%s ends with 2 and says what was expected', async (_, args, expected) => {
     const { code, out, err } = await minke(args);
@@ -291,6 +307,34 @@ describe('train sft and eval', () => {
       '4',
     ]);
     expect(table.out).toContain('pass@1');
+  });
+
+  it('trains an adapter, merges it, and refuses it for another base', async () => {
+    const out = join(folder, 'adapter-run');
+    const steps = ['--steps', '4', '--tokens-per-step', '200', '--learning-rate', '0.02', '--json'];
+    const train = ['train', 'sft', '--out', out, '--init-from', model, ...steps];
+    const wrong = await minke([...train, '--lora-r', '4', '--lora-target', 'k_proj']);
+    expect(wrong.code).toBe(1);
+    expect(wrong.err).toMatch(/lora: expected targets among self_attn\.q_a_proj.*got k_proj/);
+    const trained = await minke([...train, '--lora-r', '4', '--lora-target', 'all-linear']);
+    expect(trained.code, trained.err).toBe(0);
+    expect(JSON.parse(trained.out).global_step).toBe(4);
+    const adapter = join(out, 'adapter');
+    const settings = JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8'));
+    expect(settings).toMatchObject({
+      peft_type: 'LORA',
+      r: 4,
+      lora_alpha: 8,
+      base_model_name_or_path: model,
+    });
+    const merged = join(folder, 'merged');
+    const merge = await minke(['merge', model, adapter, '--out', merged, '--dtype', 'f32']);
+    expect(merge.code, merge.err).toBe(0);
+    const logits = async (of: string) => (await minke(['logits', of, '--ids', '5,9,2', '--json'])).out;
+    expect(await logits(merged)).not.toBe(await logits(model));
+    const other = await minke(['merge', merged, adapter, '--out', join(folder, 'twice')]);
+    expect(other.code).toBe(1);
+    expect(other.err).toContain('adapter of another base');
   });
 
   it('names the line of a data file that is wrong', async () => {

@@ -7,6 +7,7 @@ import { addBench } from './commands/bench.ts';
 import { addChat } from './commands/chat.ts';
 import { addEval } from './commands/eval.ts';
 import { addLogits } from './commands/logits.ts';
+import { addMerge } from './commands/merge.ts';
 import { addServe } from './commands/serve.ts';
 import { addTrain } from './commands/train.ts';
 import { failure } from './failure.ts';
@@ -19,7 +20,9 @@ process.stdout.on('error', (problem: NodeJS.ErrnoException) => {
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const program = new Command('minke')
-  .description('Reasoning models in TypeScript: serve, chat, inspect logits, train, evaluate and measure.')
+  .description(
+    'Reasoning models in TypeScript: serve, chat, inspect logits, train, merge, evaluate and measure.',
+  )
   .version(version)
   .exitOverride();
 
@@ -27,6 +30,7 @@ addServe(program);
 addChat(program);
 addLogits(program);
 addTrain(program);
+addMerge(program);
 addEval(program);
 addBench(program);
 

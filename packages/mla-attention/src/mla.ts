@@ -7,7 +7,17 @@
  * What is done with `kv_b_proj` in either form is in projections.ts. Does not do: sparse attention, quantised weights.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
-import { type Arena, concat, linear, type Module, rmsNorm, slice, type Tensor } from '@minke/tensor';
+import {
+  type Arena,
+  concat,
+  type LowRank,
+  lowRankLinear,
+  lowRankSum,
+  type Module,
+  rmsNorm,
+  slice,
+  type Tensor,
+} from '@minke/tensor';
 import { attention, latentAttention } from './attention.ts';
 import type { AttentionBatch, AttentionForm } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
@@ -91,9 +101,18 @@ export class MultiHeadLatentAttention implements Module {
   readonly scale: number;
   readonly #parameters: Map<string, Tensor>;
   readonly #rope: RopeTable;
+  readonly #additions: ReadonlyMap<string, LowRank>;
 
-  /** Takes over parameters named as `parameters()` returns them, and rotary tables of matching width. */
-  constructor(config: MlaConfig, parameters: ReadonlyMap<string, Tensor>, rope: RopeTable) {
+  /**
+   * Takes over parameters named as `parameters()` returns them, and rotary tables of matching width.
+   * @param additions low-rank additions to projections by their names (`q_b_proj`)
+   */
+  constructor(
+    config: MlaConfig,
+    parameters: ReadonlyMap<string, Tensor>,
+    rope: RopeTable,
+    additions: ReadonlyMap<string, LowRank> = new Map(),
+  ) {
     this.config = validate(config);
     checkParameters('mlaAttention', mlaParameterShapes(config), parameters);
     check(
@@ -102,6 +121,7 @@ export class MultiHeadLatentAttention implements Module {
     );
     this.#parameters = new Map(parameters);
     this.#rope = rope;
+    this.#additions = additions;
     this.scale =
       config.softmaxScale ?? attentionScale(config.qkNopeHeadDim + config.qkRopeHeadDim, config.yarn ?? null);
   }
@@ -153,34 +173,23 @@ export class MultiHeadLatentAttention implements Module {
       );
       o = this.#fromExpandedCache(q, latent, ropeKey, batch, cache, layer);
     } else o = this.#fromLatentCache(q, latent, ropeKey, batch, cache, layer, form);
-    const out = linear(
-      o.reshape([-1, H * vHeadDim]),
-      this.#get('o_proj.weight'),
-      this.#parameters.get('o_proj.bias'),
-    );
-    return out.reshape(x.shape);
+    return this.#project(o.reshape([-1, H * vHeadDim]), 'o_proj').reshape(x.shape);
   }
 
   /** Rotated queries [N, H, dn + P]. */
   #queries(x: Tensor, positions: Tensor): Tensor {
     const { numHeads: H, qkNopeHeadDim, qkRopeHeadDim, qLoraRank } = this.config;
-    let q: Tensor;
-    if (qLoraRank === null) q = linear(x, this.#get('q_proj.weight'));
-    else {
-      const compressed = linear(x, this.#get('q_a_proj.weight'), this.#parameters.get('q_a_proj.bias'));
-      q = linear(this.#norm(compressed, 'q_a_layernorm.weight'), this.#get('q_b_proj.weight'));
-    }
+    const q =
+      qLoraRank === null
+        ? this.#project(x, 'q_proj')
+        : this.#project(this.#norm(this.#project(x, 'q_a_proj'), 'q_a_layernorm.weight'), 'q_b_proj');
     return this.#rope.apply(q.reshape([-1, H, qkNopeHeadDim + qkRopeHeadDim]), positions, qkNopeHeadDim);
   }
 
   /** The normalised latent [N, R] and the rotated shared key [N, P]. */
   #latents(x: Tensor, positions: Tensor): { latent: Tensor; ropeKey: Tensor } {
     const { kvLoraRank: R, qkRopeHeadDim: P } = this.config;
-    const both = linear(
-      x,
-      this.#get('kv_a_proj_with_mqa.weight'),
-      this.#parameters.get('kv_a_proj_with_mqa.bias'),
-    );
+    const both = this.#project(x, 'kv_a_proj_with_mqa');
     const ropeKey = this.#rope.apply(slice(both, 1, R, P).reshape([-1, 1, P]), positions);
     return {
       latent: this.#norm(slice(both, 1, 0, R), 'kv_a_layernorm.weight'),
@@ -195,7 +204,7 @@ export class MultiHeadLatentAttention implements Module {
   /** Keys [M, H, dn + P] and values [M, H, dv] of latents [M, R] and rotated keys [M, P]. */
   #expand(latent: Tensor, ropeKey: Tensor): { k: Tensor; v: Tensor } {
     const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv } = this.config;
-    const up = linear(latent, this.#get('kv_b_proj.weight')).reshape([-1, H, dn + dv]);
+    const up = this.#project(latent, 'kv_b_proj').reshape([-1, H, dn + dv]);
     return expandKeys(up, ropeKey, dn);
   }
 
@@ -259,10 +268,18 @@ export class MultiHeadLatentAttention implements Module {
   /** Attention of rotated queries to rows [M, R + P] of latents and keys, in the absorbed form: [N, H, dv]. */
   #absorbed(q: Tensor, keys: Tensor, ranges: Tensor): Tensor {
     const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv, kvLoraRank: R } = this.config;
-    const up = q.arena.adopt(this.#get('kv_b_proj.weight')).reshape([H, dn + dv, R]);
+    const weight = this.#get('kv_b_proj.weight');
+    const addition = this.#additions.get('kv_b_proj');
+    const whole = addition ? lowRankSum(q.arena, weight, addition) : q.arena.adopt(weight);
+    const up = whole.reshape([H, dn + dv, R]);
     const query = absorbQuery(q, up, dn);
     const z = latentAttention(query, keys, ranges, { scale: this.scale, valueWidth: R });
     return absorbOutput(z, up, dn);
+  }
+
+  #project(x: Tensor, name: string): Tensor {
+    const weight = this.#get(`${name}.weight`);
+    return lowRankLinear(x, weight, this.#additions.get(name), this.#parameters.get(`${name}.bias`));
   }
 
   #get(name: string): Tensor {

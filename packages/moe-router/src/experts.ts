@@ -10,10 +10,13 @@
 import {
   accumulateProduct,
   add,
+  affine,
   call,
   customOp,
   freshGradBuffer,
   gradBuffer,
+  type LowRank,
+  lowRankSum,
   matmul,
   mul,
   slice,
@@ -31,6 +34,9 @@ export interface ExpertWeights {
   /** [E, D, F] */
   readonly down: Tensor;
 }
+
+/** Low-rank additions to the weights of routed experts: a [E, r, in], b [E, out, r]. */
+export type ExpertAdditions = { readonly [name in keyof ExpertWeights]?: LowRank | undefined };
 
 /** The shared expert: one SwiGLU of width S for every token. */
 export interface SharedExpertWeights {
@@ -218,17 +224,36 @@ function accumulateShared(
   accumulateProduct(down, dout, hidden);
 }
 
+/** `groupedLinear` with w + scale b a for the weight of each expert. */
+function addedLinear(x: Tensor, w: Tensor, addition: LowRank | undefined, offsets: Tensor): Tensor {
+  const y = groupedLinear(x, w, offsets);
+  if (addition === undefined) return y;
+  const narrow = affine(groupedLinear(x, addition.a, offsets), addition.scale, 0);
+  return add(y, groupedLinear(narrow, addition.b, offsets));
+}
+
 /** Weighted sum of the chosen experts' SwiGLU: x [N, D] -> [N, D]. */
-export function groupedExperts(x: Tensor, routing: Routing, weights: ExpertWeights): Tensor {
+export function groupedExperts(
+  x: Tensor,
+  routing: Routing,
+  weights: ExpertWeights,
+  additions: ExpertAdditions = {},
+): Tensor {
   const plan = planOf(routing, weights);
-  const { offsets } = plan;
+  const product = (rows: Tensor, name: keyof ExpertWeights) =>
+    addedLinear(rows, weights[name], additions[name], plan.offsets);
   const xs = dispatch(x, plan);
-  const hidden = swiglu(groupedLinear(xs, weights.gate, offsets), groupedLinear(xs, weights.up, offsets));
-  return combine(groupedLinear(hidden, weights.down, offsets), routing.weights, plan);
+  const hidden = swiglu(product(xs, 'gate'), product(xs, 'up'));
+  return combine(product(hidden, 'down'), routing.weights, plan);
 }
 
 /** The same sum with every expert applied to every token, E / K times the work of `groupedExperts`. */
-export function denseExperts(x: Tensor, routing: Routing, weights: ExpertWeights): Tensor {
+export function denseExperts(
+  x: Tensor,
+  routing: Routing,
+  weights: ExpertWeights,
+  additions: ExpertAdditions = {},
+): Tensor {
   const [experts, width, hiddenSize] = weights.gate.shape as readonly [number, number, number];
   const share = first(
     customOp({
@@ -237,11 +262,16 @@ export function denseExperts(x: Tensor, routing: Routing, weights: ExpertWeights
       backward: ([dy]) => call('gatherLast', [dy as Tensor, routing.indices], {}),
     }),
   );
+  const whole = (name: keyof ExpertWeights) => {
+    const addition = additions[name];
+    return addition ? lowRankSum(x.arena, weights[name], addition) : weights[name];
+  };
+  const [gates, ups, downs] = [whole('gate'), whole('up'), whole('down')];
   let out: Tensor | undefined;
   for (let e = 0; e < experts; e++) {
-    const gate = weights.gate.rows(e, e + 1).reshape([width, hiddenSize]);
-    const up = weights.up.rows(e, e + 1).reshape([width, hiddenSize]);
-    const down = weights.down.rows(e, e + 1).reshape([hiddenSize, width]);
+    const gate = gates.rows(e, e + 1).reshape([width, hiddenSize]);
+    const up = ups.rows(e, e + 1).reshape([width, hiddenSize]);
+    const down = downs.rows(e, e + 1).reshape([hiddenSize, width]);
     const hidden = swiglu(matmul(x, gate, { transB: true }), matmul(x, up, { transB: true }));
     const part = mul(matmul(hidden, down, { transB: true }), slice(share, 1, e, 1));
     out = out === undefined ? part : add(out, part);

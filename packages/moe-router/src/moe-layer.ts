@@ -6,7 +6,16 @@
  * package maps the names). The residual is the caller's.
  */
 import { type Backend, type OpName, Random } from '@minke/core';
-import { Arena, add, linear, type Module, normalInit, swiglu, type Tensor } from '@minke/tensor';
+import {
+  Arena,
+  add,
+  type LowRank,
+  lowRankLinear,
+  type Module,
+  normalInit,
+  swiglu,
+  type Tensor,
+} from '@minke/tensor';
 import { updateBias } from './balance.ts';
 import { type MoeConfig, validateMoeConfig } from './config.ts';
 import { denseExperts, fusedExperts, fusedOps, groupedExperts, type SharedExpertWeights } from './experts.ts';
@@ -49,11 +58,20 @@ const grouped = [
 export class MoeLayer implements Module {
   readonly config: MoeConfig;
   readonly #parameters: Map<string, Tensor>;
+  readonly #additions: ReadonlyMap<string, LowRank>;
 
-  /** Takes over parameters named as `parameters()` returns them. */
-  constructor(config: MoeConfig, parameters: ReadonlyMap<string, Tensor>) {
+  /**
+   * Takes over parameters named as `parameters()` returns them.
+   * @param additions low-rank additions to experts by name (`experts.up_proj`, packed; `shared_experts.up_proj`)
+   */
+  constructor(
+    config: MoeConfig,
+    parameters: ReadonlyMap<string, Tensor>,
+    additions: ReadonlyMap<string, LowRank> = new Map(),
+  ) {
     this.config = validateMoeConfig(config);
     this.#parameters = new Map(parameters);
+    this.#additions = additions;
   }
 
   /** A fresh layer with normal weights and a zero correction bias. Throws `invalid-config`. */
@@ -87,7 +105,8 @@ export class MoeLayer implements Module {
   /**
    * @param x [N, D] or [B, T, D]
    * @param options.form how the experts are computed: `fused` in one op, `grouped` in one op for each step, `dense`
-   * with every expert on every token. Default: the first of these that the backend can.
+   * with every expert on every token. Default: the first of these that the backend can; low-rank additions of routed
+   * experts exclude the first.
    */
   forward(x: Tensor, options: { form?: 'fused' | 'grouped' | 'dense' } = {}): MoeOutput {
     const { config } = this;
@@ -100,20 +119,23 @@ export class MoeLayer implements Module {
       down: this.#get('experts.down_proj'),
     };
     const supports = (ops: readonly OpName[]) => ops.every((op) => x.arena.backend.supports(op));
+    const additions = {
+      gate: this.#additions.get('experts.gate_proj'),
+      up: this.#additions.get('experts.up_proj'),
+      down: this.#additions.get('experts.down_proj'),
+    };
+    const plain = Object.values(additions).every((addition) => addition === undefined);
     const shared = config.sharedExperts > 0 ? this.#shared() : undefined;
     const matrices = [weights, shared].flatMap((group) => (group ? [group.gate, group.up, group.down] : []));
-    const fused = supports(fusedOps) && matrices.every((w) => w.node === null);
+    const fused = supports(fusedOps) && plain && matrices.every((w) => w.node === null);
     const form = options.form ?? (fused ? 'fused' : supports(grouped) ? 'grouped' : 'dense');
-    let output: Tensor;
-    if (form === 'fused') {
-      output = fusedExperts(rows, routing, weights, shared);
-    } else {
-      output = (form === 'grouped' ? groupedExperts : denseExperts)(rows, routing, weights);
-      if (shared !== undefined) {
-        const hidden = swiglu(linear(rows, shared.gate), linear(rows, shared.up));
-        output = add(output, linear(hidden, shared.down));
-      }
-    }
+    // One op takes the shared expert along, unless something is added to its weights.
+    const joined = form === 'fused' && !this.#isAdded('shared_experts.') ? shared : undefined;
+    let output =
+      form === 'fused'
+        ? fusedExperts(rows, routing, weights, joined)
+        : (form === 'grouped' ? groupedExperts : denseExperts)(rows, routing, weights, additions);
+    if (shared !== undefined && joined === undefined) output = add(output, this.#sharedOutput(rows, shared));
     return { output: output.reshape(x.shape), load: expertLoad(routing.indices, config.experts), routing };
   }
 
@@ -124,6 +146,16 @@ export class MoeLayer implements Module {
   updateBias(load: Tensor, options: { gamma: number; centred?: boolean }): void {
     const bias = this.#parameters.get('gate.e_score_correction_bias');
     if (bias !== undefined) updateBias(bias, load, options);
+  }
+
+  #sharedOutput(x: Tensor, { gate, up, down }: SharedExpertWeights): Tensor {
+    const project = (input: Tensor, weight: Tensor, name: string) =>
+      lowRankLinear(input, weight, this.#additions.get(`shared_experts.${name}_proj`));
+    return project(swiglu(project(x, gate, 'gate'), project(x, up, 'up')), down, 'down');
+  }
+
+  #isAdded(prefix: string): boolean {
+    return [...this.#additions.keys()].some((name) => name.startsWith(prefix));
   }
 
   #shared(): SharedExpertWeights {

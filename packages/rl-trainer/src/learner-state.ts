@@ -1,21 +1,27 @@
 /**
  * Parameters and optimiser moments in one safetensors file: what a checkpoint holds of a model in training.
  *
- * Parameters have their names, moments are `{name}.m` and `{name}.v`; the optimiser's step and the learner's
- * settings are metadata. The file is written under a temporary name and renamed.
+ * Parameters have their names, moments are `{name}.m` and `{name}.v`, Muon's momenta `{name}.momentum`; the optimiser's
+ * step and the learner's settings are metadata. The file is written under a temporary name and renamed.
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
-import type { AdamW, Tensor } from '@minke/tensor';
+import type { AdamW, Muon, MuonState, Tensor } from '@minke/tensor';
 
 /** What a state is of. */
 export interface TrainedState {
   readonly parameters: ReadonlyMap<string, Tensor>;
-  readonly optimizer: AdamW;
+  readonly optimizer: AdamW | Muon;
   /** Settings that a continuation must share. */
   readonly options: object;
+}
+
+/** The optimiser's state; AdamW has no momenta. */
+function stateOf(optimizer: AdamW | Muon): MuonState<Tensor> {
+  const state = optimizer.state();
+  return 'momenta' in state ? state : { ...state, momenta: new Map() };
 }
 
 const fileIn = (folder: string): string => join(folder, 'state.safetensors');
@@ -25,12 +31,13 @@ export async function saveModelState(
   folder: string,
   { parameters, optimizer, options }: TrainedState,
 ): Promise<void> {
-  const { stepCount, moments } = optimizer.state();
+  const { stepCount, moments, momenta } = stateOf(optimizer);
   const tensors = new Map<string, Tensor>(parameters);
   for (const [name, { m, v }] of moments) {
     tensors.set(`${name}.m`, m);
     tensors.set(`${name}.v`, v);
   }
+  for (const [name, { momentum }] of momenta) tensors.set(`${name}.momentum`, momentum);
   mkdirSync(folder, { recursive: true });
   const entries = [...tensors].map(([name, tensor]) => {
     const data = async () => Float32Array.from(await tensor.read());
@@ -70,11 +77,15 @@ export async function loadModelState(
     };
     const values = new Map<Tensor, Float32Array>();
     for (const [name, tensor] of parameters) values.set(tensor, await get(name, tensor.size));
+    const own = stateOf(optimizer);
     const moments = new Map<string, { m: Float32Array; v: Float32Array }>();
-    for (const [name, { m, v }] of optimizer.state().moments)
+    for (const [name, { m, v }] of own.moments)
       moments.set(name, { m: await get(`${name}.m`, m.size), v: await get(`${name}.v`, v.size) });
+    const momenta = new Map<string, { momentum: Float32Array }>();
+    for (const [name, { momentum }] of own.momenta)
+      momenta.set(name, { momentum: await get(`${name}.momentum`, momentum.size) });
     for (const [tensor, data] of values) tensor.write(data);
-    optimizer.restore({ stepCount: Number(step), moments });
+    optimizer.restore({ stepCount: Number(step), moments, momenta });
   } finally {
     await file.close();
   }

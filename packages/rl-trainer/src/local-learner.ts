@@ -1,5 +1,5 @@
 /**
- * A learner in this process: one DeepSeek-shaped model and AdamW, objectives on packed sequences.
+ * A learner in this process: one DeepSeek-shaped model, or the adapter on it, and AdamW; objectives on packed sequences.
  *
  * Sequences of a micro-batch are packed without padding and attend within themselves; logits are computed for
  * the rows before completion tokens only. The attention form is pinned to the expanded one, which samplers that
@@ -72,7 +72,10 @@ export class LocalLearner implements Learner {
     return this.#training.inTurn(async () => ({ version: this.#training.stepCount, location: null }));
   }
 
-  /** Takes over the weights of another model of the same shape: how a reference becomes the policy of now. */
+  /**
+   * Takes over the weights of another model of the same shape, of one with an adapter the adapter's: how a reference
+   * becomes the policy of now.
+   */
   copyFrom(model: DeepSeekModel): Promise<void> {
     return this.#training.inTurn(() => this.#copyFrom(model));
   }
@@ -132,8 +135,8 @@ export class LocalLearner implements Learner {
   }
 
   async #copyFrom(model: DeepSeekModel): Promise<void> {
-    const own = this.model.parameters();
-    for (const [name, tensor] of model.parameters()) {
+    const own = this.model.trainable();
+    for (const [name, tensor] of model.trainable()) {
       const target = own.get(name);
       check(
         target?.shape.join() === tensor.shape.join(),

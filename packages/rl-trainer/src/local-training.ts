@@ -1,20 +1,28 @@
 /**
- * What learners of this process share: one model in training, with AdamW, balanced experts, and calls in a queue.
+ * What learners of this process share: one model in training, with AdamW or Muon, balanced experts, and calls in a
+ * queue.
  *
  * A mixture of experts stays even: the sequence-wise balance loss is added to each micro-batch's loss, and the
  * correction bias moves by the load of the whole step (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). Calls run one
  * after the other in the order they were made, so that none needs to be awaited before the next. Parameters, moments
  * and step count are the state; gradients of an unfinished step are not saved.
  */
-import { MinkeError } from '@minke/core';
+import { MinkeError, type Shape } from '@minke/core';
 import { loadStatistics } from '@minke/moe-router';
-import { AdamW, Arena, add, type Tensor } from '@minke/tensor';
+import { AdamW, Arena, add, Muon, type Tensor } from '@minke/tensor';
 import type { DeepSeekModel, HiddenResult, ModelBatch } from '@minke/transformer';
 import type { OptimStepOptions, OptimStepResult } from './interfaces.ts';
 import { loadModelState, saveModelState } from './learner-state.ts';
 
 /** Settings of a learner in this process. */
 export interface LocalLearnerOptions {
+  /**
+   * `muon` moves the matrices of layers by orthogonal updates of AdamW's size, and the rest by AdamW, at one learning
+   * rate. Default `adamw`.
+   */
+  readonly optimizer?: 'adamw' | 'muon';
+  /** Of Muon's matrices. Default 0.95. */
+  readonly momentum?: number;
   readonly beta1: number;
   readonly beta2: number;
   readonly eps: number;
@@ -22,7 +30,7 @@ export interface LocalLearnerOptions {
   readonly weightDecay: number;
   /** Global gradient norm above which gradients are scaled down; 0 for never. */
   readonly maxGradNorm: number;
-  /** Step of the correction bias; 0 leaves it. DeepSeek-V3: 0.001. */
+  /** Step of the correction bias; 0 leaves it. DeepSeek-V3: 0.001. With an adapter 0, as the bias is the base's. */
   readonly biasUpdateGamma: number;
   /** Weight of the sequence-wise balance loss; DeepSeek-V3: 1e-4. */
   readonly balanceAlpha: number;
@@ -54,7 +62,7 @@ export class LocalTraining {
   readonly #options: LocalLearnerOptions;
   /** What is trained and saved, by name. */
   readonly parameters: ReadonlyMap<string, Tensor>;
-  #lazyOptimizer: AdamW | undefined;
+  #lazyOptimizer: AdamW | Muon | undefined;
   /** The end of the last call. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Choices per expert since the last step, one array a layer. */
@@ -64,10 +72,11 @@ export class LocalTraining {
   constructor(
     model: DeepSeekModel,
     options: Partial<LocalLearnerOptions>,
-    parameters: ReadonlyMap<string, Tensor> = model.parameters(),
+    parameters: ReadonlyMap<string, Tensor> = model.trainable(),
   ) {
     this.model = model;
-    this.#options = validated({ ...defaultLearner, ...options });
+    const resting = model.lora === null ? {} : { biasUpdateGamma: 0 };
+    this.#options = validated({ ...defaultLearner, ...resting, ...options }, model.lora !== null);
     this.parameters = parameters;
     this.arena = new Arena(model.backend, { grad: true, label: 'learner step' });
     this.inference = new Arena(model.backend, { label: 'learner forward' });
@@ -155,29 +164,40 @@ export class LocalTraining {
   }
 
   get #state() {
-    return { parameters: this.parameters, optimizer: this.#optimizer, options: this.#options };
+    const { lora } = this.model;
+    const options = lora === null ? this.#options : { ...this.#options, lora: lora.config };
+    return { parameters: this.parameters, optimizer: this.#optimizer, options };
   }
 
   /** Made at the first update: a reference needs no moments. */
-  get #optimizer(): AdamW {
-    const { beta1, beta2, eps, weightDecay, maxGradNorm } = this.#options;
-    this.#lazyOptimizer ??= new AdamW(new Map([...this.parameters].filter(([, p]) => p.requiresGrad)), {
-      lr: 0,
-      beta1,
-      beta2,
-      eps,
-      weightDecay,
-      maxGradNorm,
-      decay: (name, shape) => shape.length >= 2 && !name.includes('embed_tokens'),
-    });
+  get #optimizer(): AdamW | Muon {
+    this.#lazyOptimizer ??= this.#newOptimizer();
     return this.#lazyOptimizer;
+  }
+
+  #newOptimizer(): AdamW | Muon {
+    const { optimizer, momentum, beta1, beta2, eps, weightDecay, maxGradNorm } = this.#options;
+    const trained = new Map([...this.parameters].filter(([, p]) => p.requiresGrad));
+    const decay = (name: string, shape: Shape) => shape.length >= 2 && !name.includes('embed_tokens');
+    const shared = { lr: 0, weightDecay, maxGradNorm };
+    if (optimizer !== 'muon') return new AdamW(trained, { ...shared, beta1, beta2, eps, decay });
+    const adamW = { beta1, beta2, eps, decay };
+    const matrices = (name: string, { length }: Shape) =>
+      length >= 2 && !/embed_tokens|lm_head|score\.weight/.test(name);
+    return new Muon(trained, { ...shared, ...(momentum !== undefined && { momentum }), matrices, adamW });
   }
 }
 
-function validated(options: LocalLearnerOptions): LocalLearnerOptions {
+function validated(options: LocalLearnerOptions, adapted: boolean): LocalLearnerOptions {
   const problems: string[] = [];
+  if (adapted && options.biasUpdateGamma !== 0)
+    problems.push(`biasUpdateGamma 0 beside an adapter, whose base rests, got ${options.biasUpdateGamma}`);
   for (const name of ['beta1', 'beta2'] as const)
     if (!(options[name] >= 0 && options[name] < 1)) problems.push(`${name} in [0, 1), got ${options[name]}`);
+  const { optimizer = 'adamw', momentum } = options;
+  if (!['adamw', 'muon'].includes(optimizer)) problems.push(`optimizer adamw or muon, got ${optimizer}`);
+  if (momentum !== undefined && (optimizer !== 'muon' || !(momentum >= 0 && momentum < 1)))
+    problems.push(`momentum in [0, 1) and beside muon, got ${momentum} beside ${optimizer}`);
   for (const name of ['eps', 'weightDecay', 'maxGradNorm', 'biasUpdateGamma', 'balanceAlpha'] as const)
     if (!(options[name] >= 0) || !Number.isFinite(options[name]))
       problems.push(`${name} a number of at least 0, got ${options[name]}`);

@@ -41,7 +41,7 @@ export class ScalarModel {
       'head' in init
         ? arena.parameter(init.head, shape)
         : normalInit(arena, new Random(init.seed), shape, initStd);
-    const parameters = model.parameters();
+    const parameters = model.trainable();
     if (!tieEmbeddings) parameters.delete('lm_head.weight');
     for (const name of parameters.keys())
       if (Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1) >= numLayers) parameters.delete(name);

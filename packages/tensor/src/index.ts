@@ -30,6 +30,7 @@ export { type GradcheckInput, type GradcheckOptions, type GradcheckReport, gradc
 export { reportLeaks } from './leaks.ts';
 export { accumulateProduct, linear, matmul } from './linear-algebra.ts';
 export { linearCrossEntropy } from './linear-cross-entropy.ts';
+export { type LowRank, lowRankLinear, lowRankSum } from './low-rank.ts';
 export {
   addParameters,
   constantInit,

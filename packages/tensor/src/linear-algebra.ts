@@ -26,7 +26,7 @@ export function roundedToBf16(t: Tensor, arena = t.arena): Tensor {
 }
 
 /** op(a) op(b) without gradient, by the storage type of b. */
-function plainProduct(a: Tensor, b: Tensor, transA: number, transB: number): Tensor {
+export function plainProduct(a: Tensor, b: Tensor, transA: number, transB: number): Tensor {
   if (b.dtype !== 'bf16') return callOne('matmul', [a, b], { transA, transB });
   if (a.arena.backend.supports('matmulBf16')) return callOne('matmulBf16', [a, b], { transA, transB });
   const [x, w] = [roundedToBf16(a), castTo(b, 'f32', a.arena)];

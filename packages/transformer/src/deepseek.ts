@@ -4,7 +4,8 @@
  *
  * Sources: DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3, arXiv 2412.19437, sections 2.1, 2.2 and 4.2 (initialisation).
  * The MTP projection takes [embedding ; hidden], the order of the released weights, not the paper's. Tokens of all
- * sequences are rows of one batch; nothing is padded. Does not do: sparse attention (V3.2), quantised weights.
+ * sequences are rows of one batch; nothing is padded. A model can carry low-rank adapters (lora.ts) on frozen weights.
+ * Does not do: sparse attention (V3.2), quantised weights.
  */
 import { type Backend, check, MinkeError, Random } from '@minke/core';
 import {
@@ -26,7 +27,9 @@ import {
   concat,
   crossEntropy,
   gatherRows,
+  type LowRank,
   linear,
+  lowRankLinear,
   type Module,
   normalInit,
   rmsNorm,
@@ -35,6 +38,7 @@ import {
   type Tensor,
 } from '@minke/tensor';
 import { attentionConfig, type DeepSeekConfig, isMoeLayer, validateConfig } from './config.ts';
+import { type Lora, loraShapes, loraTargets } from './lora.ts';
 import { parameterShapes } from './names.ts';
 
 /** Tokens of one forward pass: `packSequences` or a cache's `append`, with their ids. */
@@ -88,10 +92,20 @@ export class DeepSeekModel implements Module {
   /** Blocks in order; MTP modules follow in `mtp`. */
   readonly layers: readonly Block[];
   readonly mtp: readonly MtpModule[];
+  /** The adapter whose additions every pass makes, or null. */
+  readonly lora: Lora | null;
   readonly #parameters: ReadonlyMap<string, Tensor>;
+  readonly #rope: RopeTable;
 
-  /** Takes over parameters named and shaped as `parameterShapes` says. Throws `invalid-argument` on a difference. */
-  constructor(config: DeepSeekConfig, parameters: ReadonlyMap<string, Tensor>) {
+  /**
+   * Takes over parameters named and shaped as `parameterShapes` says. Throws `invalid-argument` on a difference.
+   * @param options rotary tables to share, and an adapter: use `withLora`
+   */
+  constructor(
+    config: DeepSeekConfig,
+    parameters: ReadonlyMap<string, Tensor>,
+    options: { readonly rope?: RopeTable; readonly lora?: Lora | null } = {},
+  ) {
     this.config = validateConfig(config);
     if (config.indexer !== undefined) {
       throw new MinkeError(
@@ -109,11 +123,17 @@ export class DeepSeekModel implements Module {
       );
     }
     this.#parameters = new Map([...shapes.keys()].map((name) => [name, parameters.get(name) as Tensor]));
-    const rope = mlaRope(attentionConfig(config), this.#weight('model.embed_tokens.weight').arena);
+    const { rope = mlaRope(attentionConfig(config), this.#weight('model.embed_tokens.weight').arena) } =
+      options;
+    this.#rope = rope;
+    this.lora = options.lora ?? null;
+    if (this.lora !== null) checkLora(config, this.lora);
+    const pairs = this.lora?.pairs ?? new Map<string, LowRank>();
     const count = config.numLayers + config.mtpLayers;
     const blocks = Array.from(
       { length: count },
-      (_, i) => new Block(config, i, this.#under(`model.layers.${i}.`), rope),
+      (_, i) =>
+        new Block(config, i, this.#under(`model.layers.${i}.`), rope, under(pairs, `model.layers.${i}.`)),
     );
     this.layers = blocks.slice(0, config.numLayers);
     this.mtp = blocks
@@ -137,6 +157,27 @@ export class DeepSeekModel implements Module {
       else parameters.set(name, normalInit(arena, random, shape, config.initStd));
     }
     return new DeepSeekModel(config, parameters);
+  }
+
+  /**
+   * This model with an adapter: another model on the same memory, whose own weights have no gradient. This one stays
+   * the base without the adapter. Throws `invalid-argument` where the adapter is of another shape.
+   *
+   * @example
+   * const adapted = model.withLora(createLora(model, { r: 8, alpha: 16, targets: ['attention'] }));
+   */
+  withLora(lora: Lora): DeepSeekModel {
+    const frozen = new Map([...this.#parameters].map(([name, tensor]) => [name, tensor.detach()]));
+    return new DeepSeekModel(this.config, frozen, { rope: this.#rope, lora });
+  }
+
+  /** What training changes, by name: every parameter, or beside an adapter its matrices alone. */
+  trainable(): Map<string, Tensor> {
+    if (this.lora === null) return this.parameters();
+    const pairs = new Map<string, Tensor>();
+    for (const [name, { a, b }] of this.lora.pairs)
+      pairs.set(`${name}.lora_A.weight`, a).set(`${name}.lora_B.weight`, b);
+    return pairs;
   }
 
   get backend(): Backend {
@@ -325,15 +366,19 @@ export class Block {
     layer: number,
     parameters: ReadonlyMap<string, Tensor>,
     rope: RopeTable,
+    additions: ReadonlyMap<string, LowRank> = new Map(),
   ) {
     this.attention = new MultiHeadLatentAttention(
       attentionConfig(config),
       under(parameters, 'self_attn.'),
       rope,
+      under(additions, 'self_attn.'),
     );
-    const mlp = under(parameters, 'mlp.');
+    const [mlp, added] = [under(parameters, 'mlp.'), under(additions, 'mlp.')];
     const moe = isMoeLayer(config, layer) ? config.moe : null;
-    this.mlp = moe ? new MoeLayer({ ...moe, hiddenSize: config.hiddenSize }, mlp) : new DenseMlp(mlp);
+    this.mlp = moe
+      ? new MoeLayer({ ...moe, hiddenSize: config.hiddenSize }, mlp, added)
+      : new DenseMlp(mlp, added);
     this.#attentionNorm = parameters.get('input_layernorm.weight') as Tensor;
     this.#mlpNorm = parameters.get('post_attention_layernorm.weight') as Tensor;
     this.#eps = config.normEps;
@@ -349,9 +394,12 @@ export class Block {
 /** A dense SwiGLU: down(silu(gate x) up x). */
 export class DenseMlp implements Module {
   readonly #parameters: ReadonlyMap<string, Tensor>;
+  readonly #additions: ReadonlyMap<string, LowRank>;
 
-  constructor(parameters: ReadonlyMap<string, Tensor>) {
+  /** @param additions low-rank additions by name (`up_proj`) */
+  constructor(parameters: ReadonlyMap<string, Tensor>, additions: ReadonlyMap<string, LowRank> = new Map()) {
     this.#parameters = parameters;
+    this.#additions = additions;
   }
 
   parameters(): Map<string, Tensor> {
@@ -360,8 +408,8 @@ export class DenseMlp implements Module {
 
   forward(x: Tensor): { output: Tensor; load?: Tensor; routing?: Routing } {
     const project = (input: Tensor, name: string) =>
-      linear(input, this.#parameters.get(`${name}_proj.weight`) as Tensor);
-    return { output: project(swiglu(project(x, 'gate'), project(x, 'up')), 'down') };
+      lowRankLinear(input, this.#parameters.get(`${name}.weight`) as Tensor, this.#additions.get(name));
+    return { output: project(swiglu(project(x, 'gate_proj'), project(x, 'up_proj')), 'down_proj') };
   }
 }
 
@@ -390,11 +438,27 @@ export class MtpModule {
   }
 }
 
-function under(parameters: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> {
-  const found = new Map<string, Tensor>();
-  for (const [name, tensor] of parameters)
-    if (name.startsWith(prefix)) found.set(name.slice(prefix.length), tensor);
+/** Entries whose names begin with the prefix, without it. */
+function under<T>(all: ReadonlyMap<string, T>, prefix: string): Map<string, T> {
+  const found = new Map<string, T>();
+  for (const [name, value] of all) if (name.startsWith(prefix)) found.set(name.slice(prefix.length), value);
   return found;
+}
+
+function checkLora(config: DeepSeekConfig, { config: lora, pairs }: Lora): void {
+  const targets = loraTargets(config, lora);
+  for (const [name, shape] of targets) {
+    const expected = loraShapes(shape, lora.r);
+    const pair = pairs.get(name);
+    const found = pair && `[${pair.a.shape.join(', ')}] and [${pair.b.shape.join(', ')}]`;
+    check(
+      found === `[${expected.a.join(', ')}] and [${expected.b.join(', ')}]`,
+      () =>
+        `withLora: expected matrices [${expected.a.join(', ')}] and [${expected.b.join(', ')}] for ${name}, got ${found ?? 'none'}; the adapter is of another model`,
+    );
+  }
+  for (const name of pairs.keys())
+    check(targets.has(name), () => `withLora: expected matrices of the adapter's targets, got ${name}`);
 }
 
 function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {

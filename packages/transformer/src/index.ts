@@ -21,6 +21,15 @@ export {
   saveModel,
 } from './load.ts';
 export {
+  createLora,
+  type Lora,
+  type LoraConfig,
+  loraModules,
+  loraScale,
+  loraTargets,
+} from './lora.ts';
+export { loadLora, saveLora } from './lora-files.ts';
+export {
   mtpCopies,
   type PublishedTensor,
   packedSource,

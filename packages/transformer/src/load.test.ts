@@ -18,6 +18,7 @@ import { DeepSeekModel } from './deepseek.ts';
 import { loadModel, publishedWeights, readConfig, saveModel } from './load.ts';
 import { presets } from './presets.ts';
 import { distance, fixtureFolder, fixtureNames, readExpected } from './testing/fixtures.ts';
+import { hasPython } from './testing/python.ts';
 
 const backend = createReference();
 let folder: string;
@@ -94,7 +95,7 @@ describe('a saved model', () => {
         logits: { dtype: 'F32', shape: [2, 64, model.config.vocabSize], data: logits.readSync() },
       });
       const script = fileURLToPath(new URL('../../../tools/parity/check_export.py', import.meta.url));
-      if (!hasTransformers()) return;
+      if (!hasPython('torch', 'transformers')) return;
       const result = JSON.parse(execFileSync('python3', [script, out], { encoding: 'utf8' })) as Record<
         string,
         unknown
@@ -105,25 +106,6 @@ describe('a saved model', () => {
     120_000,
   );
 });
-
-/** Whether Python and transformers are here; says so when not, and fails in CI. */
-function hasTransformers(): boolean {
-  try {
-    execFileSync(
-      'python3',
-      ['-c', 'from importlib.util import find_spec as f; exit(not (f("torch") and f("transformers")))'],
-      { stdio: 'ignore' },
-    );
-    return true;
-  } catch {
-    if (process.env.CI)
-      throw new Error('CI must have Python with tools/parity/requirements.txt, and it has not');
-    console.warn(
-      'NOT RUN: exports are checked in transformers only where Python has tools/parity/requirements.txt',
-    );
-    return false;
-  }
-}
 
 describe('loading', () => {
   it('accepts experts packed as transformers holds them in memory', async () => {

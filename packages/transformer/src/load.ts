@@ -16,7 +16,7 @@ import {
   writeCheckpoint,
 } from '@minke/checkpoints';
 import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
-import { Arena, type Tensor } from '@minke/tensor';
+import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type DeepSeekConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
@@ -181,7 +181,7 @@ export interface SaveOptions {
 
 /**
  * Writes config.json and safetensors that transformers loads as DeepseekV2ForCausalLM or DeepseekV3ForCausalLM.
- * The folder is made if need be. bf16 rounds to nearest even; f32 loses nothing.
+ * An adapter is merged into the weights (`saveLora` writes it alone). The folder is made if need be. bf16 rounds to nearest even; f32 loses nothing.
  *
  * @example
  * await saveModel(model, 'my-reasoner', { dtype: 'bf16' });
@@ -206,7 +206,7 @@ export async function saveModel(
 
 /**
  * A model's weights under published names, for writers other than `saveModel`. Each tensor is read from the backend
- * when its `data` is called.
+ * when its `data` is called. An adapter is merged: the weights hold its additions.
  */
 export function publishedWeights(
   model: DeepSeekModel,
@@ -214,19 +214,31 @@ export function publishedWeights(
 ): Map<string, TensorData> {
   const parameters = model.parameters();
   const tensors = new Map<string, TensorData>();
-  const put = (name: string, shape: Shape, source: Tensor) => {
+  const put = (name: string, shape: Shape, source: Tensor, addition?: LowRank) => {
     const type = dtype === 'f32' || name.endsWith('e_score_correction_bias') ? 'F32' : 'BF16';
-    const data = async () => fromFloat32(type, Float32Array.from(await source.read()));
+    const data = async () => fromFloat32(type, await numbers(source, addition));
     tensors.set(name, { dtype: type, shape, data });
   };
   for (const { name, shape, target } of publishedTensors(model.config)) {
     const parameter = parameters.get(target.name)!;
+    const addition = model.lora?.pairs.get(target.name.replace(/\.weight$/, ''));
     const { expert } = target;
-    put(name, shape, expert === undefined ? parameter : parameter.rows(expert, expert + 1));
+    if (expert === undefined) put(name, shape, parameter, addition);
+    else {
+      const part = (t: Tensor) => t.rows(expert, expert + 1);
+      const own = addition && { ...addition, a: part(addition.a), b: part(addition.b) };
+      put(name, shape, part(parameter), own);
+    }
   }
   for (const [name, source] of mtpCopies(model.config))
     put(name, parameters.get(source)!.shape, parameters.get(source)!);
   return tensors;
+}
+
+async function numbers(source: Tensor, addition: LowRank | undefined): Promise<Float32Array> {
+  if (addition === undefined) return Float32Array.from(await source.read());
+  using arena = new Arena(source.arena.backend, { label: 'merge' });
+  return Float32Array.from(await lowRankSum(arena, source, addition).read());
 }
 
 function count(shape: Shape): number {

@@ -1,4 +1,4 @@
-/** `minke train sft`: supervised fine-tuning, resumable; the result is a model folder in bf16. */
+/** `minke train sft`: supervised fine-tuning, resumable; the result is a model folder in bf16, or an adapter. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Backend, MinkeError } from '@minke/core';
@@ -26,8 +26,9 @@ import {
   validateThoughts,
 } from '@minke/rl-trainer';
 import { Arena } from '@minke/tensor';
-import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { DeepSeekModel, parseConfig, saveLora } from '@minke/transformer';
 import { type Command, Option } from 'commander';
+import { addLoraOptions, type LoraOptions, loraConfig, withAdapter } from '../lora-options.ts';
 import {
   addBackendOptions,
   type BackendOptions,
@@ -47,7 +48,7 @@ import {
   thoughtLengths,
 } from '../task-options.ts';
 
-interface Options extends BackendOptions {
+interface Options extends BackendOptions, LoraOptions {
   readonly out: string;
   readonly modelConfig?: string;
   readonly tokenizer?: string;
@@ -67,8 +68,9 @@ interface Options extends BackendOptions {
   readonly schedule: Schedule['shape'];
   readonly warmup: number;
   readonly finalFraction: number;
+  readonly optimizer: 'adamw' | 'muon';
   readonly weightDecay: number;
-  readonly biasGamma: number;
+  readonly biasGamma?: number;
   readonly biasUntil: number;
   readonly balanceAlpha: number;
   readonly checkpointEvery: number;
@@ -129,6 +131,11 @@ export function addTrainSft(train: Command): void {
       nonNegativeNumber,
       d.schedule.finalFraction,
     )
+    .addOption(
+      new Option('--optimizer <name>', 'muon moves matrices of layers by orthogonal updates')
+        .choices(['adamw', 'muon'])
+        .default('adamw'),
+    )
     .option(
       '--weight-decay <w>',
       'decoupled weight decay of matrices',
@@ -137,9 +144,8 @@ export function addTrainSft(train: Command): void {
     )
     .option(
       '--bias-gamma <g>',
-      "step of the experts' correction bias; 0 leaves it",
+      `step of the experts' correction bias; 0 leaves it; default: ${optimizer.biasUpdateGamma}, with an adapter 0`,
       nonNegativeNumber,
-      optimizer.biasUpdateGamma,
     )
     .option(
       '--bias-until <f>',
@@ -156,7 +162,7 @@ export function addTrainSft(train: Command): void {
     .option('--checkpoint-every <n>', 'steps between checkpoints', positiveInteger, d.checkpointEvery)
     .option('--seed <n>', 'seed of the weights and of the data', nonNegativeInteger, d.seed)
     .option('--json', 'print the last metrics as JSON');
-  addBackendOptions(command).action(async (options: Options) => {
+  addBackendOptions(addLoraOptions(command)).action(async (options: Options) => {
     const started = options.initFrom !== undefined;
     if (started === (options.modelConfig !== undefined) || started === (options.tokenizer !== undefined)) {
       command.error('error: train sft: expected either --init-from, or --model-config and --tokenizer');
@@ -166,11 +172,17 @@ export function addTrainSft(train: Command): void {
       command.error(
         `error: train sft: expected --data alone, got also ${given.map(flagOf).join(', ')}; they shape generated tasks`,
       );
+    const lora = loraConfig(command, options);
+    if (lora !== undefined && !started)
+      command.error(
+        'error: train sft: expected --init-from beside --lora-r; an adapter needs a trained base',
+      );
     const thoughts = thoughtMixture(options);
     if (thoughts !== undefined) validateThoughts(thoughts);
     const backend = await openBackend(options);
     const language = await startingModel(options, backend);
-    const learner = new LocalLearner(language.model, learnerOptions(options));
+    const model = withAdapter(language.model, lora, options.seed);
+    const learner = new LocalLearner(model, learnerOptions(options));
     const metrics = await trainSft({
       learner,
       source: await sourceOf(options, thoughts, language),
@@ -180,9 +192,10 @@ export function addTrainSft(train: Command): void {
       signal: interruptSignal(),
     });
     await learner.dispose();
-    const folder = join(options.out, 'model');
-    await saveLanguageModel(language, folder, { dtype: 'bf16' });
-    process.stderr.write(`model written to ${folder}\n`);
+    const folder = join(options.out, lora === undefined ? 'model' : 'adapter');
+    if (lora === undefined) await saveLanguageModel(language, folder, { dtype: 'bf16' });
+    else await saveLora(model, folder, { base: options.initFrom ?? null });
+    process.stderr.write(`${lora === undefined ? 'model' : 'adapter'} written to ${folder}\n`);
     if (options.json) printJson(metrics);
     backend.dispose();
   });
@@ -241,8 +254,16 @@ function sftConfig(options: Options): SftConfig {
   };
 }
 
-function learnerOptions({ weightDecay, biasGamma, balanceAlpha }: Options): LocalLearnerOptions {
-  return { ...defaultSftLearner, weightDecay, biasUpdateGamma: biasGamma, balanceAlpha };
+function learnerOptions(options: Options): LocalLearnerOptions {
+  const { optimizer, weightDecay, biasGamma, balanceAlpha, loraR } = options;
+  const resting = loraR === undefined ? defaultSftLearner.biasUpdateGamma : 0;
+  return {
+    ...defaultSftLearner,
+    ...(optimizer === 'muon' && { optimizer }),
+    weightDecay,
+    biasUpdateGamma: biasGamma ?? resting,
+    balanceAlpha,
+  };
 }
 
 async function startingModel(options: Options, backend: Backend): Promise<LanguageModel> {

@@ -18,15 +18,15 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const runToEnd = (name: string, preset: string): void => {
-  const command = [script, join(root, name), preset];
+const runToEnd = (name: string, what: string): void => {
+  const command = [script, join(root, name), what];
   const { status, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
   expect(status, stderr).toBe(0);
 };
 
 /** Starts the run and kills it `milliseconds` after its first file appears. True when it was still running. */
-async function killAfter(name: string, preset: string, milliseconds: number): Promise<boolean> {
-  const child = spawn(process.execPath, [script, join(root, name), preset], { stdio: 'ignore' });
+async function killAfter(name: string, what: string, milliseconds: number): Promise<boolean> {
+  const child = spawn(process.execPath, [script, join(root, name), what], { stdio: 'ignore' });
   let ended = false;
   const exit = new Promise<void>((resolve) => {
     child.once('exit', () => {
@@ -70,19 +70,20 @@ function normal(file: string, bytes: Buffer): string {
 }
 
 it.each([
-  ['r1-zero', ['reference/reference.safetensors']],
+  ['model', ['reference/reference.safetensors']],
+  ['lora', ['reference/reference.safetensors']],
   ['ppo', ['reference/reference.safetensors', 'critic/state.safetensors']],
-])('a run of %s killed at random moments ends with the bytes of one that was not', async (preset, files) => {
-  const [wholeRun, killedRun] = [`${preset}-whole`, `${preset}-killed`];
+])('a run of a %s killed at random moments ends with the bytes of one that was not', async (what, files) => {
+  const [wholeRun, killedRun] = [`${what}-whole`, `${what}-killed`];
   const before = performance.now();
-  runToEnd(wholeRun, preset);
+  runToEnd(wholeRun, what);
   const whole = performance.now() - before;
   const random = new Random(Math.floor(Math.random() * 1e9));
   let kills = 0;
   for (let i = 0; i < 5; i++)
-    if (await killAfter(killedRun, preset, Math.floor((whole / 3) * random.uniform()))) kills++;
+    if (await killAfter(killedRun, what, Math.floor((whole / 3) * random.uniform()))) kills++;
   expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
-  runToEnd(killedRun, preset);
+  runToEnd(killedRun, what);
   const [expected, got] = [contents(wholeRun), contents(killedRun)];
   expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
   for (const [path, text] of Object.entries(expected))

@@ -59,10 +59,17 @@ export const banditPrompts = (seed = 0): ShuffledSource<RlPrompt> =>
     seed,
   );
 
-/** A fresh policy with everything that `trainGrpo` needs but the folder and the settings of the run. */
-export async function bandit(backend: Backend, seed = 1) {
+/**
+ * A fresh policy with everything that `trainGrpo` needs but the folder and the settings of the run.
+ * @param adapt makes another policy of the model, one with an adapter
+ */
+export async function bandit(
+  backend: Backend,
+  seed = 1,
+  adapt: (base: DeepSeekModel) => Promise<DeepSeekModel> = async (base) => base,
+) {
   const arena = new Arena(backend, { persistent: true });
-  const model = DeepSeekModel.init(smallConfig, { arena, seed });
+  const model = await adapt(DeepSeekModel.init(smallConfig, { arena, seed }));
   const learner = new LocalLearner(model);
   const engine = new Engine(model, {
     ...{ maxSequences: 128, contextLength: 16, form: 'expanded', temperedLogProbs: true },

@@ -1,6 +1,7 @@
 // For the test of killed runs: a short run of `trainGrpo` from the built packages, in the folder given. Generated
-// tasks, two updates a rollout, a reference that is refreshed; a checkpoint every few steps. By the second argument
-// GRPO with refills, or PPO, whose critic warms up first.
+// tasks, two updates a rollout, a reference that is refreshed; a checkpoint every few steps. The second argument says
+// what is trained: a `model` by GRPO with refills, an adapter (`lora`) by the same, or a model by `ppo`, whose critic
+// warms up first.
 
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { TaskStream } from '@minke/reasoning-tasks';
@@ -16,13 +17,14 @@ import {
 import { Arena } from '@minke/tensor';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
-import { DeepSeekModel, parseConfig } from '@minke/transformer';
+import { createLora, DeepSeekModel, parseConfig } from '@minke/transformer';
 
-const [folder, preset] = process.argv.slice(2);
+const [folder, what] = process.argv.slice(2);
 const sizes = {
   'r1-zero': { groupSize: 4, promptsPerStep: 2, maxRefills: 1 },
   ppo: { promptsPerStep: 8, critic: { learningRate: 1e-2, epsilon: 0.5, warmupSteps: 6 } },
 };
+const preset = what === 'ppo' ? 'ppo' : 'r1-zero';
 const backend = await (nativeAvailable().available
   ? createNative({ threads: 1 })
   : createWasm({ threads: 1 }));
@@ -44,7 +46,9 @@ const config = parseConfig({
   ...{ first_k_dense_replace: 1, n_group: 1, topk_group: 1, routed_scaling_factor: 2.5 },
   ...{ vocab_size: tokenizer.vocabSize, max_position_embeddings: 128 },
 });
-const model = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
+const base = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
+const model =
+  what === 'lora' ? base.withLora(createLora(base, { r: 4, alpha: 8, targets: ['all-linear'] })) : base;
 const language = {
   ...{ model, tokenizer, template: deepseekR1Template, stopTokenIds: [1] },
   sampling: { temperature: 1, topP: 1, topK: 0, minP: 0 },

@@ -45,3 +45,12 @@ export const weightsOf = async (model: DeepSeekModel): Promise<number[]> =>
   (await Promise.all([...model.parameters().values()].map((p) => p.read()))).flatMap((part) =>
     Array.from(part),
   );
+
+/**
+ * The same model with a larger head. A random one is too small for an adapter, which leaves it as it is, to make any
+ * token certain.
+ */
+export async function withLargeHead(model: DeepSeekModel): Promise<DeepSeekModel> {
+  model.headWeight.write((await model.headWeight.read()).map((w) => 3 * w));
+  return model;
+}
