@@ -24,7 +24,7 @@ export interface BaseMixture {
 
 /** The mixture of the recipe. */
 export const baseMixture: BaseMixture = {
-  shares: { direct: 0.5, thought: 0.4, general: 0.1 },
+  shares: { direct: 0.55, thought: 0.35, general: 0.1 },
   habits: sloppyHabits,
   goodReplies: 0.5,
 };

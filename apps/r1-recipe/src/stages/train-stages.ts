@@ -48,7 +48,7 @@ export async function fit(
   settings: FitSettings,
   context: StageContext,
 ): Promise<void> {
-  const learner = new LocalLearner(language.model, sftLearner);
+  const learner = new LocalLearner(language.model, { ...sftLearner, optimizer: settings.optimizer });
   try {
     await trainSft({
       ...{ learner, source, config: sftConfig(settings, context.seed) },
