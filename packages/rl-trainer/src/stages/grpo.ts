@@ -21,6 +21,7 @@ import { ProgressLine } from '../progress.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
 import { RunStore } from '../run-store.ts';
 import { scheduleFactor } from '../schedule.ts';
+import { checkFinite, diagnosed } from './diagnosis.ts';
 import { type RolloutMetrics, rolloutMetrics, sampleLines, updateMetrics } from './grpo-metrics.ts';
 import { type MiniBatch, prepare } from './mini-batches.ts';
 import { updatePolicy } from './policy-update.ts';
@@ -96,8 +97,12 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   let last: GrpoMetrics | undefined;
   const save = async () => {
     const bytes = { metricsBytes: metricsLog.bytes, samplesBytes: samplesLog.bytes };
-    if (stage.state.step > saved) await saveRun(store, options, { ...stage.state, ...bytes });
-    saved = stage.state.step;
+    const { step } = stage.state;
+    if (step > saved)
+      await saveRun(store, options, { ...stage.state, ...bytes }).catch((cause) => {
+        throw diagnosed(cause, { name: 'trainGrpo', step, store, saving: true });
+      });
+    saved = step;
   };
   try {
     while (stage.state.step < steps) {
@@ -113,7 +118,7 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
         }
       } catch (problem) {
         if (signal?.aborted) await save();
-        throw diagnosed(problem, store);
+        throw diagnosed(problem, { name: 'trainGrpo', step: stage.state.step + 1, store });
       }
       const due = stage.state.step - saved >= (options.checkpointEvery ?? 50);
       if (due || signal?.aborted || stage.state.step >= steps) await save();
@@ -192,11 +197,8 @@ class GrpoStage {
         num_tokens: tokens,
         ...clock.read({ sampled, trained }),
       };
-      if (!Number.isFinite(result.step.gradNorm))
-        throw new MinkeError(
-          'invalid-argument',
-          `trainGrpo: the gradient's norm became ${result.step.gradNorm} at step ${step + 1}`,
-        );
+      checkFinite('trainGrpo', 'loss', result.loss);
+      checkFinite('trainGrpo', "gradient's norm", result.step.gradNorm);
       const samples = update === 0 ? sampleLines(prepared.samples, step + 1, samplesPerRollout) : [];
       yield { metrics, samples };
       clock = new StepClock();
@@ -256,18 +258,6 @@ async function saveRun(
     mkdirSync(join(folder, 'reference'));
     await reference.saveState(join(folder, 'reference'));
   });
-}
-
-/** A failure of the numbers with what to do about it; others as they are. */
-function diagnosed(problem: unknown, store: RunStore): unknown {
-  if (!MinkeError.isInstance(problem) || !/became (NaN|-?Infinity)/.test(problem.message)) return problem;
-  const good = store.steps().at(-1);
-  const from = good === undefined ? 'from the beginning' : `from step ${good}, its last good checkpoint`;
-  return new MinkeError(
-    'invalid-argument',
-    `${problem.message}; start the run in ${store.folder} again to continue ${from}, or begin another with a lower learning rate, more warm-up or a lower maxGradNorm`,
-    { cause: problem, details: { lastGoodStep: good ?? null } },
-  );
 }
 
 function validate({ config, reference, steps, checkpointEvery = 50, samplesPerRollout = 4 }: GrpoOptions) {
