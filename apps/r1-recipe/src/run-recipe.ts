@@ -6,6 +6,7 @@ import { MinkeError } from '@minke/core';
 import { startPage } from './page/page-thread.ts';
 import type { ReportJson } from './report/report-json.ts';
 import { writeReport } from './report/write-report.ts';
+import { isFull } from './run/json-file.ts';
 import { RunStateFile } from './run/run-state.ts';
 import { type RunnerOptions, runStages, type StageResult } from './run/runner.ts';
 import type { Stage } from './run/stage.ts';
@@ -69,6 +70,6 @@ function reportAnyway(folder: string): void {
   try {
     writeReport(folder);
   } catch (problem) {
-    if (!MinkeError.isInstance(problem)) throw problem;
+    if (!MinkeError.isInstance(problem) && !isFull(problem)) throw problem;
   }
 }

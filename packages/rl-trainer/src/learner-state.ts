@@ -26,7 +26,14 @@ function stateOf(optimizer: AdamW | Muon): MuonState<Tensor> {
 
 const fileIn = (folder: string): string => join(folder, 'state.safetensors');
 
-/** Writes a state into a folder, made if missing. */
+/** Throws for numbers that a training cannot go on from: such a state must not replace a good one. */
+function finite(name: string, data: Float32Array): Float32Array {
+  const bad = data.find((value) => !Number.isFinite(value));
+  if (bad !== undefined) throw new MinkeError('invalid-argument', `saveState: ${name} became ${bad}`);
+  return data;
+}
+
+/** Writes a state into a folder, made if missing. Throws `invalid-argument` for numbers that are none. */
 export async function saveModelState(
   folder: string,
   { parameters, optimizer, options }: TrainedState,
@@ -40,7 +47,7 @@ export async function saveModelState(
   for (const [name, { momentum }] of momenta) tensors.set(`${name}.momentum`, momentum);
   mkdirSync(folder, { recursive: true });
   const entries = [...tensors].map(([name, tensor]) => {
-    const data = async () => Float32Array.from(await tensor.read());
+    const data = async () => finite(name, Float32Array.from(await tensor.read()));
     return [name, { dtype: 'F32' as const, shape: tensor.shape, data }] as const;
   });
   const metadata = { step: String(stepCount), options: JSON.stringify(options) };

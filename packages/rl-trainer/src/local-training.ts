@@ -107,7 +107,7 @@ export class LocalTraining {
     if (!Number.isFinite(value) || !Number.isFinite(balanceLoss))
       throw new MinkeError(
         'invalid-argument',
-        `forwardBackward: the loss became ${value}; lower the learning rate and go back to the last good state`,
+        `forwardBackward: the loss became ${Number.isFinite(value) ? balanceLoss : value}`,
       );
     total.backward();
     const loads = await Promise.all(result.loads.map((load) => load.read()));

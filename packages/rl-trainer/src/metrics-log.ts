@@ -3,7 +3,8 @@
  * of the checkpoint, so that a resumed run continues the file as if it had never stopped.
  */
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
-import { check, MinkeError } from '@minke/core';
+import { check } from '@minke/core';
+import { unwritten } from './atomic-file.ts';
 
 export class MetricsLog {
   readonly #path: string;
@@ -30,14 +31,17 @@ export class MetricsLog {
     return text.slice(text.lastIndexOf('\n') + 1);
   }
 
+  /** Throws `out-of-memory` where the line cannot be written whole; what was written of it is cut at the next start. */
   append(record: Readonly<Record<string, unknown>>): void {
     const line = Buffer.from(`${JSON.stringify(record)}\n`);
-    const written = writeSync(this.#file, line, 0, line.length, this.#bytes);
-    if (written < line.length)
-      throw new MinkeError(
-        'out-of-memory',
-        `${this.#path}: expected to write ${line.length} bytes, got ${written}; make room and start the run again, it continues from its last checkpoint`,
-      );
+    let written = 0;
+    try {
+      // A disk that is nearly full takes a part; the next write says why.
+      while (written < line.length)
+        written += writeSync(this.#file, line, written, line.length - written, this.#bytes + written);
+    } catch (cause) {
+      throw unwritten(this.#path, cause);
+    }
     this.#bytes += written;
   }
 

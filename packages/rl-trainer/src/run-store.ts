@@ -5,20 +5,11 @@
  * last complete one, and so does a full disk. What is in it is the stage's business: what its
  * learner saves, and a state of step, data position and lengths of logs.
  */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
+import { flush, unwritten } from './atomic-file.ts';
 
 /** Everything besides tensors. Plain JSON. */
 export interface TrainerState {
@@ -46,11 +37,18 @@ export class RunStore {
   readonly folder: string;
   readonly #keep: number;
 
-  /** @param folder made if missing; @param keep newest checkpoints that stay */
+  /**
+   * What a kill left half written or half removed goes away.
+   *
+   * @param folder made if missing, used by this process alone; @param keep newest checkpoints that stay
+   */
   constructor(folder: string, keep = 2) {
     this.folder = folder;
     this.#keep = keep;
     mkdirSync(this.#checkpoints, { recursive: true });
+    for (const name of readdirSync(this.#checkpoints))
+      if (name.endsWith('.tmp')) rmSync(join(this.#checkpoints, name), { recursive: true, force: true });
+    this.#removeOld();
   }
 
   get metricsPath(): string {
@@ -88,15 +86,10 @@ export class RunStore {
       renameSync(temporary, target);
     } catch (cause) {
       rmSync(temporary, { recursive: true, force: true });
-      throw new MinkeError(
-        'out-of-memory',
-        `${target}: expected to write a checkpoint, got ${(cause as Error).message}; make room and start the run again, it continues from the checkpoint before`,
-        { cause },
-      );
+      throw unwritten(target, cause);
     }
     flush(this.#checkpoints);
-    for (const old of this.steps().slice(0, -this.#keep))
-      rmSync(this.#folder(old), { recursive: true, force: true });
+    this.#removeOld();
   }
 
   /** The newest complete checkpoint, or undefined for a fresh run. Throws `invalid-file` for a damaged one. */
@@ -113,6 +106,15 @@ export class RunStore {
         `${path}: expected the trainer's state, got ${(cause as Error).message}; remove ${folder} to go back to the checkpoint before`,
         { cause },
       );
+    }
+  }
+
+  /** A checkpoint loses its name before its files, so that one half removed never looks complete. */
+  #removeOld(): void {
+    for (const old of this.steps().slice(0, -this.#keep)) {
+      const gone = `${this.#folder(old)}.tmp`;
+      renameSync(this.#folder(old), gone);
+      rmSync(gone, { recursive: true, force: true });
     }
   }
 
@@ -145,14 +147,5 @@ export async function readTensors(path: string): Promise<Map<string, Float32Arra
     return tensors;
   } finally {
     await file.close();
-  }
-}
-
-function flush(path: string): void {
-  const file = openSync(path, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
   }
 }

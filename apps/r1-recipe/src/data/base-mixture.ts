@@ -9,7 +9,7 @@
 import { check, Random } from '@minke/core';
 import { corrupted } from './corruptions.ts';
 import { type Row, type RowAt, rowOf, type Task } from './task.ts';
-import { taskSets } from './task-sets.ts';
+import { type TaskSet, taskSets } from './task-sets.ts';
 import { drawTask, pickKey, seedOf } from './task-stream.ts';
 import { directReply, sloppyHabits, sloppyThought, type ThoughtHabits } from './thoughts.ts';
 
@@ -20,6 +20,8 @@ export interface BaseMixture {
   readonly habits: ThoughtHabits;
   /** Share of good replies in chat, in [0, 1]; the others are spoilt by an operator of `corruptions`. */
   readonly goodReplies: number;
+  /** Which problems. Default: the set `reasoning`. */
+  readonly problems?: TaskSet;
 }
 
 /** The mixture of the recipe. */
@@ -71,10 +73,11 @@ export function baseRows({
 }): RowAt {
   checkBaseMixture(mixture);
   const stream = seedOf(seed, 'base mixture');
+  const problems = mixture.problems ?? taskSets.reasoning;
   return (position) => {
     const random = new Random(stream, position);
     const sort = pickKey(random, mixture.shares);
-    const task = drawTask(random, sort === 'general' ? taskSets.general : taskSets.reasoning, 'train');
+    const task = drawTask(random, sort === 'general' ? taskSets.general : problems, 'train');
     if (task.domain === 'general') return chatRow(task, mixture.goodReplies, random);
     if (sort === 'thought') return rowOf(task, sloppyThought(task.metadata, mixture.habits, random));
     return rowOf(task, directReply(task.metadata, mixture.habits, random));

@@ -2,7 +2,7 @@
  * Small JSON files that are whole or not there: written under a temporary name, flushed, renamed, so that a kill at
  * any moment leaves the old content or the new one.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { MinkeError } from '@minke/core';
 
@@ -14,16 +14,34 @@ export function writeJson(path: string, value: unknown): void {
 /** Replaces a file of text, likewise. */
 export function writeWhole(path: string, text: string): void {
   const temporary = `${path}.tmp`;
-  writeFileSync(temporary, text);
-  flush(temporary);
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, text);
+    flush(temporary);
+    renameSync(temporary, path);
+  } catch (problem) {
+    rmSync(temporary, { force: true });
+    throw problem;
+  }
   flush(dirname(path));
 }
 
-/** Replaces a file that may be lost with the power but never seen half: for what is rewritten many times a minute. */
+/**
+ * Replaces a file for watchers, which is rewritten many times a minute: it may be lost with the power, and stays as it
+ * was where there is no room, so that a run ends for what it could not write and not for what it could not show.
+ */
 export function writeJsonQuickly(path: string, value: unknown): void {
-  writeFileSync(`${path}.tmp`, `${JSON.stringify(value)}\n`);
-  renameSync(`${path}.tmp`, path);
+  try {
+    writeFileSync(`${path}.tmp`, `${JSON.stringify(value)}\n`);
+    renameSync(`${path}.tmp`, path);
+  } catch (problem) {
+    if (!isFull(problem)) throw problem;
+    rmSync(`${path}.tmp`, { force: true });
+  }
+}
+
+/** Whether the file system said that there is no room: a full disk, a quota, a limit on the size of files. */
+export function isFull(problem: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes((problem as NodeJS.ErrnoException | null)?.code ?? '');
 }
 
 /**

@@ -8,7 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { MinkeError } from '@minke/core';
-import { readJson, writeJson } from './json-file.ts';
+import { isFull, readJson, writeJson } from './json-file.ts';
 import { inputHashes, type PlannedStage, planRun, type Selection, selectStages } from './plan.ts';
 import { lockRun } from './run-lock.ts';
 import { orderStages, type Stage, type StageContext } from './stage.ts';
@@ -165,9 +165,10 @@ async function runStage(
     onEvent?.({ type: 'end', stage: name, folder: place.path, state, seconds, problem });
   };
   throwIfAborted(signal, name);
+  place.tidy();
   place.start(record());
   onEvent?.({ type: 'start', stage: name, folder: place.path, why, spent });
-  const note = setInterval(() => place.start(record()), noteEvery * 1000);
+  const note = setInterval(() => place.note(record()), noteEvery * 1000);
   note.unref();
   const context: StageContext = {
     folder: place.path,
@@ -199,7 +200,7 @@ async function runStage(
   } catch (cause) {
     const problem = stageError(name, cause);
     end(problem.code === 'aborted' ? 'stopped' : 'failed', problem.message);
-    if (problem.code === 'aborted') place.start(record());
+    if (problem.code === 'aborted') place.note(record());
     throw problem;
   } finally {
     clearInterval(note);
@@ -213,6 +214,14 @@ function throwIfAborted(signal: AbortSignal, name: string): void {
 
 function stageError(name: string, cause: unknown): MinkeError {
   const text = cause instanceof Error ? cause.message : String(cause);
+  if (isFull(cause)) {
+    const { path } = cause as NodeJS.ErrnoException;
+    return new MinkeError(
+      'out-of-memory',
+      `stage ${name}: expected to write ${path ?? 'its files'}, got ${text}; make room and start the run again, it continues from there`,
+      { cause },
+    );
+  }
   const code = MinkeError.isInstance(cause) ? cause.code : 'internal';
   return new MinkeError(code, `stage ${name}: ${text}`, { cause });
 }

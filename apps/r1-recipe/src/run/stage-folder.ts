@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { MinkeError } from '@minke/core';
 import { doneFile, hashOf, outputHashes, startedFile } from './content-hash.ts';
-import { readJson, writeJson } from './json-file.ts';
+import { isFull, readJson, writeJson } from './json-file.ts';
 import type { Stage } from './stage.ts';
 
 /** What a stage's key is made of. */
@@ -98,6 +98,23 @@ export class StageFolder {
   start(record: StartedRecord): void {
     mkdirSync(this.path, { recursive: true });
     writeJson(join(this.path, startedFile), record);
+  }
+
+  /** Writes the time that was spent so far; not where there is no room for it. */
+  note(record: StartedRecord): void {
+    try {
+      this.start(record);
+    } catch (problem) {
+      if (!isFull(problem)) throw problem;
+    }
+  }
+
+  /** Removes what a killed process left under temporary names. */
+  tidy(): void {
+    if (!existsSync(this.path)) return;
+    for (const entry of readdirSync(this.path, { recursive: true, withFileTypes: true }))
+      if (entry.name.endsWith('.tmp'))
+        rmSync(join(entry.parentPath, entry.name), { recursive: true, force: true });
   }
 
   /** Hashes the outputs and marks the stage as done. */

@@ -27,6 +27,7 @@ import {
   generalRows,
   RowSource,
   seedOf,
+  type TaskSet,
   type TaskSetName,
   type TraceFilter,
   taskSets,
@@ -86,7 +87,7 @@ function reinforcement(
   from: string,
   options: {
     readonly settings: RlSettings;
-    readonly tasks: TaskSetName;
+    readonly tasks: TaskSetName | TaskSet;
     readonly terms: (seed: number) => readonly RewardTerm[];
     readonly backend: Backend;
   },
@@ -98,7 +99,7 @@ function reinforcement(
       name,
       version: 1,
       inputs: { policy: from },
-      settings: { ...settings, tasks: taskSets[tasks], rewards },
+      settings: { ...settings, tasks: typeof tasks === 'string' ? taskSets[tasks] : tasks, rewards },
     },
     run: (context) =>
       withModel(context.input('policy'), backend, (model) => {
@@ -129,16 +130,19 @@ function supervised(
   };
 }
 
+/** The problems of the stages that train on all of them. */
+const problemsOf = ({ problems = taskSets.reasoning }: BaseMixture): TaskSet => problems;
+
 /** Samples of R1-Zero, filtered and rewritten: the cold start's rows. */
-function coldStartData({ coldStart, zero }: RecipeSettings, backend: Backend): Stage {
+function coldStartData({ coldStart, zero, mixture }: RecipeSettings, backend: Backend): Stage {
   const { traces, rows } = coldStart;
   const { maxCompletionLength: maxNewTokens } = zero.config;
   return {
     ...{ name: 'cold-start-data', version: 1, inputs: { policy: 'zero' } },
-    settings: { traces, rows, maxNewTokens, tasks: taskSets.reasoning },
+    settings: { traces, rows, maxNewTokens, tasks: problemsOf(mixture) },
     async run(context) {
       const samples = inside(context, 'samples');
-      const tasks = tasksOf('reasoning', { seed: seedOf(context.seed, 'cold start') });
+      const tasks = tasksOf(mixture.problems ?? 'reasoning', { seed: seedOf(context.seed, 'cold start') });
       await withModel(context.input('policy'), backend, (model) =>
         sampleRows(model, tasks, { settings: traces, filters: [], maxNewTokens }, samples),
       );
@@ -164,7 +168,7 @@ const longestSearch = 700;
 const rejectionFilters: readonly TraceFilter[] = [...traceFilters.slice(0, -1), atMost(longestSearch)];
 
 /** Samples of the last policy that are worth learning from. */
-function rejection({ rejection: settings, selfEvolution }: RecipeSettings, backend: Backend): Stage {
+function rejection({ rejection: settings, selfEvolution, mixture }: RecipeSettings, backend: Backend): Stage {
   const { maxCompletionLength: maxNewTokens } = selfEvolution.config;
   return {
     ...{ name: 'rejection', version: 1, inputs: { policy: 'self-evolution' } },
@@ -172,13 +176,14 @@ function rejection({ rejection: settings, selfEvolution }: RecipeSettings, backe
       prompts: settings.prompts,
       samples: settings.samples,
       keep: settings.keep,
+      ...(settings.promptsPerBatch !== undefined && { promptsPerBatch: settings.promptsPerBatch }),
       maxNewTokens,
       longestSearch,
-      tasks: taskSets.reasoning,
+      tasks: problemsOf(mixture),
     },
     run: (context) =>
       withModel(context.input('policy'), backend, async (model) => {
-        const tasks = tasksOf('reasoning', { seed: seedOf(context.seed, 'rejection') });
+        const tasks = tasksOf(mixture.problems ?? 'reasoning', { seed: seedOf(context.seed, 'rejection') });
         await sampleRows(model, tasks, { settings, filters: rejectionFilters, maxNewTokens }, context);
       }),
   };
@@ -262,16 +267,17 @@ export function recipeStages(
     name: string,
     from: string,
     of: RlSettings,
-    tasks: TaskSetName,
+    tasks: TaskSetName | TaskSet,
     terms: () => readonly RewardTerm[],
   ) => reinforcement(name, from, { settings: of, tasks, terms, backend });
   const rows = distillationRows(settings);
   const { general, goodReplies } = settings.rejection;
   const chat = { general, goodReplies };
+  const { problems = 'reasoning' } = mixture;
   const line: Stage[] = [
     base('base', settings.policy, { settings: settings.base, mixture, backend }),
     measureStage('base', { settings: measureWidely, backend }),
-    rl('zero', 'base', settings.zero, 'derived', reasoningTerms(0)),
+    rl('zero', 'base', settings.zero, mixture.problems ?? 'derived', reasoningTerms(0)),
     measured('zero'),
     coldStartData(settings, backend),
     supervised(
@@ -309,7 +315,7 @@ export function recipeStages(
       { settings: { ...settings.distill, chat }, rows, backend },
     ),
     measured('distill'),
-    rl('student-rl', 'student-base', settings.studentRl, 'reasoning', reasoningTerms(0)),
+    rl('student-rl', 'student-base', settings.studentRl, problems, reasoningTerms(0)),
     measured('student-rl'),
   ];
   if (!controls) return [...line, comparisonStage(linePairs)];

@@ -67,10 +67,10 @@ export async function fitRewardModel(
   const scorer = new LocalScorer(language.model, { seed: context.seed });
   const data = (name === 'helpful' ? helpfulData : safetyData)(settings, context.seed, language);
   try {
-    const { steps, learningRate } = settings;
+    const { steps, learningRate, checkpointEvery = defaultRewardModel.checkpointEvery } = settings;
     const last = await trainRewardModel({
       ...{ learner: scorer, data, folder, signal: context.signal },
-      config: { ...defaultRewardModel, steps, learningRate, seed: context.seed },
+      config: { ...defaultRewardModel, steps, learningRate, checkpointEvery, seed: context.seed },
       onStep: ({ global_step, accuracy }) =>
         context.progress(global_step, steps, `${name}, accuracy ${accuracy.toFixed(3)}`),
     });

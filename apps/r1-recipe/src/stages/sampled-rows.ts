@@ -54,7 +54,7 @@ export async function sampleRows(
   const policy = await localPolicy(language, { contextLength, reference: false });
   const judge: RejectionFilter = (candidate) => reasonAgainst(traceOfCandidate(candidate), filters);
   const prompts = promptsFor(tasks, settings.prompts, language);
-  const promptsPerBatch = 128;
+  const { promptsPerBatch = 128 } = settings;
   const batches = Math.ceil(prompts.length / promptsPerBatch);
   try {
     return await rejectionSample({

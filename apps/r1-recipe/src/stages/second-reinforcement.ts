@@ -67,7 +67,7 @@ export async function secondReinforcement(
       {
         tasks: (position) => (position < promptsBefore ? reasoning(position) : mixed(position)),
         rewards: (step) => (step < modelsFrom ? problems : [...problems, ...general]),
-        settings: { config, steps },
+        settings: { ...settings, steps },
       },
       context,
     );

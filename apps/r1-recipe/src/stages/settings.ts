@@ -18,12 +18,16 @@ export interface FitSettings {
   readonly warmupSteps: number;
   /** Muon learns the same from about half as many tokens. */
   readonly optimizer: 'adamw' | 'muon';
+  /** Steps between checkpoints. Default 200. */
+  readonly checkpointEvery?: number;
 }
 
 /** Reinforcement learning: a configuration, and how long. */
 export interface RlSettings {
   readonly config: RlConfig;
   readonly steps: number;
+  /** Steps between checkpoints. Default 25. */
+  readonly checkpointEvery?: number;
 }
 
 /** Rejection sampling: problems, samples of each, and how many of these stay. */
@@ -31,6 +35,8 @@ export interface SamplingSettings {
   readonly prompts: number;
   readonly samples: number;
   readonly keep: number;
+  /** Problems sampled between two checkpoints. Default 128. */
+  readonly promptsPerBatch?: number;
 }
 
 export interface RecipeSettings {
@@ -60,6 +66,8 @@ export interface RecipeSettings {
     readonly heldOut: number;
     readonly steps: number;
     readonly learningRate: number;
+    /** Steps between checkpoints. Default 100. */
+    readonly checkpointEvery?: number;
   };
   readonly grpo2: RlSettings & {
     /** Share of general requests among the prompts. */

@@ -26,15 +26,14 @@ import { promptsOf } from './task-prompts.ts';
 export const contextLength = 384;
 
 function sftConfig(
-  { steps, tokensPerStep, learningRate, warmupSteps }: FitSettings,
+  { steps, tokensPerStep, learningRate, warmupSteps, checkpointEvery = 200 }: FitSettings,
   seed: number,
 ): SftConfig {
   return {
     ...defaultSft,
-    ...{ steps, tokensPerStep, learningRate, seed },
+    ...{ steps, tokensPerStep, learningRate, seed, checkpointEvery },
     schedule: { shape: 'cosine', warmupSteps, finalFraction: 0.05, decayFraction: 0 },
     biasUpdateUntil: 0.9,
-    checkpointEvery: 200,
   };
 }
 
@@ -77,7 +76,7 @@ export async function reinforce(
   { tasks, rewards, settings, budget }: Reinforcement,
   context: StageContext,
 ): Promise<void> {
-  const { config, steps } = settings;
+  const { config, steps, checkpointEvery = 25 } = settings;
   const needsReference = config.objective.beta > 0 || config.rewardBeta > 0;
   const policy = await localPolicy(language, {
     contextLength,
@@ -90,7 +89,7 @@ export async function reinforce(
       ...policy,
       prompts: promptsOf(tasks, language),
       ...{ rewards, config, steps, seed: context.seed, folder: context.folder, signal: context.signal },
-      checkpointEvery: 25,
+      checkpointEvery,
       ...(budget && { stopWhen: (metrics) => spent(metrics) >= budget.flops }),
       onStep(metrics) {
         const { global_step: step, reward } = metrics;

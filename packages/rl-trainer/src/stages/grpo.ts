@@ -26,6 +26,7 @@ import { RunStore } from '../run-store.ts';
 import { scheduleFactor } from '../schedule.ts';
 import type { ValueLearner } from '../score-learner.ts';
 import { updateCritic } from './critic-update.ts';
+import { checkFinite, diagnosed } from './diagnosis.ts';
 import {
   criticMetrics,
   criticUpdateMetrics,
@@ -128,8 +129,12 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   const over = () => stage.state.step >= steps || (last !== undefined && options.stopWhen?.(last) === true);
   const save = async () => {
     const bytes = { metricsBytes: metricsLog.bytes, samplesBytes: samplesLog.bytes };
-    if (stage.state.step > saved) await saveRun(store, options, { ...stage.state, ...bytes });
-    saved = stage.state.step;
+    const { step } = stage.state;
+    if (step > saved)
+      await saveRun(store, options, { ...stage.state, ...bytes }).catch((cause) => {
+        throw diagnosed(cause, { name: 'trainGrpo', step, store, saving: true });
+      });
+    saved = step;
   };
   try {
     while (!over()) {
@@ -145,7 +150,7 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
         }
       } catch (problem) {
         if (signal?.aborted) await save();
-        throw diagnosed(problem, store);
+        throw diagnosed(problem, { name: 'trainGrpo', step: stage.state.step + 1, store });
       }
       const due = stage.state.step - saved >= (options.checkpointEvery ?? 50);
       if (due || signal?.aborted || over()) await save();
@@ -234,12 +239,8 @@ class GrpoStage {
         num_trained_tokens: work.trained,
         ...clock.read({ sampled, trained: updated.trained }),
       };
-      for (const name of ['grad_norm', 'critic/grad_norm'])
-        if (!Number.isFinite(figures[name] ?? 0))
-          throw new MinkeError(
-            'invalid-argument',
-            `trainGrpo: ${name} became ${figures[name]} at step ${step + 1}`,
-          );
+      for (const name of ['loss', 'grad_norm', 'critic/vf_loss', 'critic/grad_norm'])
+        checkFinite('trainGrpo', name, figures[name] ?? 0);
       const samples = update === 0 ? sampleLines(prepared.samples, step + 1, samplesPerRollout) : [];
       yield { metrics, samples };
       clock = new StepClock();
@@ -334,18 +335,6 @@ async function saveRun(store: RunStore, options: GrpoOptions, state: GrpoState):
     mkdirSync(join(folder, 'reference'));
     await reference.saveState(join(folder, 'reference'));
   });
-}
-
-/** A failure of the numbers with what to do about it; others as they are. */
-function diagnosed(problem: unknown, store: RunStore): unknown {
-  if (!MinkeError.isInstance(problem) || !/became (NaN|-?Infinity)/.test(problem.message)) return problem;
-  const good = store.steps().at(-1);
-  const from = good === undefined ? 'from the beginning' : `from step ${good}, its last good checkpoint`;
-  return new MinkeError(
-    'invalid-argument',
-    `${problem.message}; start the run in ${store.folder} again to continue ${from}, or begin another with a lower learning rate, more warm-up or a lower maxGradNorm`,
-    { cause: problem, details: { lastGoodStep: good ?? null } },
-  );
 }
 
 function validate(options: GrpoOptions): void {

@@ -10,6 +10,7 @@ import type { Learner } from '../interfaces.ts';
 import { MetricsLog } from '../metrics-log.ts';
 import { ProgressLine } from '../progress.ts';
 import { RunStore, type TrainerState } from '../run-store.ts';
+import { checkFinite, diagnosed } from './diagnosis.ts';
 
 /** What every stage's configuration has. */
 export interface StageConfig {
@@ -37,6 +38,8 @@ export interface StageMetrics {
   readonly loss: number;
   /** Tokens trained on so far. */
   readonly num_tokens: number;
+  /** Of the whole gradient, before it is scaled down. */
+  readonly grad_norm: number;
 }
 
 /** One stage: what differs between them. */
@@ -70,8 +73,8 @@ export async function runStage<Metrics extends StageMetrics>(stage: Stage<Metric
     for (let step = start.step; step < config.steps; step++) {
       // Signals and timers get their turn; a backend that computes at once never waits for anything.
       await new Promise<void>((resolve) => setImmediate(resolve));
-      metrics = await stage.step(step, tokens).catch((cause) => {
-        throw located(cause, `${name}: step ${step + 1}`, store);
+      metrics = await checkedStep(stage, step, tokens).catch((cause) => {
+        throw diagnosed(cause, { name, step: step + 1, store });
       });
       tokens = metrics.num_tokens;
       log.append(metrics as StageMetrics & Readonly<Record<string, unknown>>);
@@ -81,7 +84,11 @@ export async function runStage<Metrics extends StageMetrics>(stage: Stage<Metric
       if (stopped || step + 1 === config.steps || (step + 1) % config.checkpointEvery === 0) {
         const position = { stage: name, step: step + 1, source: source.state() };
         const state: TrainerState = { ...position, metricsBytes: log.bytes, tokens, config };
-        await store.commit(step + 1, state, (folder) => learner.saveState(folder));
+        await store
+          .commit(step + 1, state, (folder) => learner.saveState(folder))
+          .catch((cause) => {
+            throw diagnosed(cause, { name, step: step + 1, store, saving: true });
+          });
       }
       if (stopped)
         throw new MinkeError(
@@ -112,12 +119,16 @@ async function resume<Metrics extends StageMetrics>(
   return state;
 }
 
-/** An error with where it happened and where the last good state is. */
-function located(cause: unknown, where: string, store: RunStore): unknown {
-  if (!(cause instanceof MinkeError) || cause.code === 'aborted') return cause;
-  const last = store.steps().at(-1);
-  const good = last === undefined ? 'there is no checkpoint yet' : `the last checkpoint is of step ${last}`;
-  return new MinkeError(cause.code, `${where}: ${cause.message} (${good})`, { cause });
+/** A step whose loss and gradient are numbers: nothing else is logged or saved. */
+async function checkedStep<Metrics extends StageMetrics>(
+  stage: Stage<Metrics>,
+  step: number,
+  tokens: number,
+): Promise<Metrics> {
+  const metrics = await stage.step(step, tokens);
+  checkFinite(stage.name, 'loss', metrics.loss);
+  checkFinite(stage.name, "gradient's norm", metrics.grad_norm);
+  return metrics;
 }
 
 /** What is wrong with whole numbers of at least 1 and numbers of at least 0, each as "expected" continues it. */
