@@ -6,14 +6,14 @@ import { Arena } from '../../../packages/tensor/dist/index.js';
 import { DeepSeekModel, loadModel, parseConfig } from '../../../packages/transformer/dist/index.js';
 import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
 
-const { threads, folder, config, prompts, newTokens, countExperts } = readCase();
+const { threads, folder, config, prompts, newTokens, countExperts, packWeights } = readCase();
 const backend = await nativeBackend(threads);
 const arena = new Arena(backend, { persistent: true, label: 'model' });
 const model = folder
   ? await loadModel(folder, { backend, arena })
   : DeepSeekModel.init(parseConfig(config), { arena, seed: 0 });
 const contextLength = Math.max(...prompts.map((prompt) => prompt.length)) + newTokens;
-const engine = new Engine(model, { maxSequences: prompts.length, contextLength });
+const engine = new Engine(model, { maxSequences: prompts.length, contextLength, packWeights });
 const sampling = { temperature: 1, topK: 0, topP: 1, minP: 0 };
 let seed = 0;
 
@@ -57,4 +57,4 @@ function touchedBytes(generated) {
 
 const generated = await rollout();
 const details = countExperts ? { touchedBytes: touchedBytes(generated) } : {};
-await serve({ name: 'minke', details, call: rollout });
+await serve({ name: packWeights ? 'minke, packed weights' : 'minke', details, call: rollout });

@@ -5,7 +5,8 @@
 //
 // The rows `experts E` have the same model with random weights and E experts of which a token uses 2 as ever: active
 // parameters are fixed (but for the gate's rows), so time should be flat as long as the weights touched are in cache.
-// They show the time of a decode step and the bytes of distinct weights its tokens are multiplied by.
+// They show the time of a decode step and the bytes of distinct weights its tokens are multiplied by. Rows named `packed`,
+// here and of the published model, have an engine that keeps packed forms of its weights (`packWeights`).
 
 import { fileURLToPath } from 'node:url';
 import { compare } from '../harness/compare.mjs';
@@ -27,15 +28,19 @@ const folder = fileURLToPath(new URL('../../../packages/tiny-reasoner/model', im
 const groups = tokenIds(config.vocab_size, 8, promptLength);
 const prompts = groups.flatMap((prompt) => new Array(8).fill(prompt));
 const report = new Report('rollout', threadCounts);
-for (const threads of threadCounts) await benchGenerate(threads);
-for (const threads of threadCounts) for (const batch of [1, 64]) await benchExperts(batch, threads);
+for (const threads of threadCounts)
+  for (const packWeights of [false, true]) await benchGenerate(threads, packWeights);
+for (const threads of threadCounts)
+  for (const batch of [1, 64])
+    for (const packWeights of [false, true]) await benchExperts(batch, threads, packWeights);
 report.finish();
 
-async function benchGenerate(threads) {
-  const caseName = (way) => `tiny-reasoner transformers-generate${way} ${threads}t`;
+async function benchGenerate(threads, packWeights) {
+  const kind = packWeights ? ' packed' : '';
+  const caseName = (way) => `tiny-reasoner transformers-generate${way}${kind} ${threads}t`;
   const ways = pytorchWays.filter((way) => wanted(caseName(way)));
   if (ways.length === 0) return;
-  const wish = { threads, folder, prompts, newTokens };
+  const wish = { threads, folder, prompts, newTokens, packWeights };
   const starts = { ours: () => startNode(new URL('ours.mjs', import.meta.url), wish) };
   for (const way of ways) starts[way] = () => startPytorch('generate', way, wish);
   const { ours, ...peers } = await compare(starts, plan);
@@ -55,12 +60,14 @@ function flopsOfSequence(model) {
   return flops;
 }
 
-async function benchExperts(batch, threads) {
-  const caseName = (experts) => `experts ${experts} batch ${batch} ${threads}t`;
+async function benchExperts(batch, threads, packWeights) {
+  const kind = packWeights ? ' packed' : '';
+  const caseName = (experts) => `experts ${experts} batch ${batch}${kind} ${threads}t`;
   const counts = expertCounts.filter((experts) => wanted(caseName(experts)));
   const starts = {};
   for (const experts of counts) {
-    const wish = { threads, config: { ...config, n_routed_experts: experts }, newTokens, countExperts: true };
+    const sized = { ...config, n_routed_experts: experts };
+    const wish = { threads, config: sized, newTokens, countExperts: true, packWeights };
     wish.prompts = prompts.slice(0, batch);
     starts[experts] = () => startNode(new URL('ours.mjs', import.meta.url), wish);
   }
