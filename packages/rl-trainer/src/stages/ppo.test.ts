@@ -180,7 +180,7 @@ describe('trainGrpo with a critic', () => {
   it('stops on a critic whose numbers are no longer finite', async () => {
     const config = withCritic({ learningRate: 1e30 });
     await expect(run({ config, steps: 20, checkpointEvery: 2 })).rejects.toThrow(
-      /became (NaN|Infinity).*start the run/,
+      /became (NaN|Infinity).*begin another run/,
     );
   });
 
