@@ -177,7 +177,11 @@ function scaled(settings: RecipeSettings, by: number, least: MeasureSettings): R
     steps: n(s.steps, 10),
     warmupSteps: n(s.warmupSteps, 3),
   });
-  const run = <T extends RlSettings>(s: T): T => ({ ...s, steps: n(s.steps, 4) });
+  const run = <T extends RlSettings>(s: T): T => {
+    const steps = n(s.steps, 4);
+    const warmupSteps = Math.min(s.config.schedule.warmupSteps, Math.floor(steps / 4));
+    return { ...s, steps, config: { ...s.config, schedule: { ...s.config.schedule, warmupSteps } } };
+  };
   const draw = <T extends SamplingSettings>(s: T): T => ({ ...s, prompts: n(s.prompts, 64) });
   return {
     policy: settings.policy,
