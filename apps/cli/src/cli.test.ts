@@ -251,6 +251,20 @@ describe('bench', () => {
 });
 
 describe('train sft and eval', () => {
+  /** A file of three sums. */
+  async function conversations(name: string): Promise<string> {
+    const rows = [1, 2, 3].map((n) =>
+      JSON.stringify({
+        messages: [
+          { role: 'user', content: `What is ${n} + ${n}?` },
+          { role: 'assistant', content: `The answer is ${2 * n}.`, reasoning_content: `${n}+${n}=${2 * n}` },
+        ],
+      }),
+    );
+    await writeFile(join(folder, name), `${rows.join('\n')}\n`);
+    return join(folder, name);
+  }
+
   it('trains a new model on a file of conversations and measures the result', async () => {
     const out = join(folder, 'run');
     const args = [
@@ -264,16 +278,7 @@ describe('train sft and eval', () => {
       model,
     ];
     const sizes = ['--tokens-per-step', '200', '--checkpoint-every', '2', '--json'];
-    const rows = [1, 2, 3].map((n) =>
-      JSON.stringify({
-        messages: [
-          { role: 'user', content: `What is ${n} + ${n}?` },
-          { role: 'assistant', content: `The answer is ${2 * n}.`, reasoning_content: `${n}+${n}=${2 * n}` },
-        ],
-      }),
-    );
-    const data = join(folder, 'data.jsonl');
-    await writeFile(data, `${rows.join('\n')}\n`);
+    const data = await conversations('data.jsonl');
     const first = await minke([...args, '--data', data, '--steps', '6', ...sizes]);
     expect(first.code).toBe(0);
     expect(JSON.parse(first.out).global_step).toBe(6);
@@ -311,8 +316,9 @@ describe('train sft and eval', () => {
 
   it('trains an adapter, merges it, and refuses it for another base', async () => {
     const out = join(folder, 'adapter-run');
-    const steps = ['--steps', '4', '--tokens-per-step', '200', '--learning-rate', '0.02', '--json'];
-    const train = ['train', 'sft', '--out', out, '--init-from', model, ...steps];
+    const data = ['--data', await conversations('adapter.jsonl'), '--tokens-per-step', '200'];
+    const steps = ['--steps', '4', '--learning-rate', '0.02', '--warmup', '0', '--json'];
+    const train = ['train', 'sft', '--out', out, '--init-from', model, ...data, ...steps];
     const wrong = await minke([...train, '--lora-r', '4', '--lora-target', 'k_proj']);
     expect(wrong.code).toBe(1);
     expect(wrong.err).toMatch(/lora: expected targets among self_attn\.q_a_proj.*got k_proj/);

@@ -38,7 +38,7 @@ import {
   type Tensor,
 } from '@minke/tensor';
 import { attentionConfig, type DeepSeekConfig, isMoeLayer, validateConfig } from './config.ts';
-import { type Lora, loraShapes, loraTargets } from './lora.ts';
+import { checkLora, type Lora } from './lora.ts';
 import { parameterShapes } from './names.ts';
 
 /** Tokens of one forward pass: `packSequences` or a cache's `append`, with their ids. */
@@ -443,22 +443,6 @@ function under<T>(all: ReadonlyMap<string, T>, prefix: string): Map<string, T> {
   const found = new Map<string, T>();
   for (const [name, value] of all) if (name.startsWith(prefix)) found.set(name.slice(prefix.length), value);
   return found;
-}
-
-function checkLora(config: DeepSeekConfig, { config: lora, pairs }: Lora): void {
-  const targets = loraTargets(config, lora);
-  for (const [name, shape] of targets) {
-    const expected = loraShapes(shape, lora.r);
-    const pair = pairs.get(name);
-    const found = pair && `[${pair.a.shape.join(', ')}] and [${pair.b.shape.join(', ')}]`;
-    check(
-      found === `[${expected.a.join(', ')}] and [${expected.b.join(', ')}]`,
-      () =>
-        `withLora: expected matrices [${expected.a.join(', ')}] and [${expected.b.join(', ')}] for ${name}, got ${found ?? 'none'}; the adapter is of another model`,
-    );
-  }
-  for (const name of pairs.keys())
-    check(targets.has(name), () => `withLora: expected matrices of the adapter's targets, got ${name}`);
 }
 
 function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {

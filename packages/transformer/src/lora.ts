@@ -6,7 +6,7 @@
  * uniform in +-1 / sqrt(in) and b at zero, so a new adapter changes nothing. Targets are the projections of attention,
  * dense and shared SwiGLU, and routed experts (one pair each). Not embeddings, head, gate, norms or MTP modules.
  */
-import { MinkeError, Random, type Shape } from '@minke/core';
+import { check, MinkeError, Random, type Shape } from '@minke/core';
 import { Arena, type LowRank } from '@minke/tensor';
 import type { DeepSeekConfig } from './config.ts';
 import type { DeepSeekModel } from './deepseek.ts';
@@ -136,6 +136,23 @@ export function makeLora(
     pairs.set(name, { a, b, scale });
   }
   return { config, pairs };
+}
+
+/** Throws `invalid-argument` unless the adapter's matrices are those of its targets in a model. */
+export function checkLora(config: DeepSeekConfig, { config: lora, pairs }: Lora): void {
+  const targets = loraTargets(config, lora);
+  for (const [name, shape] of targets) {
+    const expected = loraShapes(shape, lora.r);
+    const pair = pairs.get(name);
+    const found = pair && `[${pair.a.shape.join(', ')}] and [${pair.b.shape.join(', ')}]`;
+    check(
+      found === `[${expected.a.join(', ')}] and [${expected.b.join(', ')}]`,
+      () =>
+        `withLora: expected matrices [${expected.a.join(', ')}] and [${expected.b.join(', ')}] for ${name}, got ${found ?? 'none'}; the adapter is of another model`,
+    );
+  }
+  for (const name of pairs.keys())
+    check(targets.has(name), () => `withLora: expected matrices of the adapter's targets, got ${name}`);
 }
 
 const count = (shape: Shape): number => shape.reduce((product, size) => product * size, 1);
