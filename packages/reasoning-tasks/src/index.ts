@@ -64,6 +64,7 @@ export {
   type PromptRow,
   type RowFormat,
   type RowOf,
+  readRow,
   readRows,
   toPreference,
   toPrompt,

@@ -153,6 +153,32 @@ const readers: { readonly [Format in RowFormat]: (row: Value, fail: Fail) => Row
 };
 
 /**
+ * One row of a format from its columns, wherever they were read.
+ *
+ * @param fail makes the error for what is wrong with the row; it knows which file and row they are of
+ * @throws what `fail` makes, for missing or ill-typed columns; MinkeError `invalid-argument` for an unknown format
+ * @example
+ * readRow({ prompt: 'What is 2 + 2?', answer: '4' }, 'prompt', (text) => new MinkeError('invalid-file', text));
+ */
+export function readRow<Format extends RowFormat>(
+  value: Readonly<Record<string, unknown>>,
+  format: Format,
+  fail: (message: string) => MinkeError,
+): RowOf[Format] {
+  if (!Object.hasOwn(columns, format))
+    throw new MinkeError(
+      'invalid-argument',
+      `readRows: expected ${Object.keys(columns).join(', ')}, got ${format}`,
+    );
+  const missing = columns[format].filter((name) => !(name in value));
+  if (missing.length > 0)
+    throw fail(
+      `expected column ${missing.join(', ')} of the ${format} format, got ${Object.keys(value).join(', ') || 'none'}${guessed(value)}`,
+    );
+  return readers[format](value, fail);
+}
+
+/**
  * The rows of a JSON lines file in one of the formats, as the bytes arrive.
  *
  * @throws MinkeError `invalid-file` with the line for what `readJsonLines` refuses, and for missing or ill-typed columns.
@@ -164,20 +190,8 @@ export async function* readRows<Format extends RowFormat>(
   format: Format,
   options: JsonLinesOptions = {},
 ): AsyncGenerator<RowOf[Format]> {
-  if (!Object.hasOwn(columns, format))
-    throw new MinkeError(
-      'invalid-argument',
-      `readRows: expected ${Object.keys(columns).join(', ')}, got ${format}`,
-    );
-  for await (const { line, value } of readJsonLines(source, options)) {
-    const fail: Fail = (text) => lineError(options.name ?? 'input', line, text);
-    const missing = columns[format].filter((name) => !(name in value));
-    if (missing.length > 0)
-      throw fail(
-        `expected column ${missing.join(', ')} of the ${format} format, got ${Object.keys(value).join(', ') || 'none'}${guessed(value)}`,
-      );
-    yield readers[format](value, fail);
-  }
+  for await (const { line, value } of readJsonLines(source, options))
+    yield readRow(value, format, (text) => lineError(options.name ?? 'input', line, text));
 }
 
 /** A problem as a prompt-only row, with everything `verify` needs. */

@@ -1,6 +1,6 @@
 /**
- * Training examples from a JSON-lines file in the Hub's conversational form: each line has `messages`, of
- * which the last is the assistant's and is trained on; its thought stands in `reasoning_content` or inside
+ * Training examples from a file of JSON lines, or a Parquet file, in the Hub's conversational form: each row has `messages`,
+ * of which the last is the assistant's and is trained on; its thought stands in `reasoning_content` or inside
  * `<think>` tags.
  */
 import { MinkeError } from '@minke/core';
@@ -10,7 +10,7 @@ import type { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
 import { ShuffledSource } from './example-source.ts';
 import { checkGenerationPrompt, encodeTurn, readRowFile } from './stages/encode-rows.ts';
 
-/** Reads a JSON-lines file. Throws `invalid-file` naming the first bad line and what is wrong with it. */
+/** Reads a file, Parquet where its name ends in `.parquet`. Throws `invalid-file` naming the first bad row and what is wrong. */
 export async function readConversations(path: string): Promise<MessagesRow[]> {
   const rows = await readRowFile(path, 'messages');
   for (const [i, { messages }] of rows.entries())

@@ -91,7 +91,7 @@ export function addTrainSft(train: Command): void {
     .option('--model-config <file>', 'config.json of a new model, with --tokenizer')
     .option('--tokenizer <folder>', 'folder with tokenizer.json of a new model')
     .option('--init-from <folder>', 'model folder to fine-tune, instead of a new model')
-    .option('--data <file>', 'JSON lines with "messages"; default: the generated reasoning tasks')
+    .option('--data <file>', 'JSON lines or .parquet with "messages"; default: the generated reasoning tasks')
     .option(
       '--weights <list>',
       'relative frequency of task families, for example products=1,gcd=2; default: the five core families',

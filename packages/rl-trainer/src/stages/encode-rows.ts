@@ -13,11 +13,13 @@ import {
   type PreferenceRow,
   type RowFormat,
   type RowOf,
+  readRow,
   readRows,
 } from '@minke/reasoning-tasks';
 import { type ChatMessage, encodeChat, encodeReply, splitThought } from '@minke/tokenizer-merging/chat';
 import type { Example } from '../batch.ts';
 import type { ScoredText } from '../rewards/model-score.ts';
+import { readParquet } from './parquet-rows.ts';
 import type { PromptFormat } from './prompt-source.ts';
 
 /** Two replies to one prompt, the first the better one. */
@@ -32,14 +34,29 @@ export interface PreferencePair {
 export type ScoredPart = 'whole' | 'summary';
 
 /**
- * All rows of a JSON lines file. Throws `invalid-file` naming the file and the line: wrong columns, no rows, bytes
- * that are not UTF-8, a line that is too long.
+ * All rows of a file of JSON lines, or, where its name ends in `.parquet`, of a Parquet file. Throws `invalid-file` naming
+ * the file and the line or row: wrong columns, no rows, bytes that are not UTF-8, a line that is too long, damage; and
+ * `unsupported` for a Parquet file that is encrypted or compressed in a way that cannot be read.
+ *
+ * @example
+ * const rows = await readRowFile('train-00000-of-00001.parquet', 'preference');
  */
 export async function readRowFile<Format extends RowFormat>(
   path: string,
   format: Format,
 ): Promise<RowOf[Format][]> {
   const rows: RowOf[Format][] = [];
+  if (path.endsWith('.parquet')) {
+    for await (const { row, value } of readParquet(path))
+      rows.push(
+        readRow(
+          value,
+          format,
+          (text) => new MinkeError('invalid-file', `${path}: row ${row}: ${text}`, { details: { row } }),
+        ),
+      );
+    return rows;
+  }
   try {
     for await (const row of readRows(createReadStream(path), format, { name: path })) rows.push(row);
   } catch (cause) {
