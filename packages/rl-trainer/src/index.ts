@@ -22,6 +22,7 @@ export { LocalSampler } from './local-sampler.ts';
 export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
 export { defaultLearner, type LocalLearnerOptions } from './local-training.ts';
 export * from './objectives/index.ts';
+export { readPrompts, rejectionPrompts } from './prompt-file.ts';
 export {
   defaultRejection,
   type RejectionConfig,

@@ -2,7 +2,7 @@
  * What rejection sampling kept, as a file and as training examples: the ids are those the policy sampled, so nothing
  * is encoded again.
  */
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { MinkeError } from '@minke/core';
 import { readJsonLines } from '@minke/reasoning-tasks';
 import type { Example } from './batch.ts';
@@ -24,6 +24,11 @@ export interface KeptSample {
  */
 export async function readKept(path: string): Promise<(Example & { readonly row: KeptSample })[]> {
   const examples: (Example & { row: KeptSample })[] = [];
+  if (!existsSync(path))
+    throw new MinkeError(
+      'invalid-file',
+      `${path}: expected a file, got none; use a kept.jsonl of rejection sampling`,
+    );
   for await (const { line, value } of readJsonLines(createReadStream(path), { name: path })) {
     const row = value as unknown as KeptSample;
     const ids = (tokens: unknown) =>

@@ -66,14 +66,19 @@ export async function readRowFile<Format extends RowFormat>(
   return rows;
 }
 
+/** Templates that were found good. */
+const checked = new WeakSet<object>();
+
 /** Throws `unsupported` for a template that renders no generation prompt: a reply would not be known as one. */
 export function checkGenerationPrompt({ template }: PromptFormat): void {
+  if (checked.has(template)) return;
   const messages: ChatMessage[] = [{ role: 'user', content: 'a' }];
   if (template.render(messages) === template.render(messages, { addGenerationPrompt: false }))
     throw new MinkeError(
       'unsupported',
       'chat template: expected one with a generation prompt (add_generation_prompt), got one that renders the same with and without; training needs to know where the reply begins',
     );
+  checked.add(template);
 }
 
 /** A preference row as two examples. Of replies with several messages the last one is learnt from. */
@@ -89,13 +94,15 @@ export function encodePreference(
   return typeof margin === 'number' ? { ...pair, margin } : pair;
 }
 
-/** A conversation and the assistant's next message. */
+/** A conversation and the assistant's next message. Throws `unsupported` for a template without a generation prompt. */
 export function encodeTurn(
   context: readonly Message[],
   reply: Message,
-  { tokenizer, template }: PromptFormat,
+  format: PromptFormat,
   part: ScoredPart = 'whole',
 ): Example {
+  checkGenerationPrompt(format);
+  const { tokenizer, template } = format;
   const prompt = encodeChat(tokenizer, template, context.map(toChatMessage));
   const { content, reasoning } = withoutTags(reply);
   const thought = part === 'summary' ? undefined : reasoning;

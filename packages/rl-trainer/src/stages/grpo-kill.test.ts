@@ -91,3 +91,21 @@ it.each([
   const saved = files.map((file) => `/checkpoints/step-0000024/${file}`);
   expect(Object.keys(got)).toEqual(expect.arrayContaining(saved));
 });
+
+it('a full disk leaves no half-written checkpoint and a clear error, and the run goes on later', () => {
+  // A limit on the size of files is the disk that anyone can fill: 64 blocks of 512 bytes take the logs, no weights.
+  const limited = spawnSync(
+    'sh',
+    ['-c', 'ulimit -f 64 && exec "$@"', 'sh', process.execPath, script, join(root, 'full')],
+    {
+      encoding: 'utf8',
+    },
+  );
+  expect(limited.status).toBe(1);
+  expect(limited.stderr).toMatch(
+    /trainGrpo: step 4: .*step-0000004: expected to write it, got EFBIG.*; make room and start the run again.*no checkpoint yet/,
+  );
+  expect(readdirSync(join(root, 'full/checkpoints'))).toEqual([]);
+  runToEnd('full');
+  expect(contents('full')).toEqual(contents('whole'));
+});

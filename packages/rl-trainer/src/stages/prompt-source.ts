@@ -7,6 +7,7 @@ import { type ChatMessage, type ChatTemplate, encodeChat } from '@minke/tokenize
 import type { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
 import { ShuffledSource } from '../example-source.ts';
 import type { RewardInput } from '../rewards/reward.ts';
+import { checkGenerationPrompt } from './encode-rows.ts';
 
 /** One prompt of a stage. */
 export interface RlPrompt {
@@ -79,7 +80,10 @@ function ofTask(problem: Problem, format: PromptFormat): RlPrompt {
   return encodePrompt({ prompt, answer, language, domain, metadata: problem }, format);
 }
 
-function encodePrompt({ prompt, ...rest }: PromptData, { tokenizer, template }: PromptFormat): RlPrompt {
+/** A row as a prompt. Throws `unsupported` for a template without a generation prompt. */
+export function encodePrompt({ prompt, ...rest }: PromptData, format: PromptFormat): RlPrompt {
+  checkGenerationPrompt(format);
+  const { tokenizer, template } = format;
   const messages = typeof prompt === 'string' ? [{ role: 'user' as const, content: prompt }] : prompt;
   const question = messages.findLast(({ role }) => role === 'user')?.content;
   return {
