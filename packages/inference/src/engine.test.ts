@@ -150,7 +150,7 @@ describe('ModelStep', () => {
     const full = await model.forward(model.batch(arena, [ids])).logits.read();
     const step = new ModelStep(model, { slots: 3, maxTokens: 16, form: 'expanded' });
     await step.run([{ slot: 2, ids: Int32Array.from(ids.slice(0, 9)), role: 'prompt' }]);
-    step.copy(2, 0);
+    step.share(2, 0);
     for (let i = 9; i < 14; i++) {
       const one = { ids: Int32Array.of(ids[i] as number), role: 'generated' as const };
       const logits = await step.run([

@@ -46,7 +46,10 @@ export interface Run {
 export interface CachedRows {
   /** Where each token's row is stored, i32 [N]. */
   readonly rows: Tensor;
-  /** Cache rows each token attends to, i32 [N, 2]. */
+  /**
+   * Cache rows each token attends to, i32 [N, 2]; where sequences of the batch share a beginning i32 [N, 4]: rows of
+   * the beginning, then rows after it.
+   */
   readonly ranges: Tensor;
   readonly runs: readonly Run[];
 }
@@ -97,6 +100,14 @@ export function packSequences(arena: Arena, lengths: readonly number[]): Attenti
   };
 }
 
+/** Where a sequence's rows lie in a cache. */
+export interface Place {
+  /** Row of its first token, were none of them another's. */
+  readonly region: number;
+  /** Its first tokens, of which other sequences make use too, and the row of the first of them. */
+  readonly prefix: { readonly region: number; readonly length: number } | null;
+}
+
 /** What a cached batch uploads, in row order. */
 interface CachedNumbers {
   readonly positions: readonly number[];
@@ -107,18 +118,21 @@ interface CachedNumbers {
 
 function cachedNumbers(
   segments: readonly Segment[],
-  regions: readonly number[],
+  places: readonly Place[],
   runs: readonly Run[],
 ): CachedNumbers {
+  const shared = places.some(({ prefix }) => prefix !== null);
   const positions: number[] = [];
   const rows: number[] = [];
   const cacheRanges: number[] = [];
   segments.forEach(({ count, context }, s) => {
-    const region = regions[s] as number;
+    const { region, prefix } = places[s] as Place;
+    const length = prefix?.length ?? 0;
     for (let i = 0; i < count; i++) {
       positions.push(context + i);
       rows.push(region + context + i);
-      cacheRanges.push(region, region + context + i + 1);
+      if (shared) cacheRanges.push(prefix?.region ?? 0, (prefix?.region ?? 0) + length);
+      cacheRanges.push(region + length, region + context + i + 1);
     }
   });
   const ranges: number[] = [];
@@ -131,14 +145,14 @@ function cachedNumbers(
   return { positions, rows, ranges, cacheRanges };
 }
 
-/** A cached batch from its segments and the first cache row of each one's sequence. */
+/** A cached batch from its segments and the places of their sequences. */
 export function cachedBatch(
   arena: Arena,
   segments: readonly Segment[],
-  regions: readonly number[],
+  places: readonly Place[],
 ): AttentionBatch {
-  const runs = splitIntoRuns(segments, regions);
-  const { positions, rows, ranges, cacheRanges } = cachedNumbers(segments, regions, runs);
+  const runs = splitIntoRuns(segments, places);
+  const { positions, rows, ranges, cacheRanges } = cachedNumbers(segments, places, runs);
   const total = positions.length;
   return {
     positions: arena.tensor(positions, [total], 'i32'),
@@ -146,7 +160,7 @@ export function cachedBatch(
     segments,
     cached: {
       rows: arena.tensor(rows, [total], 'i32'),
-      ranges: arena.tensor(cacheRanges, [total, 2], 'i32'),
+      ranges: arena.tensor(cacheRanges, [total, cacheRanges.length / total || 2], 'i32'),
       runs,
     },
   };
@@ -156,16 +170,16 @@ export function cachedBatch(
 export function rewriteCachedBatch(
   batch: AttentionBatch,
   segments: readonly Segment[],
-  regions: readonly number[],
+  places: readonly Place[],
 ): void {
-  const numbers = cachedNumbers(segments, regions, splitIntoRuns(segments, regions));
+  const numbers = cachedNumbers(segments, places, splitIntoRuns(segments, places));
   batch.positions.write(numbers.positions);
   batch.ranges.write(numbers.ranges);
   batch.cached!.rows.write(numbers.rows);
   batch.cached!.ranges.write(numbers.cacheRanges);
 }
 
-function splitIntoRuns(segments: readonly Segment[], regions: readonly number[]): Run[] {
+function splitIntoRuns(segments: readonly Segment[], places: readonly Place[]): Run[] {
   const runs: Run[] = [];
   segments.forEach(({ start, count, context, role }, s) => {
     const fresh = context === 0;
@@ -173,7 +187,8 @@ function splitIntoRuns(segments: readonly Segment[], regions: readonly number[])
     if (fresh && previous?.fresh && previous.role === role) {
       runs[runs.length - 1] = { ...previous, count: previous.count + count };
     } else {
-      runs.push({ start, count, role, fresh, region: regions[s] as number, regionLength: context + count });
+      const { region } = places[s] as Place;
+      runs.push({ start, count, role, fresh, region, regionLength: context + count });
     }
   });
   return runs;

@@ -7,7 +7,7 @@
  */
 import { check, MinkeError } from '@minke/core';
 import { type Arena, linear, type Module, type Tensor } from '@minke/tensor';
-import { attention } from './attention.ts';
+import { cachedAttention } from './attention.ts';
 import { type CacheSize, ExpandedCache } from './cache.ts';
 import {
   type AttentionOptions,
@@ -126,7 +126,7 @@ export class GroupedQueryAttention implements Module {
       cache.write(layer, k, v, cached.rows);
       [k, v, ranges] = [cache.keys(layer), cache.values(layer), cached.ranges];
     }
-    const o = attention(q, k, v, ranges, { scale: headDim ** -0.5 });
+    const o = cachedAttention(q, k, v, ranges, { scale: headDim ** -0.5 });
     return linear(o.reshape([-1, numHeads * headDim]), this.#get('o_proj.weight')).reshape(x.shape);
   }
 

@@ -8,7 +8,7 @@
  */
 import { type Backend, check, MinkeError } from '@minke/core';
 import { type Arena, concat, linear, type Module, rmsNorm, slice, type Tensor } from '@minke/tensor';
-import { attention, latentAttention } from './attention.ts';
+import { attention, cachedAttention, latentAttention } from './attention.ts';
 import type { AttentionBatch, AttentionForm } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
 import {
@@ -216,7 +216,7 @@ export class MultiHeadLatentAttention implements Module {
     const { rows, ranges } = batch.cached!;
     const { k, v } = this.#expand(latent, ropeKey);
     cache.write(layer, k, v, rows);
-    return attention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
+    return cachedAttention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
   }
 
   #fromLatentCache(
