@@ -215,6 +215,25 @@ describe('Engine', () => {
     expect(engine.load).toEqual(idle);
   });
 
+  it('reads a shared prompt where it lies, whoever of the group leaves first, and uses every place again', async () => {
+    const groups = Array.from({ length: 12 }, (_, i) => Math.floor(i / 3));
+    const requests = groups.map((group, i) =>
+      request({
+        promptIds: prompt(20 + group, group),
+        sampling: random,
+        seed: i,
+        maxNewTokens: 1 + ((5 * i) % 13),
+      }),
+    );
+    const alone: number[][] = [];
+    for (const one of requests)
+      alone.push(await tokensOf(newEngine({ maxSequences: 1, form: 'expanded' }).generate(one)));
+    const engine = newEngine({ maxSequences: 4, form: 'expanded' });
+    for (let round = 0; round < 2; round++)
+      expect(await Promise.all(requests.map((one) => tokensOf(engine.generate(one))))).toEqual(alone);
+    expect(engine.load).toEqual(idle);
+  });
+
   it('generates what repeated full forward passes would choose', async () => {
     const tokens = await tokensOf(newEngine().generate(request()));
     const arena = new Arena(model.backend);

@@ -27,6 +27,8 @@ export interface Segment {
   /** Tokens of the sequence that came before. */
   readonly context: number;
   readonly role: TokenRole;
+  /** Rows of the batch that hold those tokens, where the batch computes them for several sequences at once. */
+  readonly prefix?: { readonly start: number; readonly count: number };
 }
 
 /** Segments that attention handles in one call: neighbours of one role that are all new, or one with context. */
@@ -54,6 +56,14 @@ export interface CachedRows {
   readonly runs: readonly Run[];
 }
 
+/** Which row of a batch computes each token of the concatenated sequences, M of them. */
+export interface SharedRows {
+  /** [M] */
+  readonly rowOf: Int32Array;
+  /** The same on the device, i32 [M]: the row that each key and value comes from. */
+  readonly keyRows: Tensor;
+}
+
 /** The tokens of one forward pass. */
 export interface AttentionBatch {
   /** Position of each token in its sequence, i32 [N]. */
@@ -63,6 +73,8 @@ export interface AttentionBatch {
    * when the run is fresh, else rows of its sequence (`cached.ranges` has the same as cache rows).
    */
   readonly ranges: Tensor;
+  /** Where rows are shared by sequences: `ranges` count the tokens of the concatenated sequences. No cache then. */
+  readonly shared?: SharedRows;
   /** In row order. Absent where the caller made positions and ranges itself. */
   readonly segments?: readonly Segment[];
   /** Present when the batch was made by a cache's `append`. */
@@ -98,6 +110,70 @@ export function packSequences(arena: Arena, lengths: readonly number[]): Attenti
     ranges: arena.tensor(ranges, [start, 2], 'i32'),
     segments,
   };
+}
+
+/** A sequence to pack, whose first tokens may be rows of the one before it. */
+export interface SharingSequence {
+  readonly length: number;
+  /** Tokens that it may share, fewer than `length`. */
+  readonly prefix: number;
+  /** Whether they are those of the sequence before it. */
+  readonly shared: boolean;
+}
+
+/**
+ * Whole sequences, each token attending to its own sequence up to itself; beginnings that neighbours share are rows
+ * once. Rows: a beginning, then what follows it in each of its sequences. Every row has the bits that it has in
+ * `packSequences`; gradients add up in another order.
+ * @returns the batch, and for each of its rows the index of its token in the concatenated sequences
+ *
+ * @example
+ * const prompts = [false, true].map((shared) => ({ length: 3, prefix: 2, shared }));
+ * const { batch, tokens } = packShared(arena, prompts); // tokens 0 1 2 5, ranges [0,1) [0,2) [0,3) [3,6)
+ */
+export function packShared(
+  arena: Arena,
+  sequences: readonly SharingSequence[],
+): { batch: AttentionBatch & { readonly shared: SharedRows }; tokens: Int32Array } {
+  const tokens: number[] = [];
+  const rowOf: number[] = [];
+  const positions: number[] = [];
+  const ranges: number[] = [];
+  const segments: Segment[] = [];
+  let start = 0;
+  let first = 0;
+  const add = (sequenceStart: number, position: number) => {
+    tokens.push(sequenceStart + position);
+    positions.push(position);
+    ranges.push(sequenceStart, sequenceStart + position + 1);
+  };
+  sequences.forEach(({ length, prefix, shared }, sequence) => {
+    check(
+      prefix >= 0 && prefix < length && !(shared && prefix !== sequences[sequence - 1]?.prefix),
+      () =>
+        `packShared: expected a prefix shorter than the sequence, and as long as the one it shares, got ${prefix} of ${length}`,
+    );
+    if (!shared) {
+      first = tokens.length;
+      for (let i = 0; i < prefix; i++) add(start, i);
+    }
+    const own = { start: tokens.length, count: length - prefix };
+    for (let i = prefix; i < length; i++) add(start, i);
+    for (let i = 0; i < length; i++) rowOf.push(i < prefix ? first + i : own.start + i - prefix);
+    segments.push({
+      ...{ sequence, ...own, context: prefix, role: 'prompt' },
+      prefix: { start: first, count: prefix },
+    });
+    start += length;
+  });
+  const count = tokens.length;
+  const batch = {
+    positions: arena.tensor(positions, [count], 'i32'),
+    ranges: arena.tensor(ranges, [count, 2], 'i32'),
+    shared: { rowOf: Int32Array.from(rowOf), keyRows: arena.tensor(rowOf, [start], 'i32') },
+    segments,
+  };
+  return { batch, tokens: Int32Array.from(tokens) };
 }
 
 /** Where a sequence's rows lie in a cache. */

@@ -134,13 +134,13 @@ abstract class SequenceCache {
    */
   shareSequence(from: number, to: number, length: number): void {
     this.#checkPair('shareSequence', from, to, length);
-    const { owner } = this.#prefixes[from] ?? { owner: from };
+    const { owner, length: lent } = this.#prefixes[from] ?? { owner: from, length: 0 };
     check(
       this.sharesPrefixes && owner === from && length >= 1,
       () =>
         `shareSequence: expected a cache that shares, tokens that are the sequence's own and a length of 1 or more, got ${this.sharesPrefixes}, tokens of ${owner} for ${from}, and ${length}`,
     );
-    this.#prefixes[from] = { owner: from, length };
+    this.#prefixes[from] = { owner: from, length: Math.max(lent, length) };
     this.#prefixes[to] = { owner: from, length };
     this.#lengths[to] = length;
   }
@@ -197,12 +197,23 @@ abstract class SequenceCache {
       Number.isSafeInteger(length) && length >= 0 && length <= held,
       () => `truncate: expected a length from 0 to ${held}, got ${length}`,
     );
+    const prefix = this.#prefixes[sequence] ?? null;
+    if (prefix !== null && length < prefix.length) {
+      check(
+        !this.lends(sequence),
+        () =>
+          `truncate: expected at least ${prefix.length} tokens of sequence ${sequence}, which others read too, got ${length}; truncate those first`,
+      );
+      const borrows = prefix.owner !== sequence && length > 0;
+      this.#prefixes[sequence] = borrows ? { ...prefix, length } : null;
+    }
     this.#lengths[sequence] = length;
   }
 
   /** Forgets every sequence; the memory is kept. */
   clear(): void {
     this.#lengths.fill(0);
+    this.#prefixes.fill(null);
   }
 
   /** Gives the memory back; the cache is unusable afterwards. */

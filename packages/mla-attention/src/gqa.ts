@@ -6,7 +6,7 @@
  * give plain multi-head attention. Does not do: QK norms, sliding windows.
  */
 import { check, MinkeError } from '@minke/core';
-import { type Arena, linear, type Module, type Tensor } from '@minke/tensor';
+import { type Arena, gatherRows, linear, type Module, type Tensor } from '@minke/tensor';
 import { cachedAttention } from './attention.ts';
 import { type CacheSize, ExpandedCache } from './cache.ts';
 import {
@@ -125,6 +125,16 @@ export class GroupedQueryAttention implements Module {
       const cached = batch.cached!;
       cache.write(layer, k, v, cached.rows);
       [k, v, ranges] = [cache.keys(layer), cache.values(layer), cached.ranges];
+    }
+    if (batch.shared !== undefined) {
+      const { keyRows } = batch.shared;
+      const gathered = (x: Tensor) =>
+        gatherRows(x.reshape([-1, numKeyValueHeads * headDim]), keyRows).reshape([
+          -1,
+          numKeyValueHeads,
+          headDim,
+        ]);
+      [k, v] = [gathered(k), gathered(v)];
     }
     const o = cachedAttention(q, k, v, ranges, { scale: headDim ** -0.5 });
     return linear(o.reshape([-1, numHeads * headDim]), this.#get('o_proj.weight')).reshape(x.shape);

@@ -7,7 +7,16 @@
  * What is done with `kv_b_proj` in either form is in projections.ts. Does not do: sparse attention, quantised weights.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
-import { type Arena, concat, linear, type Module, rmsNorm, slice, type Tensor } from '@minke/tensor';
+import {
+  type Arena,
+  concat,
+  gatherRows,
+  linear,
+  type Module,
+  rmsNorm,
+  slice,
+  type Tensor,
+} from '@minke/tensor';
 import { attention, cachedAttention, latentAttention } from './attention.ts';
 import type { AttentionBatch, AttentionForm } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
@@ -200,6 +209,10 @@ export class MultiHeadLatentAttention implements Module {
   }
 
   #uncached(q: Tensor, latent: Tensor, ropeKey: Tensor, batch: AttentionBatch, form: AttentionForm): Tensor {
+    if (batch.shared !== undefined) {
+      const { keyRows } = batch.shared;
+      [latent, ropeKey] = [gatherRows(latent, keyRows), gatherRows(ropeKey, keyRows)];
+    }
     if (form === 'absorbed') return this.#absorbed(q, concat([latent, ropeKey], 1), batch.ranges);
     const { k, v } = this.#expand(latent, ropeKey);
     return attention(q, k, v, batch.ranges, { scale: this.scale });
