@@ -28,9 +28,10 @@ struct AttentionTask {
   float scale;
 };
 
-/** s[l][key] = scale q[l].k[key] of R lanes with n <= keyTile keys. */
+/** s[l * apart + key] = scale q[l].k[key] of R lanes with n <= keyTile keys; writes whole vectors of keys. */
 template <int R>
-static void scoreKeys(const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s, Ahead& ahead) {
+static void scoreKeys(const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s, idx apart,
+                      Ahead& ahead) {
   for (idx i = 0; i < n; i += W) {
     const idx rows = min(W, n - i);
     vf dot[R];
@@ -60,16 +61,16 @@ static void scoreKeys(const float* const* q, const float* k, idx stride, idx wid
       }
     }
     MINKE_UNROLL
-    for (int l = 0; l < R; l++) store(s + l * keyTile + i, dot[l] * splat(scale));
+    for (int l = 0; l < R; l++) store(s + l * apart + i, dot[l] * splat(scale));
   }
 }
 template <int R>
 static void scoreKeysUpTo(idx count, const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s,
-                          Ahead& ahead) {
+                          idx apart, Ahead& ahead) {
   if (count >= R)
-    scoreKeys<R>(q, k, stride, width, n, scale, s, ahead);
+    scoreKeys<R>(q, k, stride, width, n, scale, s, apart, ahead);
   else if constexpr (R > 1)
-    scoreKeysUpTo<R - 1>(count, q, k, stride, width, n, scale, s, ahead);
+    scoreKeysUpTo<R - 1>(count, q, k, stride, width, n, scale, s, apart, ahead);
 }
 
 /** out[c] += sum over i < n of p[i] v[i][c] for columns from c0 on: one lane, any number of columns. */
@@ -91,15 +92,33 @@ struct FewSums {
       : out(memory), maximum(out + count * roundUp(dv, W)), sum(maximum + count), stride(roundUp(dv, W)) {}
 };
 
+static void fewClear(const FewSums& to, idx count) {
+  zero(to.out, count * to.stride * 4);
+  for (idx i = 0; i < count; i++) {
+    to.maximum[i] = -infinity;
+    to.sum[i] = 0;
+  }
+}
+
+/** Takes a lane's n scores into its sums, and makes them probabilities. `first`: nothing was added before. */
+static void fewSoftmax(float* scores, idx n, const FewSums& to, idx lane, bool first) {
+  const float fresh = max1(rowMax(scores, n), to.maximum[lane]), shift = fresh == -infinity ? 0 : fresh;
+  const float correction = vexp(splat(to.maximum[lane] - shift))[0];
+  to.maximum[lane] = fresh;
+  vectors(0, n, [&](auto io, idx j) { io.store(scores + j, vexp(io.load(scores + j) - shift)); });
+  float total = to.sum[lane] * correction;
+  for (idx j = 0; j < n; j++) total += scores[j];
+  to.sum[lane] = total;
+  float* out = to.out + lane * to.stride;
+  if (!first && correction != 1)
+    for (idx c = 0; c < to.stride; c += W) store(out + c, load(out + c) * splat(correction));
+}
+
 /** Sums over keys begin .. end, which belong to one section of the range. */
 static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx heads, idx begin, idx end, const FewSums& to) {
   const Heads& h = t.heads;
   const idx count = block.count;
-  zero(to.out, heads * count * to.stride * 4);
-  for (idx i = 0; i < heads * count; i++) {
-    to.maximum[i] = -infinity;
-    to.sum[i] = 0;
-  }
+  fewClear(to, heads * count);
   idx ends[fewLanes];
   bool even = true;
   for (idx l = 0; l < count; l++) {
@@ -116,21 +135,12 @@ static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx h
       float s[fewLanes * keyTile];
       for (idx l = 0; l < count; l++) q[l] = t.q + h.row(block.first + l, hk) * t.dk;
       Ahead ahead = t.keyStride == t.dk ? Ahead(k + n * t.keyStride, next * t.keyStride, steps) : Ahead();
-      scoreKeysUpTo<fewLanes>(count, q, k, t.keyStride, t.dk, n, t.scale, s, ahead);
+      scoreKeysUpTo<fewLanes>(count, q, k, t.keyStride, t.dk, n, t.scale, s, keyTile, ahead);
       for (idx l = 0; l < count; l++) {
         const idx at = i * count + l, own = clamp(ends[l] - m0, 0, n);
         float* scores = s + l * keyTile;
-        const float fresh = max1(rowMax(scores, own), to.maximum[at]), shift = fresh == -infinity ? 0 : fresh;
-        const float correction = vexp(splat(to.maximum[at] - shift))[0];
-        to.maximum[at] = fresh;
-        vectors(0, own, [&](auto io, idx j) { io.store(scores + j, vexp(io.load(scores + j) - shift)); });
-        float total = to.sum[at] * correction;
-        for (idx j = 0; j < own; j++) total += scores[j];
-        to.sum[at] = total;
-        float* out = to.out + at * to.stride;
-        if (m0 > begin && correction != 1)
-          for (idx c = 0; c < to.stride; c += W) store(out + c, load(out + c) * splat(correction));
-        if (!even) addValues(scores, v, t.valueStride, 0, t.dv, own, out);
+        fewSoftmax(scores, own, to, at, m0 == begin);
+        if (!even) addValues(scores, v, t.valueStride, 0, t.dv, own, to.out + at * to.stride);
       }
       if (!even) continue;
       const idx own = clamp(ends[0] - m0, 0, n);
@@ -149,24 +159,27 @@ static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx h
   }
 }
 
+static void fewMergeLane(idx lane, const FewSums& part, const FewSums& total) {
+  const float m = max1(total.maximum[lane], part.maximum[lane]), shift = m == -infinity ? 0 : m;
+  const vf a = vexp(splat(total.maximum[lane] - shift)), b = vexp(splat(part.maximum[lane] - shift));
+  total.maximum[lane] = m;
+  total.sum[lane] = fma(splat(part.sum[lane]), b, splat(total.sum[lane]) * a)[0];
+  float *to = total.out + lane * total.stride, *from = part.out + lane * part.stride;
+  for (idx c = 0; c < total.stride; c += W) store(to + c, fma(load(from + c), b, load(to + c) * a));
+}
+
 /** total = total and then `part`, whose keys begin at row `begin`. */
 static void fewMerge(const AttentionTask& t, const Block& block, idx heads, idx begin, const FewSums& part, const FewSums& total) {
   for (idx i = 0; i < heads * block.count; i++) {
     idx low, high;
     t.heads.range((block.first + i % block.count) / t.heads.group, low, high);
-    if (high <= begin) continue;
-    const float m = max1(total.maximum[i], part.maximum[i]), shift = m == -infinity ? 0 : m;
-    const vf a = vexp(splat(total.maximum[i] - shift)), b = vexp(splat(part.maximum[i] - shift));
-    total.maximum[i] = m;
-    total.sum[i] = fma(splat(part.sum[i]), b, splat(total.sum[i]) * a)[0];
-    float *to = total.out + i * total.stride, *from = part.out + i * part.stride;
-    for (idx c = 0; c < total.stride; c += W) store(to + c, fma(load(from + c), b, load(to + c) * a));
+    if (high > begin) fewMergeLane(i, part, total);
   }
 }
 
-static void fewFinish(const AttentionTask& t, const Block& block, idx h0, idx heads, const FewSums& sums) {
-  for (idx i = 0; i < heads * block.count; i++) {
-    const idx row = t.heads.row(block.first + i % block.count, h0 + i / block.count);
+static void fewFinish(const AttentionTask& t, idx first, idx count, idx h0, idx heads, const FewSums& sums) {
+  for (idx i = 0; i < heads * count; i++) {
+    const idx row = t.heads.row(first + i % count, h0 + i / count);
     const float sum = sums.sum[i], inverse = sum == 0 ? 0 : 1 / sum, *from = sums.out + i * sums.stride;
     vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(from + c) * inverse); });
     if (t.lse) t.lse[row] = sum == 0 ? -infinity : sums.maximum[i] + log1(sum);

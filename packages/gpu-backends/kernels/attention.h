@@ -231,7 +231,7 @@ static void attendFew(const AttentionTask& t, const Block& block, idx h0, idx he
     fewSection(t, block, h0, heads, begin, min(block.high, begin + sectionKeys), part);
     fewMerge(t, block, heads, begin, part, total);
   }
-  fewFinish(t, block, h0, heads, total);
+  fewFinish(t, block.first, block.count, h0, heads, total);
 }
 
 /** So few blocks that each section of each is a task; their sums meet in shared memory and are merged in order. */
@@ -259,7 +259,7 @@ static void attendSections(const Call& call, const AttentionTask& t, const Block
       const FewSums total(sumsOf(b, hk, 0), t.dv, block.count);
       for (idx s = 1; block.low + s * sectionKeys < block.high; s++)
         fewMerge(t, block, 1, block.low + s * sectionKeys, FewSums(sumsOf(b, hk, s), t.dv, block.count), total);
-      return fewFinish(t, block, hk, 1, total);
+      return fewFinish(t, block.first, block.count, hk, 1, total);
     }
     withVectors(block, [&](auto v) {
       constexpr int V = decltype(v)::V;

@@ -9,6 +9,7 @@
 #error "compile with -DMINKE_NS=<name> -DMINKE_RUN=<entry point>"
 #endif
 #include "attention-grad.h"
+#include "attention-prefixed.h"
 #include "attention.h"
 #include "elementwise.h"
 #include "experts.h"
@@ -68,6 +69,7 @@ static void runCall(int op, const Call& call) {
     case OP_RANGE_MASK: return rangeMask(call);
     case OP_ATTENTION: return attention(call);
     case OP_ATTENTION_GRAD: return attentionGrad(call);
+    case OP_PREFIXED_ATTENTION: return prefixedAttention(call);
     case OP_LATENT_ATTENTION: return latentAttention(call);
     case OP_EXPAND_KEYS: return expandKeys(call);
     case OP_EXPAND_KEYS_GRAD: return expandKeysGrad(call);

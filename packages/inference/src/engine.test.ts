@@ -150,7 +150,7 @@ describe('ModelStep', () => {
     const full = await model.forward(model.batch(arena, [ids])).logits.read();
     const step = new ModelStep(model, { slots: 3, maxTokens: 16, form: 'expanded' });
     await step.run([{ slot: 2, ids: Int32Array.from(ids.slice(0, 9)), role: 'prompt' }]);
-    step.copy(2, 0);
+    step.share(2, 0);
     for (let i = 9; i < 14; i++) {
       const one = { ids: Int32Array.of(ids[i] as number), role: 'generated' as const };
       const logits = await step.run([
@@ -212,6 +212,25 @@ describe('Engine', () => {
     setImmediate(() => setImmediate(() => abort.abort()));
     expect(await codeOf(first)).toBe('aborted');
     expect(await Promise.all(others)).toEqual(alone);
+    expect(engine.load).toEqual(idle);
+  });
+
+  it('reads a shared prompt where it lies, whoever of the group leaves first, and uses every place again', async () => {
+    const groups = Array.from({ length: 12 }, (_, i) => Math.floor(i / 3));
+    const requests = groups.map((group, i) =>
+      request({
+        promptIds: prompt(20 + group, group),
+        sampling: random,
+        seed: i,
+        maxNewTokens: 1 + ((5 * i) % 13),
+      }),
+    );
+    const alone: number[][] = [];
+    for (const one of requests)
+      alone.push(await tokensOf(newEngine({ maxSequences: 1, form: 'expanded' }).generate(one)));
+    const engine = newEngine({ maxSequences: 4, form: 'expanded' });
+    for (let round = 0; round < 2; round++)
+      expect(await Promise.all(requests.map((one) => tokensOf(engine.generate(one))))).toEqual(alone);
     expect(engine.load).toEqual(idle);
   });
 

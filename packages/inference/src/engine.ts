@@ -5,7 +5,7 @@
  * (absorbed form), so a long prompt delays the others by one piece and no more. What a request gets does not
  * depend on what else runs: kernels are batch-invariant and each request draws from its own random stream.
  * Requests with the same prompt that start together (a group of samples) compute it once: the first one does, the
- * others copy its cache rows and draw from the same logits.
+ * others read its cache rows and draw from the same logits.
  * When a shared step fails, its requests are tried one by one, and only those that fail alone end.
  *
  * Does not do: a cache of prefixes that outlives its request, preemption (a request's whole context is reserved when it starts), speculation.
@@ -102,6 +102,8 @@ export class Engine {
   readonly #maxWaiting: number;
   readonly #promptChunk: number;
   readonly #free: number[];
+  /** Regions whose requests have left: free before the next step, or when no other request reads them. */
+  #left: number[] = [];
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   #loop: Promise<void> | undefined;
@@ -215,7 +217,7 @@ export class Engine {
         { details: { promptTokens: promptIds.length, contextLength: this.contextLength } },
       );
     }
-    if (this.#waiting.length >= this.#maxWaiting + this.#free.length) {
+    if (this.#waiting.length >= this.#maxWaiting + this.#free.length + this.#left.length) {
       throw new MinkeError(
         'out-of-memory',
         `generate: ${this.#waiting.length} requests wait already; try again later`,
@@ -230,7 +232,7 @@ export class Engine {
       const at = list.indexOf(sequence);
       if (at >= 0) list.splice(at, 1);
     }
-    if (sequence.slot >= 0) this.#free.push(sequence.slot);
+    if (sequence.slot >= 0) this.#left.push(sequence.slot);
     sequence.slot = -1;
     this.#promote(this.#followers(sequence));
   }
@@ -249,6 +251,7 @@ export class Engine {
     for (;;) {
       // Messages, timers and sockets get their turn, and requests made together join the same batch.
       await new Promise<void>((resolve) => setImmediate(resolve));
+      this.#freeLeft();
       this.#admit();
       if (this.#running.length === 0) break;
       await this.#advance(this.#promptPieces());
@@ -257,11 +260,23 @@ export class Engine {
     this.#loop = undefined;
   }
 
+  /** Borrowers first: then the regions they read may be free too. */
+  #freeLeft(): void {
+    for (let before = -1; before !== this.#left.length; ) {
+      before = this.#left.length;
+      this.#left = this.#left.filter((slot) => {
+        if (this.#step.lends(slot)) return true;
+        this.#step.clear(slot);
+        this.#free.push(slot);
+        return false;
+      });
+    }
+  }
+
   #admit(): void {
     while (this.#waiting.length > 0 && this.#free.length > 0) {
       const sequence = this.#waiting.shift() as Sequence;
       sequence.slot = this.#free.pop() as number;
-      this.#step.clear(sequence.slot);
       sequence.leader = this.#running.find((other) => sharesPrompt(other, sequence)) ?? null;
       this.#running.push(sequence);
     }
@@ -314,7 +329,7 @@ export class Engine {
     drawing.forEach(({ sequence, computedBy }, i) => {
       if (sequence !== computedBy) {
         if (sequence.leader !== computedBy || sequence.slot < 0) return; // one of them left while the step ran
-        this.#step.copy(computedBy.slot, sequence.slot);
+        this.#step.share(computedBy.slot, sequence.slot);
         sequence.leader = null;
         sequence.prefilled = sequence.prompt.length;
       }

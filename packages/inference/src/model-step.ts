@@ -84,8 +84,8 @@ export class ModelStep {
   readonly #tempered: boolean;
   readonly #packed: PackedWeights | null;
   readonly #arena: Arena;
-  /** By number of rows, negative for plans without draws; least recently used first. */
-  readonly #plans = new Map<number, DecodingPlan>();
+  /** By number of rows, draws and shared beginnings; least recently used first. */
+  readonly #plans = new Map<string, DecodingPlan>();
 
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
   constructor(model: DeepSeekModel, options: ModelStepOptions) {
@@ -125,9 +125,16 @@ export class ModelStep {
     this.#cache.truncate(slot, 0);
   }
 
-  /** Makes region `to` hold what `from` holds. */
-  copy(from: number, to: number): void {
-    this.#cache.copySequence(this.#arena, from, to, this.#cache.length(from));
+  /** Makes region `to` hold what `from` holds; where the cache can, it reads it there (`lends`). */
+  share(from: number, to: number): void {
+    const length = this.#cache.length(from);
+    if (this.#cache.sharesPrefixes) this.#cache.shareSequence(from, to, length);
+    else this.#cache.copySequence(this.#arena, from, to, length);
+  }
+
+  /** Whether another region reads what this one holds: it must not be cleared yet. */
+  lends(slot: number): boolean {
+    return this.#cache.lends(slot);
   }
 
   /** Appends the chunks and returns the logits after each one's last token, [chunks, V]. */
@@ -188,14 +195,12 @@ export class ModelStep {
   /** Runs the plan for as many rows, which is made at first. `draws`: one a row, or null for none. */
   #decode(chunks: readonly Chunk[], draws: readonly Draw[] | null): DecodingPlan {
     this.#arena.submit(); // copies of regions that this step reads
-    const key = draws === null ? -chunks.length : chunks.length;
+    const slots = chunks.map(({ slot }) => slot);
+    const key = `${slots.length} ${draws === null ? 'logits' : 'draws'} ${this.#cache.shares(slots)}`;
     let kept = this.#plans.get(key);
     if (kept === undefined) kept = this.#makePlan(chunks, draws);
     else {
-      this.#cache.appendAgain(
-        kept.batch,
-        chunks.map(({ slot }) => slot),
-      );
+      this.#cache.appendAgain(kept.batch, slots);
       kept.batch.ids.write(chunks.map(({ ids }) => ids[0] as number));
       if (draws !== null) this.#rewrite(kept.sampling as Sampling, draws);
       kept.plan.run();

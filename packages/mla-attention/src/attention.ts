@@ -49,6 +49,23 @@ export function attention(
 }
 
 /**
+ * `attention` to rows of a cache, without gradient: `ranges` as the cache's `append` made them. With four numbers a
+ * query its rows are those of two ranges, one after the other: a beginning that sequences share, and their own.
+ * @param ranges i32 [N, 2] or [N, 4]
+ * @returns [N, H, W]
+ */
+export function cachedAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  ranges: Tensor,
+  { scale }: { scale: number },
+): Tensor {
+  if (ranges.shape[1] === 2) return attention(q, k, v, ranges, { scale });
+  return call('prefixedAttention', [q, k, v, ranges], { scale })[0] as Tensor;
+}
+
+/**
  * Attention in the absorbed form: every head attends to the same rows, whose first `valueWidth` entries are also
  * the values (the latent), and whose other entries take part in the scores only (the rotary key).
  * Differentiable in q and keys.

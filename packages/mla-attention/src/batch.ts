@@ -27,6 +27,8 @@ export interface Segment {
   /** Tokens of the sequence that came before. */
   readonly context: number;
   readonly role: TokenRole;
+  /** Rows of the batch that hold those tokens, where the batch computes them for several sequences at once. */
+  readonly prefix?: { readonly start: number; readonly count: number };
 }
 
 /** Segments that attention handles in one call: neighbours of one role that are all new, or one with context. */
@@ -46,9 +48,20 @@ export interface Run {
 export interface CachedRows {
   /** Where each token's row is stored, i32 [N]. */
   readonly rows: Tensor;
-  /** Cache rows each token attends to, i32 [N, 2]. */
+  /**
+   * Cache rows each token attends to, i32 [N, 2]; where sequences of the batch share a beginning i32 [N, 4]: rows of
+   * the beginning, then rows after it.
+   */
   readonly ranges: Tensor;
   readonly runs: readonly Run[];
+}
+
+/** Which row of a batch computes each token of the concatenated sequences, M of them. */
+export interface SharedRows {
+  /** [M] */
+  readonly rowOf: Int32Array;
+  /** The same on the device, i32 [M]: the row that each key and value comes from. */
+  readonly keyRows: Tensor;
 }
 
 /** The tokens of one forward pass. */
@@ -60,6 +73,8 @@ export interface AttentionBatch {
    * when the run is fresh, else rows of its sequence (`cached.ranges` has the same as cache rows).
    */
   readonly ranges: Tensor;
+  /** Where rows are shared by sequences: `ranges` count the tokens of the concatenated sequences. No cache then. */
+  readonly shared?: SharedRows;
   /** In row order. Absent where the caller made positions and ranges itself. */
   readonly segments?: readonly Segment[];
   /** Present when the batch was made by a cache's `append`. */
@@ -97,6 +112,78 @@ export function packSequences(arena: Arena, lengths: readonly number[]): Attenti
   };
 }
 
+/** A sequence to pack, whose first tokens may be rows of the one before it. */
+export interface SharingSequence {
+  readonly length: number;
+  /** Tokens that it may share, fewer than `length`. */
+  readonly prefix: number;
+  /** Whether they are those of the sequence before it. */
+  readonly shared: boolean;
+}
+
+/**
+ * Whole sequences, each token attending to its own sequence up to itself; beginnings that neighbours share are rows
+ * once. Rows: a beginning, then what follows it in each of its sequences. Every row has the bits that it has in
+ * `packSequences`; gradients add up in another order.
+ * @returns the batch, and for each of its rows the index of its token in the concatenated sequences
+ *
+ * @example
+ * const prompts = [false, true].map((shared) => ({ length: 3, prefix: 2, shared }));
+ * const { batch, tokens } = packShared(arena, prompts); // tokens 0 1 2 5, ranges [0,1) [0,2) [0,3) [3,6)
+ */
+export function packShared(
+  arena: Arena,
+  sequences: readonly SharingSequence[],
+): { batch: AttentionBatch & { readonly shared: SharedRows }; tokens: Int32Array } {
+  const tokens: number[] = [];
+  const rowOf: number[] = [];
+  const positions: number[] = [];
+  const ranges: number[] = [];
+  const segments: Segment[] = [];
+  let start = 0;
+  let first = 0;
+  const add = (sequenceStart: number, position: number) => {
+    tokens.push(sequenceStart + position);
+    positions.push(position);
+    ranges.push(sequenceStart, sequenceStart + position + 1);
+  };
+  sequences.forEach(({ length, prefix, shared }, sequence) => {
+    check(
+      prefix >= 0 && prefix < length && !(shared && prefix !== sequences[sequence - 1]?.prefix),
+      () =>
+        `packShared: expected a prefix shorter than the sequence, and as long as the one it shares, got ${prefix} of ${length}`,
+    );
+    if (!shared) {
+      first = tokens.length;
+      for (let i = 0; i < prefix; i++) add(start, i);
+    }
+    const own = { start: tokens.length, count: length - prefix };
+    for (let i = prefix; i < length; i++) add(start, i);
+    for (let i = 0; i < length; i++) rowOf.push(i < prefix ? first + i : own.start + i - prefix);
+    segments.push({
+      ...{ sequence, ...own, context: prefix, role: 'prompt' },
+      prefix: { start: first, count: prefix },
+    });
+    start += length;
+  });
+  const count = tokens.length;
+  const batch = {
+    positions: arena.tensor(positions, [count], 'i32'),
+    ranges: arena.tensor(ranges, [count, 2], 'i32'),
+    shared: { rowOf: Int32Array.from(rowOf), keyRows: arena.tensor(rowOf, [start], 'i32') },
+    segments,
+  };
+  return { batch, tokens: Int32Array.from(tokens) };
+}
+
+/** Where a sequence's rows lie in a cache. */
+export interface Place {
+  /** Row of its first token, were none of them another's. */
+  readonly region: number;
+  /** Its first tokens, of which other sequences make use too, and the row of the first of them. */
+  readonly prefix: { readonly region: number; readonly length: number } | null;
+}
+
 /** What a cached batch uploads, in row order. */
 interface CachedNumbers {
   readonly positions: readonly number[];
@@ -107,18 +194,21 @@ interface CachedNumbers {
 
 function cachedNumbers(
   segments: readonly Segment[],
-  regions: readonly number[],
+  places: readonly Place[],
   runs: readonly Run[],
 ): CachedNumbers {
+  const shared = places.some(({ prefix }) => prefix !== null);
   const positions: number[] = [];
   const rows: number[] = [];
   const cacheRanges: number[] = [];
   segments.forEach(({ count, context }, s) => {
-    const region = regions[s] as number;
+    const { region, prefix } = places[s] as Place;
+    const length = prefix?.length ?? 0;
     for (let i = 0; i < count; i++) {
       positions.push(context + i);
       rows.push(region + context + i);
-      cacheRanges.push(region, region + context + i + 1);
+      if (shared) cacheRanges.push(prefix?.region ?? 0, (prefix?.region ?? 0) + length);
+      cacheRanges.push(region + length, region + context + i + 1);
     }
   });
   const ranges: number[] = [];
@@ -131,14 +221,14 @@ function cachedNumbers(
   return { positions, rows, ranges, cacheRanges };
 }
 
-/** A cached batch from its segments and the first cache row of each one's sequence. */
+/** A cached batch from its segments and the places of their sequences. */
 export function cachedBatch(
   arena: Arena,
   segments: readonly Segment[],
-  regions: readonly number[],
+  places: readonly Place[],
 ): AttentionBatch {
-  const runs = splitIntoRuns(segments, regions);
-  const { positions, rows, ranges, cacheRanges } = cachedNumbers(segments, regions, runs);
+  const runs = splitIntoRuns(segments, places);
+  const { positions, rows, ranges, cacheRanges } = cachedNumbers(segments, places, runs);
   const total = positions.length;
   return {
     positions: arena.tensor(positions, [total], 'i32'),
@@ -146,7 +236,7 @@ export function cachedBatch(
     segments,
     cached: {
       rows: arena.tensor(rows, [total], 'i32'),
-      ranges: arena.tensor(cacheRanges, [total, 2], 'i32'),
+      ranges: arena.tensor(cacheRanges, [total, cacheRanges.length / total || 2], 'i32'),
       runs,
     },
   };
@@ -156,16 +246,16 @@ export function cachedBatch(
 export function rewriteCachedBatch(
   batch: AttentionBatch,
   segments: readonly Segment[],
-  regions: readonly number[],
+  places: readonly Place[],
 ): void {
-  const numbers = cachedNumbers(segments, regions, splitIntoRuns(segments, regions));
+  const numbers = cachedNumbers(segments, places, splitIntoRuns(segments, places));
   batch.positions.write(numbers.positions);
   batch.ranges.write(numbers.ranges);
   batch.cached!.rows.write(numbers.rows);
   batch.cached!.ranges.write(numbers.cacheRanges);
 }
 
-function splitIntoRuns(segments: readonly Segment[], regions: readonly number[]): Run[] {
+function splitIntoRuns(segments: readonly Segment[], places: readonly Place[]): Run[] {
   const runs: Run[] = [];
   segments.forEach(({ start, count, context, role }, s) => {
     const fresh = context === 0;
@@ -173,7 +263,8 @@ function splitIntoRuns(segments: readonly Segment[], regions: readonly number[])
     if (fresh && previous?.fresh && previous.role === role) {
       runs[runs.length - 1] = { ...previous, count: previous.count + count };
     } else {
-      runs.push({ start, count, role, fresh, region: regions[s] as number, regionLength: context + count });
+      const { region } = places[s] as Place;
+      runs.push({ start, count, role, fresh, region, regionLength: context + count });
     }
   });
   return runs;

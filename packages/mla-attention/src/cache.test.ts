@@ -1,7 +1,7 @@
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
-import { packSequences } from './batch.ts';
+import { packSequences, packShared } from './batch.ts';
 import { ExpandedCache, LatentCache } from './cache.ts';
 
 const backend = createReference();
@@ -16,6 +16,27 @@ describe('packed sequences', () => {
       [0, 0, 3],
       [2, 3, 2],
     ]);
+  });
+
+  it('compute a beginning that neighbours share once', () => {
+    using arena = new Arena(backend);
+    const one = { length: 3, prefix: 2 };
+    const { batch, tokens } = packShared(arena, [
+      { ...one, shared: false },
+      { length: 4, prefix: 2, shared: true },
+      { ...one, shared: false },
+    ]);
+    expect([...tokens]).toEqual([0, 1, 2, 5, 6, 7, 8, 9]);
+    expect([...batch.shared.rowOf]).toEqual([0, 1, 2, 0, 1, 3, 4, 5, 6, 7]);
+    expect(numbers(batch.shared.keyRows)).toEqual([...batch.shared.rowOf]);
+    expect(numbers(batch.positions)).toEqual([0, 1, 2, 2, 3, 0, 1, 2]);
+    expect(numbers(batch.ranges)).toEqual([0, 1, 0, 2, 0, 3, 3, 6, 3, 7, 7, 8, 7, 9, 7, 10]);
+    expect(batch.segments?.map(({ start, count, prefix }) => [start, count, prefix?.start])).toEqual([
+      [2, 1, 0],
+      [3, 2, 0],
+      [7, 1, 5],
+    ]);
+    expect(() => packShared(arena, [{ length: 2, prefix: 2, shared: false }])).toThrow(/got 2 of 2/);
   });
 
   it('may be empty', () => {
@@ -76,6 +97,43 @@ describe('a cache', () => {
     for (const layer of [0, 1]) expect(numbers(cache.latents(layer))).toEqual([1, 2, 0, 1, 2, 3]);
     expect(() => cache.copySequence(arena, 0, 1, 3)).toThrow(/length from 0 to 2, got 0 to 1 and 3/);
     expect(() => cache.copySequence(arena, 0, 0, 1)).toThrow(/expected another sequence/);
+  });
+
+  it('shares the first tokens of a sequence with another, which then has rows of its own', () => {
+    using cache = new ExpandedCache(backend, {
+      sequences: 4,
+      maxTokens: 10,
+      heads: 1,
+      keyWidth: 1,
+      valueWidth: 1,
+    });
+    using arena = new Arena(backend);
+    const next = (sequence: number) => ({ sequence, count: 1, role: 'generated' as const });
+    const { cached } = cache.append(arena, [{ sequence: 1, count: 3, role: 'prompt' }]);
+    const x = arena.tensor([1, 2, 3], [3, 1, 1]);
+    cache.write(0, x, x, cached!.rows);
+    cache.shareSequence(1, 2, 3);
+    expect([cache.shares([0, 3]), cache.shares([0, 2]), cache.shares([1])]).toEqual([false, true, true]);
+    const batch = cache.append(arena, [next(0), next(1), next(2)]);
+    expect(numbers(batch.cached!.rows)).toEqual([0, 13, 23]);
+    expect(batch.cached!.ranges.shape).toEqual([3, 4]);
+    expect(numbers(batch.cached!.ranges)).toEqual([0, 0, 0, 1, 10, 13, 13, 14, 10, 13, 23, 24]);
+    const y = arena.tensor([4, 5, 6], [3, 1, 1]);
+    cache.write(0, y, y, batch.cached!.rows);
+    cache.copySequence(arena, 2, 3, 4);
+    expect(numbers(cache.keys(0)).slice(30, 34)).toEqual([1, 2, 3, 6]);
+    expect([1, 2, 3].map((sequence) => cache.lends(sequence))).toEqual([true, false, false]);
+    expect(() => cache.truncate(1, 2)).toThrow(
+      /at least 3 tokens of sequence 1, which others read too, got 2/,
+    );
+    expect(() => cache.shareSequence(2, 3, 3)).toThrow(/tokens of 1 for 2/);
+    expect(() => cache.copySequence(arena, 3, 1, 1)).toThrow(/whose rows no other reads, got 1/);
+    cache.truncate(2, 0);
+    cache.truncate(1, 2);
+    expect(cache.append(arena, [next(1)]).cached!.ranges.shape).toEqual([1, 2]);
+    using latents = new LatentCache(backend, { sequences: 2, maxTokens: 3, width: 1 });
+    latents.append(arena, [next(0)]);
+    expect(() => latents.shareSequence(0, 1, 1)).toThrow(/expected a cache that shares/);
   });
 
   it('refuses more tokens than it has room for, reserving none', () => {

@@ -11,6 +11,7 @@ import { Arena, call, scatterRows, type Tensor } from '@minke/tensor';
 import {
   type AttentionBatch,
   cachedBatch,
+  type Place,
   rewriteCachedBatch,
   type Segment,
   type TokenRole,
@@ -43,6 +44,8 @@ abstract class SequenceCache {
   readonly #arena: Arena;
   readonly #tables: Tensor[][];
   readonly #lengths: number[];
+  /** Of each sequence: whose first tokens it begins with, and how many; the sequence may be that one itself. */
+  readonly #prefixes: ({ readonly owner: number; readonly length: number } | null)[];
 
   /** @param widths numbers a token takes in each table of a layer */
   protected constructor(backend: Backend, size: CacheSize, widths: readonly number[]) {
@@ -57,6 +60,7 @@ abstract class SequenceCache {
     this.sequences = sequences;
     this.maxTokens = maxTokens;
     this.#lengths = new Array<number>(sequences).fill(0);
+    this.#prefixes = new Array<null>(sequences).fill(null);
     this.#arena = new Arena(backend, { persistent: true, label: 'attention cache' });
     this.#tables = Array.from({ length: layers }, () =>
       widths.map((width) => this.#arena.zeros([sequences * maxTokens, width])),
@@ -82,7 +86,7 @@ abstract class SequenceCache {
    * @param arena the transient arena of the forward pass
    */
   append(arena: Arena, requests: readonly AppendRequest[]): AttentionBatch {
-    return this.#reserve(requests, (segments, regions) => cachedBatch(arena, segments, regions));
+    return this.#reserve(requests, (segments, places) => cachedBatch(arena, segments, places));
   }
 
   /**
@@ -97,30 +101,64 @@ abstract class SequenceCache {
         `appendAgain: expected a batch of ${sequences.length} sequences with one generated token each, got another`,
     );
     const requests = sequences.map((sequence) => ({ sequence, count: 1, role: 'generated' as const }));
-    this.#reserve(requests, (segments, regions) => rewriteCachedBatch(batch, segments, regions));
+    this.#reserve(requests, (segments, places) => rewriteCachedBatch(batch, segments, places));
   }
 
   /** Makes sequence `to` hold the first `length` tokens of `from`, whatever it held; recorded in `arena`. */
   copySequence(arena: Arena, from: number, to: number, length: number): void {
-    const held = this.length(from);
-    this.#checkSequence(to, 'copySequence');
-    check(
-      Number.isSafeInteger(length) && length >= 0 && length <= held && from !== to,
-      () =>
-        `copySequence: expected another sequence and a length from 0 to ${held}, got ${from} to ${to} and ${length}`,
-    );
-    const region = (table: Tensor, sequence: number) =>
-      table.rows(sequence * this.maxTokens, sequence * this.maxTokens + length);
-    if (length > 0)
+    this.#checkPair('copySequence', from, to, length);
+    const { owner, length: borrowed } = this.#prefixes[from] ?? { owner: from, length: 0 };
+    const split = Math.min(borrowed, length);
+    for (const [source, start, end] of [
+      [owner, 0, split],
+      [from, split, length],
+    ] as const) {
+      if (start === end) continue;
+      const part = (table: Tensor, sequence: number) =>
+        table.rows(sequence * this.maxTokens + start, sequence * this.maxTokens + end);
       for (const table of this.#tables.flat())
-        call('copyInto', [region(table, from), region(table, to)], {}, arena);
+        call('copyInto', [part(table, source), part(table, to)], {}, arena);
+    }
     this.#lengths[to] = length;
+    this.#prefixes[to] = null;
+  }
+
+  /** Whether `shareSequence` may be called. */
+  get sharesPrefixes(): boolean {
+    return false;
+  }
+
+  /**
+   * Makes sequence `to` hold the first `length` tokens of `from`, whatever it held, without a copy: both read the
+   * rows of `from`, which keeps them (`lends`) until `to` is truncated to nothing. The bits are those of a copy.
+   */
+  shareSequence(from: number, to: number, length: number): void {
+    this.#checkPair('shareSequence', from, to, length);
+    const { owner, length: lent } = this.#prefixes[from] ?? { owner: from, length: 0 };
+    check(
+      this.sharesPrefixes && owner === from && length >= 1,
+      () =>
+        `shareSequence: expected a cache that shares, tokens that are the sequence's own and a length of 1 or more, got ${this.sharesPrefixes}, tokens of ${owner} for ${from}, and ${length}`,
+    );
+    this.#prefixes[from] = { owner: from, length: Math.max(lent, length) };
+    this.#prefixes[to] = { owner: from, length };
+    this.#lengths[to] = length;
+  }
+
+  /** Whether another sequence reads rows of this one. */
+  lends(sequence: number): boolean {
+    return this.#prefixes.some((prefix, s) => prefix?.owner === sequence && s !== sequence);
+  }
+
+  /** Whether a batch of these sequences has ranges of two parts. */
+  shares(sequences: readonly number[]): boolean {
+    return sequences.some((sequence) => this.#prefixes[sequence] != null);
   }
 
   /** Checks requests and hands their segments on; the sequences grow only when that succeeds. */
   #reserve<T>(
     requests: readonly AppendRequest[],
-    use: (segments: readonly Segment[], regions: readonly number[]) => T,
+    use: (segments: readonly Segment[], places: readonly Place[]) => T,
   ): T {
     const segments: Segment[] = [];
     const seen = new Set<number>();
@@ -146,7 +184,7 @@ abstract class SequenceCache {
     }
     const result = use(
       segments,
-      segments.map(({ sequence }) => sequence * this.maxTokens),
+      segments.map(({ sequence }) => this.#place(sequence)),
     );
     for (const { sequence, count, context } of segments) this.#lengths[sequence] = context + count;
     return result;
@@ -159,12 +197,23 @@ abstract class SequenceCache {
       Number.isSafeInteger(length) && length >= 0 && length <= held,
       () => `truncate: expected a length from 0 to ${held}, got ${length}`,
     );
+    const prefix = this.#prefixes[sequence] ?? null;
+    if (prefix !== null && length < prefix.length) {
+      check(
+        !this.lends(sequence),
+        () =>
+          `truncate: expected at least ${prefix.length} tokens of sequence ${sequence}, which others read too, got ${length}; truncate those first`,
+      );
+      const borrows = prefix.owner !== sequence && length > 0;
+      this.#prefixes[sequence] = borrows ? { ...prefix, length } : null;
+    }
     this.#lengths[sequence] = length;
   }
 
   /** Forgets every sequence; the memory is kept. */
   clear(): void {
     this.#lengths.fill(0);
+    this.#prefixes.fill(null);
   }
 
   /** Gives the memory back; the cache is unusable afterwards. */
@@ -174,6 +223,25 @@ abstract class SequenceCache {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #place(sequence: number): Place {
+    const prefix = this.#prefixes[sequence] ?? null;
+    return {
+      region: sequence * this.maxTokens,
+      prefix: prefix && { region: prefix.owner * this.maxTokens, length: prefix.length },
+    };
+  }
+
+  #checkPair(where: string, from: number, to: number, length: number): void {
+    const held = this.length(from);
+    this.#checkSequence(to, where);
+    check(
+      Number.isSafeInteger(length) && length >= 0 && length <= held && from !== to,
+      () =>
+        `${where}: expected another sequence and a length from 0 to ${held}, got ${from} to ${to} and ${length}`,
+    );
+    check(!this.lends(to), () => `${where}: expected a sequence whose rows no other reads, got ${to}`);
   }
 
   protected table(layer: number, index: number): Tensor {
@@ -224,6 +292,7 @@ export class LatentCache extends SequenceCache {
 export class ExpandedCache extends SequenceCache {
   readonly kind = 'expanded';
   readonly #views: readonly (readonly [keys: Tensor, values: Tensor])[];
+  readonly #sharesPrefixes: boolean;
 
   constructor(
     backend: Backend,
@@ -231,11 +300,17 @@ export class ExpandedCache extends SequenceCache {
   ) {
     const { heads, keyWidth, valueWidth } = size;
     super(backend, size, [heads * keyWidth, heads * valueWidth]);
+    this.#sharesPrefixes = backend.supports('prefixedAttention');
     const rows = this.sequences * this.maxTokens;
     this.#views = Array.from({ length: this.layers }, (_, layer) => [
       this.table(layer, 0).reshape([rows, heads, keyWidth]),
       this.table(layer, 1).reshape([rows, heads, valueWidth]),
     ]);
+  }
+
+  /** Where the backend has attention to two ranges. */
+  override get sharesPrefixes(): boolean {
+    return this.#sharesPrefixes;
   }
 
   /** Keys of a layer, [sequences x maxTokens, heads, keyWidth], persistent. */

@@ -6,8 +6,8 @@
  * give plain multi-head attention. Does not do: QK norms, sliding windows.
  */
 import { check, MinkeError } from '@minke/core';
-import { type Arena, linear, type Module, type Tensor } from '@minke/tensor';
-import { attention } from './attention.ts';
+import { type Arena, gatherRows, linear, type Module, type Tensor } from '@minke/tensor';
+import { cachedAttention } from './attention.ts';
 import { type CacheSize, ExpandedCache } from './cache.ts';
 import {
   type AttentionOptions,
@@ -126,7 +126,17 @@ export class GroupedQueryAttention implements Module {
       cache.write(layer, k, v, cached.rows);
       [k, v, ranges] = [cache.keys(layer), cache.values(layer), cached.ranges];
     }
-    const o = attention(q, k, v, ranges, { scale: headDim ** -0.5 });
+    if (batch.shared !== undefined) {
+      const { keyRows } = batch.shared;
+      const gathered = (x: Tensor) =>
+        gatherRows(x.reshape([-1, numKeyValueHeads * headDim]), keyRows).reshape([
+          -1,
+          numKeyValueHeads,
+          headDim,
+        ]);
+      [k, v] = [gathered(k), gathered(v)];
+    }
+    const o = cachedAttention(q, k, v, ranges, { scale: headDim ** -0.5 });
     return linear(o.reshape([-1, numHeads * headDim]), this.#get('o_proj.weight')).reshape(x.shape);
   }
 

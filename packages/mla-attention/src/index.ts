@@ -4,8 +4,11 @@ export {
   type AttentionForm,
   type CachedRows,
   packSequences,
+  packShared,
   type Run,
   type Segment,
+  type SharedRows,
+  type SharingSequence,
   type TokenRole,
 } from './batch.ts';
 export {

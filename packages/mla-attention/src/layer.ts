@@ -96,6 +96,10 @@ export function checkBatch(batch: AttentionBatch, cache: AttentionCache | undefi
       : "attention: expected a batch from the cache's append, got one without cache rows",
   );
   check(
+    cache === undefined || batch.shared === undefined,
+    () => 'attention: expected whole sequences without a cache where rows are shared, got a cache',
+  );
+  check(
     cache === undefined || !rows.arena.recordsGradients,
     () => 'attention: expected an arena without gradients beside a cache; train without one',
   );

@@ -10,6 +10,7 @@ import { type Backend, check, MinkeError } from '@minke/core';
 import {
   type Arena,
   concat,
+  gatherRows,
   type LowRank,
   lowRankLinear,
   lowRankSum,
@@ -18,7 +19,7 @@ import {
   slice,
   type Tensor,
 } from '@minke/tensor';
-import { attention, latentAttention } from './attention.ts';
+import { attention, cachedAttention, latentAttention } from './attention.ts';
 import type { AttentionBatch, AttentionForm } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
 import {
@@ -209,6 +210,10 @@ export class MultiHeadLatentAttention implements Module {
   }
 
   #uncached(q: Tensor, latent: Tensor, ropeKey: Tensor, batch: AttentionBatch, form: AttentionForm): Tensor {
+    if (batch.shared !== undefined) {
+      const { keyRows } = batch.shared;
+      [latent, ropeKey] = [gatherRows(latent, keyRows), gatherRows(ropeKey, keyRows)];
+    }
     if (form === 'absorbed') return this.#absorbed(q, concat([latent, ropeKey], 1), batch.ranges);
     const { k, v } = this.#expand(latent, ropeKey);
     return attention(q, k, v, batch.ranges, { scale: this.scale });
@@ -225,7 +230,7 @@ export class MultiHeadLatentAttention implements Module {
     const { rows, ranges } = batch.cached!;
     const { k, v } = this.#expand(latent, ropeKey);
     cache.write(layer, k, v, rows);
-    return attention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
+    return cachedAttention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
   }
 
   #fromLatentCache(

@@ -101,6 +101,59 @@ describe('LocalLearner', () => {
     }
   });
 
+  describe('computes a prompt that neighbours share once', () => {
+    const sample = (prompt: number, length: number, salt: number): TrainingSequence => ({
+      tokens: [...sequence(5, 1, prompt).tokens, ...sequence(length, 1, salt).tokens],
+      completionStart: 5,
+      advantages: new Array<number>(length).fill(salt % 2 ? 1 : -0.5),
+    });
+    const groups = [
+      sample(0, 3, 4),
+      sample(0, 2, 5),
+      sample(0, 4, 7),
+      sample(1, 2, 6),
+      sample(2, 1, 5),
+      sample(2, 3, 8),
+    ];
+    const all = { sequences: 6, tokens: 15, maxCompletionLength: 8 };
+
+    it('with the gradient, the balance of experts and the update of the sequences apart', async () => {
+      const [whole, apart] = [newLearner({ balanceAlpha: 0.1 }), newLearner({ balanceAlpha: 0.1 })];
+      using arena = new Arena(whole.model.backend);
+      const ids = groups.map(({ tokens }) => tokens);
+      const { shared, segments } = whole.model.batch(arena, ids, {
+        promptLengths: new Array<number>(6).fill(5),
+      });
+      expect(shared?.keyRows.shape).toEqual([45]);
+      expect(segments?.at(-1)).toMatchObject({ start: 27, count: 3, prefix: { start: 21 } });
+      const { loss, metrics } = await whole.forwardBackward(groups, dapo, all);
+      const parts = [];
+      for (const one of groups) parts.push(await apart.forwardBackward([one], dapo, all));
+      expect(parts.reduce((sum, part) => sum + part.loss, 0)).toBeCloseTo(loss, 12);
+      const balance = parts.reduce((sum, part) => sum + part.metrics.balance_loss!, 0);
+      expect(balance).toBeCloseTo(metrics.balance_loss!, 12);
+      const [a, b] = [await whole.optimStep({ learningRate }), await apart.optimStep({ learningRate })];
+      expect(a.gradNorm).toBeCloseTo(b.gradNorm, 10);
+      expect(a.metrics).toEqual(b.metrics);
+      const [left, right] = [await weights(whole), await weights(apart)];
+      expect(Math.max(...left.map((w, i) => Math.abs(w - right[i]!)))).toBeLessThan(1e-6);
+    });
+
+    it('with the log-probabilities of each alone, bit for bit on the kernels of this machine', async () => {
+      const backend = await auto();
+      try {
+        const arena = new Arena(backend, { persistent: true });
+        const learner = new LocalLearner(DeepSeekModel.init(config, { arena, seed: 1 }));
+        const { logProbs } = await learner.forwardBackward(groups, policy(presets.dapo.objective, 0.9), all);
+        expect(await learner.forward(groups, { temperature: 0.9 })).toEqual(logProbs);
+        for (const [i, one] of groups.entries())
+          expect(await learner.forward([one], { temperature: 0.9 })).toEqual([logProbs[i]]);
+      } finally {
+        backend.dispose();
+      }
+    });
+  });
+
   it('leaves masked tokens out, whatever stands beside them', async () => {
     const gradNorm = async (advantage: number, mask: readonly number[]) => {
       const learner = newLearner();

@@ -127,10 +127,12 @@ export class LocalLearner implements Learner {
   /** Hidden states before the tokens that count, and what the whole pass left. */
   #pass(arena: Arena, pack: PackedSequences) {
     const count = pack.targets.length;
-    const rows = this.model.batch(arena, pack.sequences);
+    const rows = this.model.batch(arena, pack.sequences, { promptLengths: pack.promptLengths });
+    const { rowOf } = rows.shared ?? {};
+    const supervised = rowOf ? pack.supervisedRows.map((row) => rowOf[row] as number) : pack.supervisedRows;
     const targets = arena.tensor(pack.targets, [count], 'i32');
     const result = this.model.hidden(rows, { form: 'expanded' });
-    const hidden = gatherRows(result.hidden, arena.tensor(pack.supervisedRows, [count], 'i32'));
+    const hidden = gatherRows(result.hidden, arena.tensor(supervised, [count], 'i32'));
     return { rows, result, hidden, targets };
   }
 

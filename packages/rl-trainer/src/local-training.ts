@@ -110,7 +110,7 @@ export class LocalTraining {
         `forwardBackward: the loss became ${Number.isFinite(value) ? balanceLoss : value}`,
       );
     total.backward();
-    const loads = await Promise.all(result.loads.map((load) => load.read()));
+    const loads = await loadsOf(result, rows);
     this.#loads = loads.map((load, i) =>
       Float64Array.from(load, (count, e) => count + (this.#loads[i]?.[e] ?? 0)),
     );
@@ -186,6 +186,24 @@ export class LocalTraining {
       length >= 2 && !/embed_tokens|lm_head|score\.weight/.test(name);
     return new Muon(trained, { ...shared, ...(momentum !== undefined && { momentum }), matrices, adamW });
   }
+}
+
+/** Choices per expert of each layer, [E]; a row that sequences share counts for each of them. */
+async function loadsOf(
+  { loads, routings }: HiddenResult,
+  { shared }: ModelBatch,
+): Promise<ArrayLike<number>[]> {
+  if (shared === undefined) return Promise.all(loads.map((load) => load.read()));
+  return Promise.all(
+    routings.map(async ({ indices }, layer) => {
+      const chosen = await indices.read();
+      const topK = indices.shape[1] as number;
+      const counts = new Float64Array((loads[layer] as Tensor).size);
+      for (const row of shared.rowOf)
+        for (let k = row * topK; k < (row + 1) * topK; k++) counts[chosen[k] as number]! += 1;
+      return counts;
+    }),
+  );
 }
 
 function validated(options: LocalLearnerOptions, adapted: boolean): LocalLearnerOptions {

@@ -10,6 +10,8 @@ import type { TrainingSequence } from './interfaces.ts';
 /** Host side of a micro-batch; N tokens count. */
 export interface PackedSequences {
   readonly sequences: readonly (readonly number[])[];
+  /** Tokens of each sequence before its completion. */
+  readonly promptLengths: readonly number[];
   /** Rows before the tokens that count, [N]. */
   readonly supervisedRows: Int32Array;
   /** The tokens that count, [N]. */
@@ -60,6 +62,7 @@ export function packTrainingSequences(sequences: readonly TrainingSequence[]): P
   };
   return {
     sequences: packed.sequences,
+    promptLengths: sequences.map(({ completionStart }) => completionStart),
     supervisedRows: packed.supervisedRows.filter((_, t) => counts[t]),
     targets: packed.targets.filter((_, t) => counts[t]),
     lengths: kept.map((flags) => flags.filter(Boolean).length),

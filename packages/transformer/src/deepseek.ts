@@ -17,6 +17,7 @@ import {
   MultiHeadLatentAttention,
   mlaRope,
   packSequences,
+  packShared,
   type RopeTable,
 } from '@minke/mla-attention';
 import { MoeLayer, type Routing, sequenceBalanceLoss } from '@minke/moe-router';
@@ -189,8 +190,27 @@ export class DeepSeekModel implements Module {
     return new Map(this.#parameters);
   }
 
-  /** Whole sequences packed into one batch. */
-  batch(arena: Arena, sequences: readonly (readonly number[])[]): ModelBatch {
+  /**
+   * Whole sequences packed into one batch. With `promptLengths`, neighbours whose first tokens (so many of each) are
+   * the same compute them once (`packShared`): the batch has fewer rows then, and `shared.rowOf` says which of them
+   * computes each token of the concatenated sequences.
+   */
+  batch(
+    arena: Arena,
+    sequences: readonly (readonly number[])[],
+    { promptLengths }: { readonly promptLengths?: readonly number[] } = {},
+  ): ModelBatch {
+    const sharing = promptLengths?.map((prefix, i) => ({
+      length: (sequences[i] as readonly number[]).length,
+      prefix,
+      shared: i > 0 && samePrompt(sequences, promptLengths, i),
+    }));
+    if (sharing?.some(({ shared }) => shared)) {
+      const { batch, tokens } = packShared(arena, sharing);
+      const all = sequences.flat();
+      const rows = Array.from(tokens, (token) => all[token] as number);
+      return { ids: arena.tensor(rows, [rows.length], 'i32'), ...batch };
+    }
     const ids = arena.tensor(sequences.flat(), [sequences.reduce((n, s) => n + s.length, 0)], 'i32');
     const lengths = sequences.map((sequence) => sequence.length);
     return { ids, ...packSequences(arena, lengths) };
@@ -271,6 +291,11 @@ export class DeepSeekModel implements Module {
     { weight }: { weight: number },
   ): Tensor {
     check(this.mtp.length > 0, () => 'mtpLoss: expected a model with MTP modules, got none');
+    check(
+      batch.shared === undefined,
+      () =>
+        'mtpLoss: expected a batch without shared prompts, got one; the token after a row would depend on the sequence',
+    );
     const { arena } = hidden;
     const ahead = (n: number) => sequences.flatMap((s) => s.map((_, i) => s[i + n] ?? -1));
     const upload = (ids: number[]) => arena.tensor(ids, [ids.length], 'i32');
@@ -299,8 +324,11 @@ export class DeepSeekModel implements Module {
     );
     const rows = ids.size;
     const averaging = new Float32Array(segments.length * rows);
-    for (const [s, { start, count }] of segments.entries())
-      averaging.fill(1 / count, s * rows + start, s * rows + start + count);
+    for (const [s, { start, count, prefix }] of segments.entries()) {
+      const weight = 1 / (count + (prefix?.count ?? 0));
+      for (const part of prefix ? [prefix, { start, count }] : [{ start, count }])
+        averaging.fill(weight, s * rows + part.start, s * rows + part.start + part.count);
+    }
     const weights = ids.arena.tensor(averaging, [segments.length, rows]);
     const topK = (this.config.moe as { topK: number }).topK;
     return routings
@@ -336,6 +364,19 @@ export class DeepSeekModel implements Module {
   #under(prefix: string): Map<string, Tensor> {
     return under(this.#parameters, prefix);
   }
+}
+
+/** Whether sequence i begins with the same prompt as the one before it, with tokens after it. */
+function samePrompt(
+  sequences: readonly (readonly number[])[],
+  promptLengths: readonly number[],
+  i: number,
+): boolean {
+  const [before, own] = [sequences[i - 1] as readonly number[], sequences[i] as readonly number[]];
+  const length = promptLengths[i] as number;
+  if (length === 0 || length !== promptLengths[i - 1]) return false;
+  for (let t = 0; t < length; t++) if (before[t] !== own[t]) return false;
+  return true;
 }
 
 /** What a block needs to know about the pass: as for attention, with the batch given. */

@@ -1,8 +1,10 @@
 """One step of TRL's GRPOTrainer on the CPU: rollout by transformers' generate, reward, update by AdamW.
 
 The trainer runs in a thread of its own and waits at the end of each step until the next one is asked for. Settings
-are those of the case; nothing is logged or saved, gradient checkpointing is off, the batch is one piece. Its own
-default of `loss_type` is `dapo`. The rewards need nothing but the ids.
+are those of the case; nothing is logged or saved, gradient checkpointing is off. All samples of a step are generated
+together; the update takes them in the case's number of `pieces` by gradient accumulation, because logits, their
+gradients and activations of a whole 30M-parameter step take some 10 GB. Its own default of `loss_type` is `dapo`. The
+rewards need nothing but the ids.
 """
 
 import tempfile
@@ -11,7 +13,7 @@ import threading
 import torch
 from training import hugging_face
 
-variants = ["sdpa", "eager attention"]
+variants = ["sdpa", "eager attention", "sdpa, experts in a loop"]
 
 
 def tokenizer_of(vocabulary):
@@ -48,6 +50,8 @@ def prepare(case):
     import trl
 
     model, version = hugging_face(case["folder"], "eager" if "eager" in case["variant"] else "sdpa")
+    if "loop" in case["variant"]:
+        model.set_experts_implementation("eager")
     ids = torch.tensor(case["prompts"])
     with torch.inference_mode():
         log_probs = model(input_ids=ids, use_cache=False).logits[:, :-1].log_softmax(-1)
@@ -62,7 +66,8 @@ def prepare(case):
     count = case["groupSize"] * len(case["prompts"])
     args = trl.GRPOConfig(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=count,
+        per_device_train_batch_size=count // case["pieces"],
+        gradient_accumulation_steps=case["pieces"],
         num_generations=case["groupSize"],
         max_completion_length=case["newTokens"],
         generation_kwargs={"min_new_tokens": case["newTokens"]},

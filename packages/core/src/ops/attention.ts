@@ -5,11 +5,11 @@
 import type { Shape } from '../dtype.ts';
 import { allSame, at, expect, f32, i32, type OpRow } from './op-row.ts';
 
-function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape): void {
+function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape, ends = 2): void {
   expect(at(k, 0) === at(v, 0) && at(k, 1) === at(v, 1), 'k and v with equal rows and heads');
   expect(at(q, 2) === at(k, 2), 'q and k of equal width');
   expect(at(k, 1) > 0 ? at(q, 1) % at(k, 1) === 0 : at(q, 1) === 0, 'query heads a multiple of key heads');
-  expect(at(ranges, 0) === at(q, 0) && at(ranges, 1) === 2, 'ranges [N, 2]');
+  expect(at(ranges, 0) === at(q, 0) && at(ranges, 1) === ends, `ranges [N, ${ends}]`);
 }
 
 /** Rows of the op table: attention. */
@@ -56,6 +56,18 @@ export const attentionOps = {
       attentionCheck(q!, k!, v!, ranges!);
       allSame([o!, dout!], 'o and do');
       return [q!, k!, v!];
+    },
+  },
+  prefixedAttention: {
+    doc:
+      'attention, without gradient, of samples that share a beginning: query n attends to key rows ranges[n, 0] <= m < ' +
+      'ranges[n, 1] and then ranges[n, 2] <= m < ranges[n, 3], as if they lay one after the other',
+    inputs: [f32('q', 3), f32('k', 3), f32('v', 3), i32('ranges', 2)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float' },
+    shapes: ([q, k, v, ranges]) => {
+      attentionCheck(q!, k!, v!, ranges!, 4);
+      return [[at(q!, 0), at(q!, 1), at(v!, 2)]];
     },
   },
   latentAttention: {

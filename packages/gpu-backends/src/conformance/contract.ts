@@ -427,6 +427,13 @@ function invariance(seed: number): ContractCheck[] {
   const grad = draw.normal([700, 33]);
   const far = i32([rows, 2], Array.from({ length: rows }, (_, n) => [n < 30 ? 3 : n, 640 + n]).flat());
   const [farKeys, farValues] = [draw.normal([700, 2, 24]), draw.normal([700, 2, 16])];
+  const groups = Array.from({ length: rows }, (_, n) => [
+    n < 25 ? 5 : 300,
+    n < 25 ? 75 : 300,
+    320,
+    330 + 9 * n,
+  ]);
+  const grouped = i32([rows, 4], groups.flat());
   const farCache = draw.normal([700, 40]);
   return [
     batchInvariance('matmul', '', [x, draw.normal([131, 67])], [0], { transA: 0, transB: 0 }),
@@ -438,6 +445,21 @@ function invariance(seed: number): ContractCheck[] {
     batchInvariance('attention', '', [queries, keys, values, ranges], [0, 3], { scale }),
     batchInvariance('latentAttention', '', [latent, cache, ranges], [0, 2], { scale, valueWidth: 32 }),
     batchInvariance('attention', ', long ranges', [queries, farKeys, farValues, far], [0, 3], { scale }),
+    batchInvariance('prefixedAttention', '', [queries, farKeys, farValues, grouped], [0, 3], { scale }),
+    {
+      name: 'prefixedAttention: the bits of attention to the same rows in one piece',
+      op: 'prefixedAttention',
+      async run(backend) {
+        const [o] = await execute(backend, 'attention', [queries, farKeys, farValues, far], { scale });
+        const both = Array.from({ length: rows }, (_, n) => {
+          const [low, high] = [far.data[2 * n] as number, far.data[2 * n + 1] as number];
+          const middle = n < 20 ? low + 300 : low + ((131 * n) % (high - low + 1));
+          return [low, middle, middle, high];
+        });
+        const inputs = [queries, farKeys, farValues, i32([rows, 4], both.flat())];
+        equalBits(await execute(backend, 'prefixedAttention', inputs, { scale }), [o!], 'cut in two');
+      },
+    },
     batchInvariance('latentAttention', ', long ranges', [latent, farCache, far], [0, 2], {
       scale,
       valueWidth: 32,

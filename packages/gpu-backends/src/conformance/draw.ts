@@ -134,6 +134,11 @@ export class Draw {
     });
     return i32([rows, 2], pairs.flat());
   }
+
+  /** Two such ranges for each query. */
+  prefixedRanges(rows: number, keys: number): HostTensor {
+    return i32([rows, 4], [...this.ranges(2 * rows, keys).data]);
+  }
 }
 
 const forwardReference = createReference();

@@ -54,6 +54,27 @@ function causalSegments(lengths: readonly number[]): HostTensor {
   return i32([pairs.length, 2], pairs.flat());
 }
 
+/** [N, H, Hk, M, D, Dv]: groups of up to 20 samples with prefixes of all lengths against tiles and sections. */
+const prefixedSizes: readonly (readonly [number, number, number, number, number, number])[] = [
+  [40, 4, 4, 600, 48, 32],
+  [24, 6, 2, 900, 24, 80],
+  [100, 2, 1, 400, 33, 19],
+];
+
+/** Queries in groups: each group has a prefix, every query rows of its own that end anywhere after it. */
+function groupRanges(rows: number, keys: number): HostTensor {
+  const groups = [1, 20, 3, 8, 5];
+  const prefixes = [37, 64, 0, 300, 1];
+  const own = [1, 64, 3, 27, 200, 0, 300];
+  const members = groups.flatMap((count, g) => new Array<number>(count).fill(prefixes[g] as number));
+  const numbers = Array.from({ length: rows }, (_, n) => {
+    const length = members[n % members.length] as number;
+    const start = (n * 7) % (keys - 300);
+    return [3, Math.min(3 + length, keys), start, start + (own[n % own.length] as number)];
+  });
+  return i32([rows, 4], numbers.flat());
+}
+
 export const networkDrafts = {
   rmsNorm(draw: Draw): Draft<'rmsNorm'>[] {
     return [1, 1e-4, 1e15].flatMap((scale) =>
@@ -243,6 +264,22 @@ export const networkDrafts = {
       const [o, lse] = forward('attention', inputs, attributes);
       return { label, inputs: [...inputs, o!, lse!, draw.normal(o!.shape)], attributes };
     });
+  },
+
+  prefixedAttention(draw: Draw): Draft<'prefixedAttention'>[] {
+    const draft = (
+      label: string,
+      ranges: HostTensor,
+      [n, h, hk, m, d, dv]: (typeof attentionSizes)[number],
+    ) => ({
+      label: `${label}${h} heads over ${hk}, ${m} keys`,
+      inputs: [draw.normal([n, h, d], 2), draw.normal([m, hk, d]), draw.normal([m, hk, dv]), ranges],
+      attributes: { scale: Math.fround(d ** -0.5) },
+    });
+    return [
+      ...attentionSizes.map((sizes) => draft('any ranges, ', draw.prefixedRanges(sizes[0], sizes[3]), sizes)),
+      ...prefixedSizes.map((sizes) => draft('groups, ', groupRanges(sizes[0], sizes[3]), sizes)),
+    ];
   },
 
   latentAttention(draw: Draw): Draft<'latentAttention'>[] {

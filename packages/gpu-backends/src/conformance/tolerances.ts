@@ -180,6 +180,7 @@ export const tolerances: {
   attention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   attentionGrad: (shapes) =>
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
+  prefixedAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   latentAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   expandKeys: () => EXACT,
   expandKeysGrad: (shapes) => sum(axis(shapes, 0, 1)),

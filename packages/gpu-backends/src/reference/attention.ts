@@ -11,6 +11,14 @@ function rangeOf(ranges: Tensor, n: number, rows: number): [first: number, end: 
   return [Math.max(ranges.data[2 * n]!, 0), Math.min(ranges.data[2 * n + 1]!, rows)];
 }
 
+/** Query n's key rows of both its ranges, in order. */
+function prefixedRows(ranges: Tensor, n: number, rows: number): number[] {
+  return [2 * n, 2 * n + 1].flatMap((part) => {
+    const [first, end] = rangeOf(ranges, part, rows);
+    return Array.from({ length: Math.max(end - first, 0) }, (_, i) => first + i);
+  });
+}
+
 function dot(a: Tensor, fromA: number, b: Tensor, fromB: number, width: number): number {
   let sum = 0;
   for (let c = 0; c < width; c++) sum += a.data[fromA + c]! * b.data[fromB + c]!;
@@ -29,7 +37,10 @@ function addScaled(
   for (let c = 0; c < width; c++) to[at + c] = to[at + c]! + scale * from.data[start + c]!;
 }
 
-export const attention: Pick<Kernels, 'rangeMask' | 'attention' | 'attentionGrad' | 'latentAttention'> = {
+export const attention: Pick<
+  Kernels,
+  'rangeMask' | 'attention' | 'attentionGrad' | 'prefixedAttention' | 'latentAttention'
+> = {
   rangeMask([ranges, y], { size }) {
     for (let n = 0; n < ranges.shape[0]!; n++) {
       const [first, end] = rangeOf(ranges, n, size);
@@ -89,6 +100,26 @@ export const attention: Pick<Kernels, 'rangeMask' | 'attention' | 'attentionGrad
     dq.data.set(sumQ);
     dk.data.set(sumK);
     dv.data.set(sumV);
+  },
+
+  prefixedAttention([q, k, v, ranges, o], { scale }) {
+    const [rows, heads, width] = [q.shape[0]!, q.shape[1]!, q.shape[2]!];
+    const [keyRows, keyHeads, valueWidth] = [k.shape[0]!, k.shape[1]!, v.shape[2]!];
+    for (let n = 0; n < rows; n++) {
+      const seen = prefixedRows(ranges, n, keyRows);
+      for (let h = 0; h < heads; h++) {
+        const keyHead = Math.floor((h * keyHeads) / heads);
+        const query = (n * heads + h) * width;
+        const scores = seen.map((m) => scale * dot(q, query, k, (m * keyHeads + keyHead) * width, width));
+        const total = logSumExp(scores);
+        const sum = new Float64Array(valueWidth);
+        seen.forEach((m, i) => {
+          const probability = total === -Infinity ? 0 : Math.exp(scores[i]! - total);
+          addScaled(sum, 0, probability, v, (m * keyHeads + keyHead) * valueWidth, valueWidth);
+        });
+        o.data.set(sum, (n * heads + h) * valueWidth);
+      }
+    }
   },
 
   latentAttention([q, cache, ranges, o], { scale, valueWidth }) {

@@ -26,6 +26,7 @@ export const composedOps = [
   'blend',
   'muonDirection',
   'sample',
+  'prefixedAttention',
   'route',
   'routeGrad',
   'moeFeedForward',

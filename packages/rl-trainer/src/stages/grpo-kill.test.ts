@@ -96,7 +96,7 @@ it('a full disk leaves no half-written checkpoint and a clear error, and the run
   // A limit on the size of files is the disk that anyone can fill: 64 blocks of 512 bytes take the logs, no weights.
   const limited = spawnSync(
     'sh',
-    ['-c', 'ulimit -f 64 && exec "$@"', 'sh', process.execPath, script, join(root, 'full')],
+    ['-c', 'ulimit -f 64 && exec "$@"', 'sh', process.execPath, script, join(root, 'full'), 'model'],
     {
       encoding: 'utf8',
     },
@@ -106,6 +106,6 @@ it('a full disk leaves no half-written checkpoint and a clear error, and the run
     /trainGrpo: step 4: .*step-0000004: expected to write it, got EFBIG.*; make room and start the run again.*no checkpoint yet/,
   );
   expect(readdirSync(join(root, 'full/checkpoints'))).toEqual([]);
-  runToEnd('full');
-  expect(contents('full')).toEqual(contents('whole'));
+  runToEnd('full', 'model');
+  expect(contents('full')).toEqual(contents('model-whole'));
 });
