@@ -76,7 +76,8 @@ export function stagesOf(run) {
 export function planKills(stages, { kills, seed }) {
   const random = new Random(seed);
   const once = random.shuffle(stages.map((stage) => stage));
-  const more = once.filter(({ checkpoints }) => checkpoints);
+  const writing = once.filter(({ checkpoints }) => checkpoints);
+  const more = writing.length > 0 ? writing : once;
   const chosen = Array.from({ length: kills }, (_, i) =>
     i < once.length ? once[i] : more[(i - once.length) % more.length],
   );

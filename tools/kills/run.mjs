@@ -1,6 +1,7 @@
 // Kills the recipe, again and again, and looks whether it minds.
 //
-//   pnpm kills [--kills N] [--seed S] [--keep folder]      default: 30 kills, seed 0, a temporary folder
+//   pnpm kills [--kills N] [--seed S] [--keep folder] [--stages module]
+//                                  default: 30 kills, seed 0, a temporary folder, recipe.mjs beside this
 //
 // The whole recipe at a tiny size (recipe.mjs) runs once undisturbed. Then it runs in another folder, where SIGKILL
 // takes its whole process group at seeded moments spread over all stages (plan.mjs), and is started again each time.
@@ -24,6 +25,7 @@ const { values: options } = parseArgs({
     kills: { type: 'string', default: '30' },
     seed: { type: 'string', default: '0' },
     keep: { type: 'string' },
+    stages: { type: 'string', default: join(here, 'recipe.mjs') },
   },
 });
 const root = options.keep === undefined ? mkdtempSync(join(tmpdir(), 'minke-kills-')) : resolve(options.keep);
@@ -41,7 +43,8 @@ function start(name, killAt) {
   const cwd = join(root, name);
   mkdirSync(cwd, { recursive: true });
   const hook = killAt === undefined ? [] : ['--import', pathToFileURL(join(here, 'at-rename.mjs')).href];
-  const recipe = ['train', 'recipe', '--stages', join(here, 'recipe.mjs'), '--preset', 'ci', '--out', 'run'];
+  const stages = resolve(options.stages);
+  const recipe = ['train', 'recipe', '--stages', stages, '--preset', 'ci', '--out', 'run'];
   const child = spawn(process.execPath, [...hook, cli, ...recipe], {
     ...{ cwd, detached: true, stdio: ['ignore', 'ignore', 'pipe'] },
     env: { ...process.env, ...(killAt && { KILL_AT_RENAME: JSON.stringify(killAt) }) },

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { auto } from '@minke/gpu-backends';
@@ -175,6 +175,26 @@ describe('trainSft', () => {
       onStep: (m) => steps.push(m.global_step),
     });
     expect(steps[0]).toBe(3);
+  });
+
+  it('stops when it diverges, names the last good checkpoint, and saves no numbers that are none', async () => {
+    const diverging = (learningRate: number) => {
+      const folder = newFolder();
+      const schedule = { ...defaultSft.schedule, warmupSteps: 0 };
+      const run = trainSft({
+        ...{ learner: learnerOf(newModel()), source: newSource(), folder },
+        config: config({ learningRate, schedule, checkpointEvery: 1 }),
+      });
+      return { run, folder };
+    };
+    const huge = diverging(1e30);
+    await expect(huge.run).rejects.toThrow(
+      /trainSft: step 2: .*became (NaN|-?Infinity); the checkpoint of step 1 is no good: .*; there is no checkpoint yet that is good, .*lower learning rate/,
+    );
+    expect(readFileSync(join(huge.folder, 'metrics.jsonl'), 'utf8').trim().split('\n')).toHaveLength(1);
+    const beyond = diverging(1e39);
+    await expect(beyond.run).rejects.toThrow(/trainSft: step 1: saveState: \S+ became (NaN|-?Infinity)/);
+    expect(readdirSync(join(beyond.folder, 'checkpoints'))).toEqual([]);
   });
 
   it('refuses to continue with other settings of the learner', async () => {
