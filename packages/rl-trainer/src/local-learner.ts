@@ -128,7 +128,7 @@ export class LocalLearner implements Learner {
   #pass(arena: Arena, pack: PackedSequences) {
     const count = pack.targets.length;
     const rows = this.model.batch(arena, pack.sequences, { promptLengths: pack.promptLengths });
-    const { rowOf } = rows.shared ?? {};
+    const rowOf = rows.shared?.rowOf;
     const supervised = rowOf ? pack.supervisedRows.map((row) => rowOf[row] as number) : pack.supervisedRows;
     const targets = arena.tensor(pack.targets, [count], 'i32');
     const result = this.model.hidden(rows, { form: 'expanded' });

@@ -19,6 +19,7 @@ import {
   packSequences,
   packShared,
   type RopeTable,
+  type SharingSequence,
 } from '@minke/mla-attention';
 import { MoeLayer, type Routing, sequenceBalanceLoss } from '@minke/moe-router';
 import {
@@ -200,11 +201,7 @@ export class DeepSeekModel implements Module {
     sequences: readonly (readonly number[])[],
     { promptLengths }: { readonly promptLengths?: readonly number[] } = {},
   ): ModelBatch {
-    const sharing = promptLengths?.map((prefix, i) => ({
-      length: (sequences[i] as readonly number[]).length,
-      prefix,
-      shared: i > 0 && samePrompt(sequences, promptLengths, i),
-    }));
+    const sharing = promptLengths === undefined ? undefined : sharingOf(sequences, promptLengths);
     if (sharing?.some(({ shared }) => shared)) {
       const { batch, tokens } = packShared(arena, sharing);
       const all = sequences.flat();
@@ -364,6 +361,18 @@ export class DeepSeekModel implements Module {
   #under(prefix: string): Map<string, Tensor> {
     return under(this.#parameters, prefix);
   }
+}
+
+/** Which sequences begin with the prompt of the one before them. */
+function sharingOf(
+  sequences: readonly (readonly number[])[],
+  promptLengths: readonly number[],
+): SharingSequence[] {
+  return sequences.map(({ length }, i) => ({
+    length,
+    prefix: promptLengths[i] as number,
+    shared: i > 0 && samePrompt(sequences, promptLengths, i),
+  }));
 }
 
 /** Whether sequence i begins with the same prompt as the one before it, with tokens after it. */
