@@ -72,6 +72,12 @@ async function until(run, stage, holds) {
   while (!run.over && !finished(run, stage) && !holds()) await sleep(1);
 }
 
+/** Waits a while, but not beyond the end of the stage: the machine may be faster than it was in the first run. */
+function pauseIn(run, stage, milliseconds) {
+  const end = performance.now() + milliseconds;
+  return until(run, stage, () => performance.now() >= end);
+}
+
 /** Runs until the moment of a kill. Resolves with how the process ended. */
 async function killOnce({ stage, kind, share, pause, rename }, folder) {
   const run = start('killed', kind === 'rename' ? { stage: stage.name, ...rename } : undefined);
@@ -79,11 +85,11 @@ async function killOnce({ stage, kind, share, pause, rename }, folder) {
   if (kind === 'rename') await until(run, stage.name, () => false);
   else if (kind === 'writing') {
     await until(run, stage.name, () => unfinishedCheckpoint(folder, stage.name) !== undefined);
-    await sleep(3 * pause);
+    await pauseIn(run, stage.name, 3 * pause);
   } else if (stage.metricsBytes > 0) {
     await until(run, stage.name, () => metricsBytes(folder, stage.name) >= share * stage.metricsBytes);
-    await sleep(pause * stage.stepMs);
-  } else await sleep(share * stage.seconds * 1000);
+    await pauseIn(run, stage.name, pause * stage.stepMs);
+  } else await pauseIn(run, stage.name, share * stage.seconds * 1000);
   if (!run.over) process.kill(-run.child.pid, 'SIGKILL');
   return { ...(await run.ended), text: run.text };
 }
