@@ -17,7 +17,7 @@ export type {
 } from './interfaces.ts';
 export { type KeptSample, readKept } from './kept-samples.ts';
 export { LocalLearner } from './local-learner.ts';
-export { LocalSampler } from './local-sampler.ts';
+export { LocalSampler, type LocalSamplerOptions } from './local-sampler.ts';
 export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
 export { defaultLearner, type LocalLearnerOptions } from './local-training.ts';
 export * from './objectives/index.ts';

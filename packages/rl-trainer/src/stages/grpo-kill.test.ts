@@ -18,14 +18,15 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const runToEnd = (name: string): void => {
-  const { status, stderr } = spawnSync(process.execPath, [script, join(root, name)], { encoding: 'utf8' });
+const runToEnd = (name: string, mode: string): void => {
+  const argv = [script, join(root, name), mode];
+  const { status, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' });
   expect(status, stderr).toBe(0);
 };
 
 /** Starts the run and kills it `milliseconds` after its first file appears. True when it was still running. */
-async function killAfter(name: string, milliseconds: number): Promise<boolean> {
-  const child = spawn(process.execPath, [script, join(root, name)], { stdio: 'ignore' });
+async function killAfter(name: string, mode: string, milliseconds: number): Promise<boolean> {
+  const child = spawn(process.execPath, [script, join(root, name), mode], { stdio: 'ignore' });
   let ended = false;
   const exit = new Promise<void>((resolve) => {
     child.once('exit', () => {
@@ -68,19 +69,23 @@ function normal(file: string, bytes: Buffer): string {
   return bytes.toString('base64');
 }
 
-it('a run killed at random moments ends with the bytes of one that was not', async () => {
-  const before = performance.now();
-  runToEnd('whole');
-  const whole = performance.now() - before;
-  const random = new Random(Math.floor(Math.random() * 1e9));
-  let kills = 0;
-  for (let i = 0; i < 5; i++)
-    if (await killAfter('killed', Math.floor((whole / 3) * random.uniform()))) kills++;
-  expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
-  runToEnd('killed');
-  const [expected, got] = [contents('whole'), contents('killed')];
-  expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
-  for (const [path, text] of Object.entries(expected))
-    expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
-  expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
-});
+it.each(['plain', 'environment'])(
+  'a run killed at random moments ends with the bytes of one that was not: %s',
+  async (mode) => {
+    const [whole, killed] = [`whole-${mode}`, `killed-${mode}`];
+    const before = performance.now();
+    runToEnd(whole, mode);
+    const duration = performance.now() - before;
+    const random = new Random(Math.floor(Math.random() * 1e9));
+    let kills = 0;
+    for (let i = 0; i < 5; i++)
+      if (await killAfter(killed, mode, Math.floor((duration / 3) * random.uniform()))) kills++;
+    expect(kills, `seed ${random.seed}`).toBeGreaterThanOrEqual(1);
+    runToEnd(killed, mode);
+    const [expected, got] = [contents(whole), contents(killed)];
+    expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
+    for (const [path, text] of Object.entries(expected))
+      expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
+    expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
+  },
+);

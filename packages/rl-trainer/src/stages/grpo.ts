@@ -14,14 +14,16 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { MinkeError, Random } from '@minke/core';
-import type { Learner, Sampler } from '../interfaces.ts';
+import type { Learner, Sample, Sampler } from '../interfaces.ts';
 import { MetricsLog } from '../metrics-log.ts';
 import { type RlConfig, validateRl } from '../objectives/index.ts';
 import { ProgressLine } from '../progress.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
 import { RunStore } from '../run-store.ts';
 import { scheduleFactor } from '../schedule.ts';
+import type { EnvironmentOptions } from './episodes.ts';
 import { type RolloutMetrics, rolloutMetrics, sampleLines, updateMetrics } from './grpo-metrics.ts';
+import { countedLength, spreadOver } from './masked.ts';
 import { type MiniBatch, prepare } from './mini-batches.ts';
 import { updatePolicy } from './policy-update.ts';
 import type { PromptSource } from './prompt-source.ts';
@@ -42,6 +44,10 @@ export interface GrpoOptions {
   readonly rewards: readonly RewardTerm[] | ((step: number) => readonly RewardTerm[]);
   /** Text of a completion's ids, for rewards and logs. */
   readonly decode: (tokens: readonly number[]) => string;
+  /** Ids of a text, for what an environment writes. */
+  readonly encode?: (text: string) => ArrayLike<number>;
+  /** Answers the policy between its turns: tools, games, another speaker. Default: completions of one turn. */
+  readonly environment?: EnvironmentOptions | undefined;
   /** Ids that end a completion. */
   readonly stopTokenIds: readonly number[];
   readonly config: RlConfig;
@@ -149,7 +155,7 @@ class GrpoStage {
   /** Samples once and takes the optimiser steps that follow. */
   async *rollout(): AsyncGenerator<StepReport> {
     const { sampler, learner, reference, prompts, rewards, config, steps, signal } = this.#options;
-    const { decode, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
+    const { decode, encode, environment, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
     let { step, tokens, rollouts } = this.state;
     const perRollout = config.minibatches * config.innerEpochs;
     const terms = typeof rewards === 'function' ? rewards(step) : rewards;
@@ -159,11 +165,23 @@ class GrpoStage {
     await sampler.update(await learner.exportForSampler());
     const random = new Random(seed, rollouts);
     const rolled = await rollOut({
-      ...{ sampler, prompts, terms, decode, stopTokenIds, config, random, clock, signal },
+      ...{
+        sampler,
+        prompts,
+        terms,
+        decode,
+        encode,
+        environment,
+        stopTokenIds,
+        config,
+        random,
+        clock,
+        signal,
+      },
     });
     const prepared = await prepare(rolled, { learner, reference, config, terms, clock });
     const shared = rolloutMetrics(rolled, terms, config.maxRefills);
-    let sampled = countTokens(rolled.sampled.flatMap((group) => group.samples));
+    let sampled = countSampled(rolled.sampled.flatMap((group) => group.samples));
     tokens += rolled.sampled.reduce(
       (sum, { prompt, samples }) => sum + samples.length * prompt.tokens.length + countTokens(samples),
       0,
@@ -215,10 +233,16 @@ function refreshIsDue(step: number, perRollout: number, every: number): boolean 
 const withOld = ({ sequences, oldLogProbs }: MiniBatch) =>
   oldLogProbs === undefined
     ? sequences
-    : sequences.map((sequence, i) => ({ ...sequence, oldLogProbs: oldLogProbs[i] as readonly number[] }));
+    : sequences.map((sequence, i) => ({
+        ...sequence,
+        oldLogProbs: spreadOver(oldLogProbs[i] as readonly number[], sequence.mask),
+      }));
 
 const countTokens = (samples: readonly { readonly tokens: readonly number[] }[]): number =>
   samples.reduce((sum, { tokens }) => sum + tokens.length, 0);
+
+const countSampled = (samples: readonly Pick<Sample, 'tokens' | 'mask'>[]): number =>
+  samples.reduce((sum, { tokens, mask }) => sum + countedLength(tokens, mask), 0);
 
 const summary = (metrics: GrpoMetrics): string =>
   `reward ${metrics.reward?.toFixed(3) ?? '-'}  length ${metrics['completions/mean_length']?.toFixed(1)}`;
@@ -270,13 +294,29 @@ function diagnosed(problem: unknown, store: RunStore): unknown {
   );
 }
 
-function validate({ config, reference, steps, checkpointEvery = 50, samplesPerRollout = 4 }: GrpoOptions) {
+function validate(options: GrpoOptions) {
+  const {
+    config,
+    reference,
+    environment,
+    encode,
+    steps,
+    checkpointEvery = 50,
+    samplesPerRollout = 4,
+  } = options;
   validateRl(config);
   const problems: string[] = [];
   for (const [name, value] of Object.entries({ steps, checkpointEvery }))
     if (!Number.isSafeInteger(value) || value < 1) problems.push(`${name} a positive integer, got ${value}`);
   if (!Number.isSafeInteger(samplesPerRollout) || samplesPerRollout < 0)
     problems.push(`samplesPerRollout a whole number of at least 0, got ${samplesPerRollout}`);
+  if (environment !== undefined) {
+    const { maxTurns = 8, maxReplyTokens = 256, stepTimeoutMs = 30_000 } = environment;
+    for (const [name, value] of Object.entries({ maxTurns, maxReplyTokens, stepTimeoutMs }))
+      if (!Number.isSafeInteger(value) || value < 1)
+        problems.push(`environment.${name} a positive integer, got ${value}`);
+    if (encode === undefined) problems.push('encode beside an environment, got none');
+  }
   if (reference === undefined && (config.objective.beta > 0 || config.rewardBeta > 0))
     problems.push('a reference, as beta or rewardBeta is above 0, got none');
   if (config.advantage.name === 'gae' || config.advantage.name === 'remax')

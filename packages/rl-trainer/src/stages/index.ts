@@ -8,6 +8,13 @@ export {
   readRowFile,
   type ScoredPart,
 } from './encode-rows.ts';
+export {
+  type EnvironmentOptions,
+  type Episode,
+  type EpisodeOutcome,
+  type EpisodeTurn,
+  episodesOf,
+} from './episodes.ts';
 export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
 export {

@@ -21,7 +21,8 @@ export interface LocalPolicyOptions {
 }
 
 /** What `trainGrpo` takes of a policy, and how to give its memory back. */
-export interface LocalPolicy extends Required<Pick<GrpoOptions, 'sampler' | 'decode' | 'stopTokenIds'>> {
+export interface LocalPolicy
+  extends Required<Pick<GrpoOptions, 'sampler' | 'decode' | 'encode' | 'stopTokenIds'>> {
   readonly learner: LocalLearner;
   readonly reference: LocalReference | undefined;
   dispose(): Promise<void>;
@@ -61,11 +62,13 @@ export async function localPolicy(
   });
   const learner = new LocalLearner(model, options.learner);
   const reference = options.reference === false ? undefined : await LocalReference.of(model);
+  const decode = (tokens: readonly number[]) => tokenizer.decode([...tokens]);
   return {
-    sampler: new LocalSampler(engine),
+    sampler: new LocalSampler(engine, { decode }),
     learner,
     reference,
-    decode: (tokens) => tokenizer.decode([...tokens]),
+    decode,
+    encode: (text) => tokenizer.encode(text),
     stopTokenIds,
     async dispose() {
       await engine.dispose();

@@ -10,6 +10,8 @@ import { check } from '@minke/core';
 import type { Learner, Sample, TrainingSequence } from '../interfaces.ts';
 import { type RewardTable, type RlConfig, stepAdvantages } from '../objectives/index.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
+import type { EpisodeOutcome } from './episodes.ts';
+import { countedLength, spreadOver } from './masked.ts';
 import { forwardAll } from './policy-update.ts';
 import type { RlPrompt } from './prompt-source.ts';
 import type { Reference } from './reference.ts';
@@ -21,10 +23,12 @@ export interface JudgedSample {
   readonly prompt: RlPrompt;
   readonly sample: Sample;
   readonly completion: string;
+  /** Where there is an environment. */
+  readonly episode: EpisodeOutcome | undefined;
   /** Unweighted scores by name. */
   readonly scores: Readonly<Record<string, number | null>>;
   readonly total: number | null;
-  /** Of its tokens; those of estimators over samples are all equal. */
+  /** Of the tokens that count; those of estimators over samples are all equal. */
   readonly advantages: readonly number[];
 }
 
@@ -32,7 +36,7 @@ export interface MiniBatch {
   readonly sequences: readonly TrainingSequence[];
   /** Completions that means over sequences count. */
   readonly counted: number;
-  /** Of each sequence; undefined where they are the learner's own at its next update. */
+  /** Of the tokens that count of each sequence; undefined where they are the learner's own at its next update. */
   readonly oldLogProbs: readonly (readonly number[])[] | undefined;
 }
 
@@ -61,6 +65,7 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
       tokens: [...prompt.tokens, ...sample.tokens],
       completionStart: prompt.tokens.length,
       samplingLogProbs: sample.logProbs,
+      ...(sample.mask && { mask: sample.mask }),
     }),
   );
   const learns = flat.map(
@@ -88,20 +93,21 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
     minibatches > 1 || inReward
       ? await clock.time('update', () => rowsOf(learner, (i) => inReward || (!!learns[i] && i >= size)))
       : undefined;
-  const lengths = flat.map(({ sample }) => sample.tokens.length);
+  const lengths = flat.map(({ sample }) => countedLength(sample.tokens, sample.mask));
   const policies = olds && refs && inReward ? { logProbs: olds.flat(), refLogProbs: refs.flat() } : undefined;
   const { advantages } = stepAdvantages({ table: tableOf(groups, options), lengths, ...policies }, config);
   let start = 0;
   const samples = flat.map(
-    ({ group, sample, i, total }): JudgedSample => ({
+    ({ group, sample, i, total }, at): JudgedSample => ({
       prompt: group.prompt,
       sample,
       completion: group.completions[i] as string,
+      episode: group.episodes?.[i],
       scores: Object.fromEntries(
         Object.entries(group.scored.columns).map(([name, column]) => [name, column[i] ?? null]),
       ),
       total,
-      advantages: Array.from(advantages.subarray(start, (start += sample.tokens.length))),
+      advantages: Array.from(advantages.subarray(start, (start += lengths[at] as number))),
     }),
   );
   const miniBatches = Array.from({ length: minibatches }, (_, m): MiniBatch => {
@@ -110,19 +116,25 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
     check(
       members.length > 0,
       () =>
-        `trainGrpo: expected completions to learn from, got ${part.length} of which ${part.filter(({ total }) => total === null).length} have no reward and the rest were cut by the length limit; look at the rewards, raise maxCompletionLength`,
+        `trainGrpo: expected completions to learn from, got ${part.length} of which ${part.filter(({ total }) => total === null).length} have no reward and the rest were cut by the length limit; look at the rewards, raise maxCompletionLength${problemOf(groups)}`,
     );
     return {
       counted: part.filter(({ total }) => total !== null).length,
       sequences: members.map((i) => ({
         ...(sequences[i] as TrainingSequence),
-        advantages: (samples[i] as JudgedSample).advantages,
-        ...(refs && { refLogProbs: refs[i] as readonly number[] }),
+        advantages: spreadOver((samples[i] as JudgedSample).advantages, flat[i]?.sample.mask),
+        ...(refs && { refLogProbs: spreadOver(refs[i] as readonly number[], flat[i]?.sample.mask) }),
       })),
       oldLogProbs: olds && (m > 0 || inReward) ? members.map((i) => olds[i] as readonly number[]) : undefined,
     };
   });
   return { samples, miniBatches };
+}
+
+/** What the first environment that failed said, to be added to a message. */
+function problemOf(groups: Rollout['groups']): string {
+  const failed = groups.flatMap(({ episodes = [] }) => episodes.flatMap(({ problem }) => problem ?? []));
+  return failed.length === 0 ? '' : `; ${failed.length} environments failed, the first with: ${failed[0]}`;
 }
 
 /** The totals as one reward, or each term by itself where the configuration normalises before it sums. */

@@ -6,6 +6,7 @@
  */
 import type { Learner, LossSpec, OptimStepResult, TrainingSequence } from '../interfaces.ts';
 import type { RlConfig, StepTotals } from '../objectives/index.ts';
+import { countedLength } from './masked.ts';
 import { microBatches } from './micro-batches.ts';
 
 const lengthOf = ({ tokens }: { readonly tokens: readonly number[] }) => tokens.length;
@@ -42,7 +43,7 @@ export async function updatePolicy(
   const spec: LossSpec = { name: 'policy', objective, temperature };
   const totals: StepTotals = {
     sequences: counted,
-    tokens: sequences.reduce((sum, s) => sum + s.tokens.length - s.completionStart, 0),
+    tokens: sequences.reduce((sum, s) => sum + countedLength(s.tokens.slice(s.completionStart), s.mask), 0),
     maxCompletionLength,
     microBatches: batches.length,
   };

@@ -11,6 +11,8 @@ import type { RlConfig } from '../objectives/index.ts';
 import { allEqual, scored } from '../objectives/statistics.ts';
 import { composeRewards, type RewardTerm, type ScoredGroup } from '../rewards/compose.ts';
 import { softOverlongReward } from '../rewards/length.ts';
+import { type EnvironmentOptions, type EpisodeOutcome, sampleEpisodes } from './episodes.ts';
+import { countedLength } from './masked.ts';
 import type { PromptSource, RlPrompt } from './prompt-source.ts';
 import type { StepClock } from './step-clock.ts';
 
@@ -20,6 +22,8 @@ export interface RolloutGroup {
   readonly samples: readonly Sample[];
   /** Texts of the samples, without the stop token. */
   readonly completions: readonly string[];
+  /** How the samples' episodes went, where there is an environment. */
+  readonly episodes?: readonly EpisodeOutcome[];
   readonly scored: ScoredGroup;
 }
 
@@ -36,6 +40,9 @@ export interface RolloutOptions {
   readonly prompts: PromptSource;
   readonly terms: readonly RewardTerm[];
   readonly decode: (tokens: readonly number[]) => string;
+  /** Needed beside an environment. */
+  readonly encode?: ((text: string) => ArrayLike<number>) | undefined;
+  readonly environment?: EnvironmentOptions | undefined;
   readonly stopTokenIds: readonly number[];
   readonly config: RlConfig;
   /** Of this rollout; a rollout of the same number is the same. */
@@ -74,13 +81,50 @@ function termsOf({ terms, config: { overlongTokens: cache, maxCompletionLength }
 }
 
 async function sampleGroups(
-  { sampler, prompts, decode, stopTokenIds, config, random, clock, signal }: RolloutOptions,
+  options: RolloutOptions,
   count: number,
   score: ReturnType<typeof composeRewards>,
 ): Promise<RolloutGroup[]> {
+  const { prompts, config, clock } = options;
   const asked = Array.from({ length: count }, () => prompts.next());
+  const sampled = await clock.time('sampling', () => sampleAll(asked, options));
+  return clock.time('rewards', () =>
+    Promise.all(
+      asked.map(async (prompt, p): Promise<RolloutGroup> => {
+        const own = sampled.slice(p * config.groupSize, (p + 1) * config.groupSize);
+        const inputs = own.map(({ sample, completion, outcome }) => ({
+          ...prompt.input,
+          completion,
+          length: countedLength(sample.tokens, sample.mask),
+          ...(outcome && { episode: outcome }),
+        }));
+        const { totals, columns } = await score(inputs);
+        const episodes = own.flatMap(({ outcome }) => outcome ?? []);
+        return {
+          prompt,
+          samples: own.map(({ sample }) => sample),
+          completions: own.map(({ completion }) => completion),
+          ...(episodes.length > 0 && { episodes }),
+          // Whatever else was rewarded: nobody knows what the completion was worth when its environment failed.
+          scored: { totals: totals.map((total, i) => (episodes[i]?.problem ? null : total)), columns },
+        };
+      }),
+    ),
+  );
+}
+
+/** A sample with its text, as rewards see it. */
+interface SampledText {
+  readonly sample: Sample;
+  readonly completion: string;
+  readonly outcome?: EpisodeOutcome;
+}
+
+async function sampleAll(
+  asked: readonly RlPrompt[],
+  { sampler, decode, encode, environment, stopTokenIds, config, random, signal }: RolloutOptions,
+): Promise<SampledText[]> {
   const request = {
-    prompts: asked.map(({ tokens }) => tokens),
     samplesPerPrompt: config.groupSize,
     maxNewTokens: config.maxCompletionLength,
     temperature: config.temperature,
@@ -89,21 +133,16 @@ async function sampleGroups(
     stopTokenIds,
     seed: random.integer(0, 2 ** 32),
   };
-  const samples = await clock.time('sampling', () => sampler.sample(request, signal));
-  return clock.time('rewards', () =>
-    Promise.all(
-      asked.map(async (prompt, p) => {
-        const own = samples.slice(p * config.groupSize, (p + 1) * config.groupSize);
-        const completions = own.map(({ tokens, finish }) =>
-          decode(finish === 'stop' ? tokens.slice(0, -1) : tokens),
-        );
-        const inputs = own.map(({ tokens }, i) => ({
-          ...prompt.input,
-          completion: completions[i] as string,
-          length: tokens.length,
-        }));
-        return { prompt, samples: own, completions, scored: await score(inputs) };
-      }),
-    ),
-  );
+  if (environment !== undefined && encode !== undefined) {
+    const episodes = await sampleEpisodes(asked, request, { sampler, environment, encode, decode, signal });
+    return episodes.map(({ sample, outcome }) => {
+      const own = outcome.parts.filter(({ from }) => from === 'model');
+      return { sample, outcome, completion: own.map(({ text }) => text).join('\n') };
+    });
+  }
+  const samples = await sampler.sample({ ...request, prompts: asked.map(({ tokens }) => tokens) }, signal);
+  return samples.map((sample) => ({
+    sample,
+    completion: decode(sample.finish === 'stop' ? sample.tokens.slice(0, -1) : sample.tokens),
+  }));
 }

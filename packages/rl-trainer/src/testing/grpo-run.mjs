@@ -1,10 +1,12 @@
 // For the test of killed runs: a short run of `trainGrpo` from the built packages, in the folder given. Generated
-// tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps.
+// tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps. A second argument
+// `environment`: completions of several turns, with an environment that counts vowels.
 
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { TaskStream } from '@minke/reasoning-tasks';
 import {
   constantAfter,
+  environmentReward,
   formatReward,
   localPolicy,
   presets,
@@ -17,7 +19,7 @@ import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merg
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
 
-const folder = process.argv[2];
+const [, , folder, mode] = process.argv;
 const backend = await (nativeAvailable().available
   ? createNative({ threads: 1 })
   : createWasm({ threads: 1 }));
@@ -45,12 +47,25 @@ const language = {
   sampling: { temperature: 1, topP: 1, topK: 0, minP: 0 },
 };
 const local = await localPolicy(language, { contextLength: 128, maxSequences: 32 });
+/** Answers every vowel with how many there were. */
+function vowels() {
+  let count = 0;
+  return {
+    stop: [...'aeiou'],
+    step: (text) =>
+      /[aeiou]/.test(text) ? { reply: ` ${++count}`, done: false } : { reply: null, done: true },
+    score: () => ({ score: Math.min(count / 3, 1) }),
+  };
+}
+
 await trainGrpo({
   ...local,
+  ...(mode === 'environment' && { environment: { begin: vowels } }),
   prompts: taskPrompts(new TaskStream({ seed: 1, weights: { chain_sum: 1 }, levels: [1, 0, 0] }), language),
   rewards: [
     { name: 'format', reward: formatReward() },
     { name: 'tags', reward: tagCountReward(), weight: 0.5 },
+    ...(mode === 'environment' ? [{ name: 'vowels', reward: environmentReward() }] : []),
   ],
   config: {
     ...presets['r1-zero'],
