@@ -1,6 +1,8 @@
 export { type Example, type PackedBatch, packExamples } from './batch.ts';
 export { conversationSource, readConversations } from './conversation-file.ts';
 export { type ExampleSource, Packer, ShuffledSource } from './example-source.ts';
+export { ExportingLearner, type ExportOptions } from './exporting-learner.ts';
+export { FolderSampler, type FolderSamplerOptions } from './folder-sampler.ts';
 export type {
   ForwardBackwardResult,
   Learner,
@@ -39,6 +41,7 @@ export {
   unfinished,
 } from './rejection-selection.ts';
 export * from './rewards/index.ts';
+export type { WorkerSamplerOptions } from './sampler-protocol.ts';
 export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
 export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
 export { loadScorer } from './scorer-files.ts';
@@ -46,3 +49,4 @@ export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource, type TaskSourceState } from './task-source.ts';
 export { drawThought, type ThoughtMixture, validateThoughts } from './thought-mixture.ts';
 export * from './verifiers/index.ts';
+export { WorkerSampler } from './worker-sampler.ts';

@@ -268,7 +268,7 @@ describe('trainGrpo with a calculator', () => {
       /<calc>(?!.*<.calc>)/s.test(parts.at(-1)?.text ?? ''),
     );
     expect(open.length).toBeGreaterThan(5);
-    for (const { outcome } of open) expect(outcome).toMatchObject({ problem: null, score: 0 });
+    for (const { outcome } of open) expect(outcome).toMatchObject({ problem: null, failures: 0 });
   });
 
   it('names what is missing', async () => {

@@ -69,7 +69,7 @@ function normal(file: string, bytes: Buffer): string {
   return bytes.toString('base64');
 }
 
-it.each(['plain', 'environment'])(
+it.each(['plain', 'environment', 'ahead'])(
   'a run killed at random moments ends with the bytes of one that was not: %s',
   async (mode) => {
     const [whole, killed] = [`whole-${mode}`, `killed-${mode}`];
@@ -87,5 +87,20 @@ it.each(['plain', 'environment'])(
     for (const [path, text] of Object.entries(expected))
       expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
     expect(Object.keys(got)).toContain('/checkpoints/step-0000024/reference/reference.safetensors');
+    if (mode !== 'ahead') return;
+    const journal = readFileSync(join(root, killed, 'journal.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n');
+    const lines = journal.map((line) => JSON.parse(line));
+    expect(lines.map(({ rollout }) => rollout)).toEqual(Array.from({ length: 12 }, (_, i) => i));
+    expect(lines.map(({ lag }) => lag)).toEqual([0, 2, ...new Array(10).fill(3)]);
+    // Of every prompt that was drawn all four samples, each once: two mini-batches of two prompts learnt from.
+    for (const { rollout, used, left_out: left } of lines) {
+      const groups = (used.length + left.length) / 4;
+      const ids = Array.from({ length: groups * 4 }, (_, i) => `${rollout}.${Math.floor(i / 4)}.${i % 4}`);
+      expect([...used, ...left].sort()).toEqual(ids.sort());
+      expect(used).toHaveLength(16);
+    }
+    expect(readdirSync(join(root, killed, 'rollouts'))).toEqual([]);
   },
 );

@@ -109,6 +109,7 @@ export function sampleLines(
     const { prompt, completion, episode, scores, total, advantages, sample } = judged;
     return {
       global_step: step,
+      id: judged.id,
       prompt: prompt.input.prompt,
       completion,
       ...(episode && { parts: episode.parts, turns: episode.turns, problem: episode.problem }),
@@ -120,4 +121,21 @@ export function sampleLines(
       policy_version: sample.policyVersion,
     };
   });
+}
+
+/** A line of `journal.jsonl`: which samples a rollout gave to learn from, and which were left out. */
+export function journalLine(
+  { groups, sampled }: Rollout,
+  { step, rollouts, lag }: { readonly step: number; readonly rollouts: number; readonly lag: number },
+): Record<string, unknown> {
+  const idsOf = (some: Rollout['groups']) =>
+    some.flatMap(({ id, samples }) => samples.map((_, i) => `${id}.${i}`));
+  return {
+    rollout: rollouts,
+    global_step: step,
+    lag,
+    policy_version: Math.min(...sampled.map(({ samples }) => samples[0]?.policyVersion ?? 0)),
+    used: idsOf(groups),
+    left_out: idsOf(sampled.filter((group) => !groups.includes(group))),
+  };
 }

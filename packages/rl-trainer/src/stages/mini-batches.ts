@@ -20,6 +20,7 @@ import type { StepClock } from './step-clock.ts';
 
 /** A sample with everything known of it. */
 export interface JudgedSample {
+  readonly id: string;
   readonly prompt: RlPrompt;
   readonly sample: Sample;
   readonly completion: string;
@@ -99,6 +100,7 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
   let start = 0;
   const samples = flat.map(
     ({ group, sample, i, total }, at): JudgedSample => ({
+      id: `${group.id}.${i}`,
       prompt: group.prompt,
       sample,
       completion: group.completions[i] as string,

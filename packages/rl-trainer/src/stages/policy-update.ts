@@ -43,7 +43,10 @@ export async function updatePolicy(
   const spec: LossSpec = { name: 'policy', objective, temperature };
   const totals: StepTotals = {
     sequences: counted,
-    tokens: sequences.reduce((sum, s) => sum + countedLength(s.tokens.slice(s.completionStart), s.mask), 0),
+    tokens: sequences.reduce(
+      (sum, s) => sum + countedLength({ length: s.tokens.length - s.completionStart }, s.mask),
+      0,
+    ),
     maxCompletionLength,
     microBatches: batches.length,
   };

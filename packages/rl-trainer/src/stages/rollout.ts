@@ -18,6 +18,8 @@ import type { StepClock } from './step-clock.ts';
 
 /** The samples of one prompt and what they were worth. */
 export interface RolloutGroup {
+  /** Of the run's rollout and of the prompt in it: `12.3`. A sample's is the group's and its place: `12.3.0`. */
+  readonly id: string;
   readonly prompt: RlPrompt;
   readonly samples: readonly Sample[];
   /** Texts of the samples, without the stop token. */
@@ -45,6 +47,8 @@ export interface RolloutOptions {
   readonly environment?: EnvironmentOptions | undefined;
   readonly stopTokenIds: readonly number[];
   readonly config: RlConfig;
+  /** Of the rollout in its run, from 0. */
+  readonly number: number;
   /** Of this rollout; a rollout of the same number is the same. */
   readonly random: Random;
   readonly clock: StepClock;
@@ -56,11 +60,11 @@ export async function rollOut(options: RolloutOptions): Promise<Rollout> {
   const { config } = options;
   const wanted = config.promptsPerStep * config.minibatches;
   const score = composeRewards(termsOf(options));
-  const sampled = await sampleGroups(options, wanted, score);
+  const sampled = await sampleGroups(options, { first: 0, count: wanted }, score);
   const useful = sampled.filter(teaches);
   let refills = 0;
   for (; useful.length < wanted && refills < config.maxRefills; refills++) {
-    const more = await sampleGroups(options, wanted - useful.length, score);
+    const more = await sampleGroups(options, { first: sampled.length, count: wanted - useful.length }, score);
     sampled.push(...more);
     useful.push(...more.filter(teaches));
   }
@@ -82,7 +86,7 @@ function termsOf({ terms, config: { overlongTokens: cache, maxCompletionLength }
 
 async function sampleGroups(
   options: RolloutOptions,
-  count: number,
+  { first, count }: { readonly first: number; readonly count: number },
   score: ReturnType<typeof composeRewards>,
 ): Promise<RolloutGroup[]> {
   const { prompts, config, clock } = options;
@@ -101,6 +105,7 @@ async function sampleGroups(
         const { totals, columns } = await score(inputs);
         const episodes = own.flatMap(({ outcome }) => outcome ?? []);
         return {
+          id: `${options.number}.${first + p}`,
           prompt,
           samples: own.map(({ sample }) => sample),
           completions: own.map(({ completion }) => completion),

@@ -1,11 +1,15 @@
 // For the test of killed runs: a short run of `trainGrpo` from the built packages, in the folder given. Generated
 // tasks, two updates a rollout, a reference that is refreshed, refills; a checkpoint every few steps. A second argument
-// `environment`: completions of several turns, with an environment that counts vowels.
+// `environment`: completions of several turns, with an environment that counts vowels; `ahead`: sampling in a thread,
+// up to three steps ahead.
 
+import { join } from 'node:path';
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
+import { saveLanguageModel } from '@minke/inference';
 import { TaskStream } from '@minke/reasoning-tasks';
 import {
   constantAfter,
+  ExportingLearner,
   environmentReward,
   formatReward,
   localPolicy,
@@ -13,6 +17,7 @@ import {
   tagCountReward,
   taskPrompts,
   trainGrpo,
+  WorkerSampler,
 } from '@minke/rl-trainer';
 import { Arena } from '@minke/tensor';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
@@ -58,8 +63,25 @@ function vowels() {
   };
 }
 
+/** Weights by folders, to a sampler in a thread that computes as this one does. */
+function ahead() {
+  const write = (to) => saveLanguageModel(language, to, { dtype: 'f32' });
+  return {
+    learner: new ExportingLearner(local.learner, { folder: join(folder, 'weights'), write, keep: 4 }),
+    sampler: new WorkerSampler({
+      backend: backend.info.name,
+      threads: 1,
+      contextLength: 128,
+      maxSequences: 32,
+    }),
+    maxStaleness: 3,
+  };
+}
+
+const apart = mode === 'ahead' ? ahead() : undefined;
 await trainGrpo({
   ...local,
+  ...apart,
   ...(mode === 'environment' && { environment: { begin: vowels } }),
   prompts: taskPrompts(new TaskStream({ seed: 1, weights: { chain_sum: 1 }, levels: [1, 0, 0] }), language),
   rewards: [
@@ -74,5 +96,6 @@ await trainGrpo({
   },
   ...{ steps: 24, seed: 5, folder, checkpointEvery: 4, samplesPerRollout: 3 },
 });
+await apart?.sampler.dispose();
 await local.dispose();
 backend.dispose();
