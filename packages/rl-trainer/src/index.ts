@@ -1,8 +1,10 @@
 export { type Example, type PackedBatch, packExamples } from './batch.ts';
 export { conversationSource, readConversations } from './conversation-file.ts';
+export { type EndpointTextOptions, EndpointTextSampler } from './endpoint-text-sampler.ts';
 export { type ExampleSource, Packer, ShuffledSource } from './example-source.ts';
 export { ExportingLearner, type ExportOptions } from './exporting-learner.ts';
 export { FolderSampler, type FolderSamplerOptions } from './folder-sampler.ts';
+export type { HttpSamplerOptions } from './http-sampler.ts';
 export type {
   ForwardBackwardResult,
   Learner,
@@ -45,8 +47,10 @@ export type { WorkerSamplerOptions } from './sampler-protocol.ts';
 export { constantAfter, type Schedule, scheduleFactor } from './schedule.ts';
 export type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
 export { loadScorer } from './scorer-files.ts';
+export { SglangSampler } from './sglang-sampler.ts';
 export * from './stages/index.ts';
 export { type Conversation, encodeExample, TaskSource, type TaskSourceState } from './task-source.ts';
 export { drawThought, type ThoughtMixture, validateThoughts } from './thought-mixture.ts';
 export * from './verifiers/index.ts';
+export { VllmSampler, type VllmSamplerOptions } from './vllm-sampler.ts';
 export { WorkerSampler } from './worker-sampler.ts';
