@@ -6,7 +6,7 @@
  *
  * | here                     | Tinker API                    | vLLM, SGLang                                       |
  * | ------------------------ | ----------------------------- | -------------------------------------------------- |
- * | Sampler.sample           | sample                        | /v1/completions, /generate with logprobs            |
+ * | Sampler.sample           | sample                        | /inference/v1/generate, /generate with logprobs     |
  * | Sampler.update           | create_sampling_client        | /update_weights_from_disk, /start_weight_update ... |
  * | Learner.forward          | forward, compute_logprobs     |                                                     |
  * | Learner.forwardBackward  | forward_backward              |                                                     |
