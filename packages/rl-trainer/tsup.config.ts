@@ -3,6 +3,7 @@ import { defineConfig } from 'tsup';
 export default defineConfig({
   entry: {
     index: 'src/index.ts',
+    'sampler-worker': 'src/sampler-worker.ts',
     'code-sandbox-worker': 'src/verifiers/code-sandbox-worker.js',
   },
   format: 'esm',

@@ -5,6 +5,14 @@ export {
   pairedBootstrap,
   quantile,
 } from './bootstrap.ts';
+export {
+  callJson,
+  checkHttp,
+  type HttpAnswer,
+  type HttpCall,
+  type HttpOptions,
+  inParallel,
+} from './http-json.ts';
 export { passAtK, type Rate, wilson } from './intervals.ts';
 export { lenientTaskJudge } from './lenient-judge.ts';
 export { majorityAtK, type Ties, type Vote } from './majority.ts';

@@ -198,6 +198,27 @@ describe('Engine', () => {
     expect(rows).toEqual([12, 12, 6]);
   });
 
+  it('ends a request where its caller says so, and none but it when the caller fails', async () => {
+    const engine = newEngine();
+    const whole = await tokensOf(newEngine().generate(request()));
+    const seen: number[] = [];
+    const stopWhen = (token: number) => seen.push(token) === 3;
+    const stream = engine.generate(request({ stopWhen }));
+    const broken = engine.generate(
+      request({
+        stopWhen: () => {
+          throw new MinkeError('internal', 'of the caller');
+        },
+      }),
+    );
+    const events = await stream.rest();
+    expect(events.map(({ token }) => token)).toEqual(whole.slice(0, 3));
+    expect(seen).toEqual(whole.slice(0, 3));
+    expect(events.at(-1)?.finish).toBe('stop');
+    await expect(tokensOf(broken)).rejects.toThrow('of the caller');
+    expect(await tokensOf(engine.generate(request()))).toEqual(whole);
+  });
+
   it('hands a shared prompt on when the request that computes it leaves', async () => {
     const shared = { promptIds: prompt(30), sampling: random };
     const [second, third] = [2, 3].map((seed) => request({ ...shared, seed }));

@@ -27,6 +27,8 @@ export interface GenerationRequest {
   readonly seed: number;
   /** Ids that end generation; the id itself is reported, with finish `stop`. */
   readonly stopTokenIds: readonly number[];
+  /** Called with each drawn token in turn; true ends generation after it, with finish `stop`: for texts that stop. */
+  readonly stopWhen?: ((token: number) => boolean) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -343,7 +345,13 @@ export class Engine {
     if (queue.ended) return; // cancelled while its step ran
     sequence.last = drawn.token;
     sequence.generated++;
-    const stop = request.stopTokenIds.includes(drawn.token);
+    let stop: boolean;
+    try {
+      stop = request.stopTokenIds.includes(drawn.token) || (request.stopWhen?.(drawn.token) ?? false);
+    } catch (problem) {
+      queue.end(problem); // the caller's function, so the caller's request alone
+      return;
+    }
     const finish = stop ? 'stop' : sequence.generated >= sequence.limit ? 'length' : null;
     queue.push({ ...drawn, finish });
   }

@@ -43,6 +43,7 @@ describe('Calculator', () => {
       expect(calculator.step(`<calc>${call}</calc>`)).toEqual({
         reply: `<result>${reply}</result>`,
         done: false,
+        ...(reply?.startsWith('error') && { failed: true }),
       });
     expect(calculator.state()).toMatchObject({ calls: 7, failures: 6 });
   });

@@ -90,7 +90,7 @@ export class Calculator implements Environment<CalculatorTask> {
       calls: state.calls + 1,
       failures: state.failures + (found.ok ? 0 : 1),
     };
-    return { reply, done: false };
+    return { reply, done: false, ...(!found.ok && { failed: true }) };
   }
 
   score(): Verdict {

@@ -19,6 +19,8 @@ export interface Turn {
   readonly reply: string | null;
   /** True once nothing more is to be sampled. */
   readonly done: boolean;
+  /** True where the reply says that a call went wrong. */
+  readonly failed?: boolean;
 }
 
 /** An episode of a task: `reset`, then `step` until `done`, then `score`. */
@@ -27,8 +29,8 @@ export interface Environment<Task> {
   readonly stop: readonly string[];
   /** Starts an episode and returns the prompt. */
   reset(task: Task): string;
-  /** Takes what the model said since the last turn. */
-  step(text: string): Turn;
+  /** Takes what the model said since the last turn. What takes time, such as a sandbox, answers with a promise. */
+  step(text: string): Turn | Promise<Turn>;
   /** Judges the episode so far; null where that is impossible. */
   score(): Verdict;
   /** The transcript after the prompt. */

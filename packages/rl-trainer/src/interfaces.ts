@@ -6,7 +6,7 @@
  *
  * | here                     | Tinker API                    | vLLM, SGLang                                       |
  * | ------------------------ | ----------------------------- | -------------------------------------------------- |
- * | Sampler.sample           | sample                        | /v1/completions, /generate with logprobs            |
+ * | Sampler.sample           | sample                        | /inference/v1/generate, /generate with logprobs     |
  * | Sampler.update           | create_sampling_client        | /update_weights_from_disk, /start_weight_update ... |
  * | Learner.forward          | forward, compute_logprobs     |                                                     |
  * | Learner.forwardBackward  | forward_backward              |                                                     |
@@ -24,6 +24,8 @@ export interface SampleRequest {
   /** G */
   readonly samplesPerPrompt: number;
   readonly maxNewTokens: number;
+  /** Instead of `maxNewTokens`, for each prompt its own. */
+  readonly maxNewTokensOf?: readonly number[];
   /** Above 0 where log-probabilities matter; 0 is greedy. */
   readonly temperature: number;
   /** In (0, 1]; below 1 the log-probabilities are still those of the whole distribution. */
@@ -32,6 +34,8 @@ export interface SampleRequest {
   readonly topK: number;
   /** Ids that end a completion, and belong to it. */
   readonly stopTokenIds: readonly number[];
+  /** Texts that end a completion; the token that completes one belongs to it. Default: none. */
+  readonly stop?: readonly string[];
   /** Whole number; equal requests to an equal policy give equal samples where the engine can. */
   readonly seed: number;
 }
@@ -43,8 +47,10 @@ export interface Sample {
   readonly tokens: readonly number[];
   /** Log-probability of each token at the request's temperature, in nats. */
   readonly logProbs: readonly number[];
-  /** A stop token, or the length limit. */
+  /** A stop token or text, or the length limit. */
   readonly finish: 'stop' | 'length';
+  /** 0 for tokens that an environment wrote, 1 for the policy's; absent: all are the policy's. */
+  readonly mask?: readonly number[];
   /** The policy it came from: the `version` of an export. */
   readonly policyVersion: number;
 }

@@ -69,3 +69,32 @@ it('ends the samples it has begun when a later prompt is refused', async () => {
   expect(engine.load).toEqual({ running: 0, waiting: 0 });
   await engine.dispose();
 });
+
+it('stops at a text, with the token that completes it, and cuts nothing before', async () => {
+  const { model } = await bandit(backends.cpu as Backend);
+  const engine = new Engine(model, {
+    ...{ maxSequences: 64, contextLength: 40, form: 'expanded', temperedLogProbs: true },
+  });
+  const letters = 'abcdefghijklmnopqrstuvwxyz';
+  const decode = (tokens: readonly number[]) => tokens.map((id) => letters[id]).join('');
+  const sampler = new LocalSampler(engine, { decode });
+  const free = { ...request, samplesPerPrompt: 8, temperature: 1 };
+  const stop = ['b', 'cd', 'ce'];
+  const whole = await sampler.sample(free);
+  const cut = await sampler.sample({ ...free, stop, maxNewTokensOf: [24, 24, 5, 24] });
+  let stopped = 0;
+  for (const [i, { tokens, finish, prompt }] of cut.entries()) {
+    const text = decode(whole[i]?.tokens ?? []).slice(0, prompt === 2 ? 5 : 24);
+    const ends = stop.flatMap((each) => (text.includes(each) ? text.indexOf(each) + each.length : []));
+    expect(decode(tokens)).toBe(text.slice(0, Math.min(...ends, text.length)));
+    if (ends.length > 0) stopped++;
+    if (ends.length > 0) expect(finish).toBe('stop');
+  }
+  expect(stopped).toBeGreaterThan(5);
+  await expect(new LocalSampler(engine).sample({ ...free, stop })).rejects.toThrow(
+    'make the sampler with { decode }',
+  );
+  await expect(sampler.sample({ ...free, stop: [''] })).rejects.toThrow('one character or more');
+  await expect(sampler.sample({ ...free, maxNewTokensOf: [1] })).rejects.toThrow('for 4 prompts, got 1');
+  await engine.dispose();
+});

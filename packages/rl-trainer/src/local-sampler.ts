@@ -9,6 +9,12 @@ import { check, MinkeError, Random } from '@minke/core';
 import type { Engine, TokenStream } from '@minke/inference';
 import type { PolicyExport, Sample, SampleRequest, Sampler } from './interfaces.ts';
 
+/** What a sampler in this process can do beside ids. */
+export interface LocalSamplerOptions {
+  /** Text of ids: needed for requests that stop at a text. */
+  readonly decode?: (tokens: readonly number[]) => string;
+}
+
 /**
  * @example
  * const engine = new Engine(model, { maxSequences: 512, maxWaiting: 1e6, form: 'expanded', temperedLogProbs: true });
@@ -16,24 +22,27 @@ import type { PolicyExport, Sample, SampleRequest, Sampler } from './interfaces.
  */
 export class LocalSampler implements Sampler {
   readonly #engine: Engine;
+  readonly #decode: LocalSamplerOptions['decode'];
   #version = 0;
 
   /** @param engine of the model that the learner trains */
-  constructor(engine: Engine) {
+  constructor(engine: Engine, { decode }: LocalSamplerOptions = {}) {
     check(
       engine.temperedLogProbs,
       () =>
         "LocalSampler: expected an engine with { form: 'expanded', temperedLogProbs: true }, got one whose log-probabilities are not at the temperature of sampling",
     );
     this.#engine = engine;
+    this.#decode = decode;
   }
 
   async sample(request: SampleRequest, signal?: AbortSignal): Promise<Sample[]> {
-    const { prompts, samplesPerPrompt, temperature, topP, topK, maxNewTokens, stopTokenIds } = request;
+    const { prompts, samplesPerPrompt, temperature, topP, topK, stopTokenIds, stop = [] } = request;
     check(
       Number.isSafeInteger(samplesPerPrompt) && samplesPerPrompt >= 1,
       () => `sample: expected samplesPerPrompt of 1 or more, got ${samplesPerPrompt}`,
     );
+    checkLimits(request);
     const policyVersion = this.#version;
     const seeds = new Random(request.seed);
     const sampling = { temperature, topP, topK, minP: 0 };
@@ -44,10 +53,14 @@ export class LocalSampler implements Sampler {
     };
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      for (const promptIds of prompts)
+      for (const [p, promptIds] of prompts.entries())
         for (let i = 0; i < samplesPerPrompt; i++) {
           const seed = Math.floor(seeds.uniform() * Number.MAX_SAFE_INTEGER);
-          streams.push(this.#engine.generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds }));
+          const maxNewTokens = request.maxNewTokensOf?.[p] ?? request.maxNewTokens;
+          const stopWhen = stop.length === 0 ? undefined : this.#endsWith(stop);
+          streams.push(
+            this.#engine.generate({ promptIds, maxNewTokens, sampling, seed, stopTokenIds, stopWhen }),
+          );
         }
       if (signal?.aborted) abort();
       const all = await Promise.all(streams.map((stream) => stream.rest()));
@@ -67,6 +80,25 @@ export class LocalSampler implements Sampler {
     }
   }
 
+  /** Whether the tokens so far end with one of the texts; a function for each completion. */
+  #endsWith(stop: readonly string[]): (token: number) => boolean {
+    const decode = this.#decode;
+    if (decode === undefined)
+      throw new MinkeError(
+        'unsupported',
+        `sample: expected stop token ids only, got the text ${JSON.stringify(stop[0])}; make the sampler with { decode }`,
+      );
+    // A token has a byte at least, so a text of n bytes that the last token completes began n tokens ago or later.
+    const reach = Math.max(...stop.map((text) => Buffer.byteLength(text)));
+    const recent: number[] = [];
+    return (token) => {
+      recent.push(token);
+      if (recent.length > reach) recent.shift();
+      const text = decode(recent);
+      return stop.some((each) => text.includes(each));
+    };
+  }
+
   async update({ version, location }: PolicyExport): Promise<void> {
     if (location !== null)
       throw new MinkeError(
@@ -75,4 +107,12 @@ export class LocalSampler implements Sampler {
       );
     this.#version = version;
   }
+}
+
+function checkLimits({ prompts, maxNewTokensOf, stop = [] }: SampleRequest): void {
+  check(
+    maxNewTokensOf === undefined || maxNewTokensOf.length === prompts.length,
+    () => `sample: expected maxNewTokensOf for ${prompts.length} prompts, got ${maxNewTokensOf?.length}`,
+  );
+  check(!stop.includes(''), () => 'sample: expected stop texts of one character or more, got an empty one');
 }

@@ -2,6 +2,7 @@ export { type AccuracyOptions, accuracyReward, taskAccuracyReward } from './accu
 export { type CodeRewardOptions, codeReward } from './code.ts';
 export { composeRewards, type RewardTerm, type ScoredGroup } from './compose.ts';
 export { randomReward } from './control.ts';
+export { environmentReward } from './environment.ts';
 export { type FormatOptions, formatReward, formatTaxReward, hasFormat, tagCountReward } from './format.ts';
 export {
   type LanguageCounter,

@@ -7,13 +7,17 @@
  */
 import { check, MinkeError } from '@minke/core';
 import type { Score } from '../objectives/statistics.ts';
+import type { EpisodeOutcome } from '../stages/episodes.ts';
 
 /** A completion and what rewards may know about it. Plain data, made by whoever sampled it. */
 export interface RewardInput {
   readonly prompt: string;
-  /** What the model wrote, its thought included, without the end-of-sequence token. */
+  /**
+   * What the model wrote, its thought included, without the end-of-sequence token. With an environment only the model's
+   * turns, a line break between them: what the environment wrote is nobody's merit.
+   */
   readonly completion: string;
-  /** Length in tokens, the end-of-sequence token included. */
+  /** Length in tokens that the model wrote, the end-of-sequence token included. */
   readonly length: number;
   /** The gold answer; null or absent where there is none. */
   readonly answer?: string | null;
@@ -23,6 +27,8 @@ export interface RewardInput {
   readonly domain?: string;
   /** Whatever else a reward of yours needs: tests, facts, a rubric. */
   readonly metadata?: unknown;
+  /** How its episode went, where there is an environment. */
+  readonly episode?: EpisodeOutcome;
 }
 
 /** A score, or null where it cannot be given. */

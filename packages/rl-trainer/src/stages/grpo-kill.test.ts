@@ -70,10 +70,15 @@ function normal(file: string, bytes: Buffer): string {
 }
 
 it.each([
-  ['model', ['reference/reference.safetensors']],
-  ['lora', ['reference/reference.safetensors']],
-  ['ppo', ['reference/reference.safetensors', 'critic/state.safetensors']],
-])('a run of a %s killed at random moments ends with the bytes of one that was not', async (what, files) => {
+  'model',
+  'lora',
+  'ppo',
+  'environment',
+  'ahead',
+  'lora+ahead',
+  'remax+environment',
+  'ppo+environment+ahead',
+])('a run of %s killed at random moments ends with the bytes of one that was not', async (what) => {
   const [wholeRun, killedRun] = [`${what}-whole`, `${what}-killed`];
   const before = performance.now();
   runToEnd(wholeRun, what);
@@ -88,8 +93,27 @@ it.each([
   expect(Object.keys(got).sort()).toEqual(Object.keys(expected).sort());
   for (const [path, text] of Object.entries(expected))
     expect(got[path] === text, `${path}, seed ${random.seed}`).toBe(true);
-  const saved = files.map((file) => `/checkpoints/step-0000024/${file}`);
-  expect(Object.keys(got)).toEqual(expect.arrayContaining(saved));
+  const saved = ['reference/reference', ...(what.startsWith('ppo') ? ['critic/state'] : [])];
+  for (const file of saved)
+    expect(Object.keys(got)).toContain(`/checkpoints/step-0000024/${file}.safetensors`);
+  if (!what.endsWith('ahead')) return;
+  const lines = readFileSync(join(root, killedRun, 'journal.jsonl'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(lines.map(({ rollout }) => rollout)).toEqual(Array.from({ length: 12 }, (_, i) => i));
+  expect(lines.map(({ lag }) => lag)).toEqual([0, 2, ...new Array(10).fill(3)]);
+  // Of every prompt that was drawn all samples, each once; 16 of them learnt from.
+  const groupSize = what.startsWith('ppo') ? 1 : 4;
+  for (const { rollout, used, left_out: left } of lines) {
+    const ids = Array.from(
+      { length: used.length + left.length },
+      (_, i) => `${rollout}.${Math.floor(i / groupSize)}.${i % groupSize}`,
+    );
+    expect([...used, ...left].sort()).toEqual(ids.sort());
+    expect(used).toHaveLength(16);
+  }
+  expect(readdirSync(join(root, killedRun, 'rollouts'))).toEqual([]);
 });
 
 it('a full disk leaves no half-written checkpoint and a clear error, and the run goes on later', () => {

@@ -1,7 +1,7 @@
 /**
  * Reinforcement learning with verifiable rewards: GRPO (https://arxiv.org/abs/2402.03300, section 4.1) and the
  * field's family around it, PPO with a critic (https://arxiv.org/abs/1707.06347) among it, as `RlConfig` says;
- * synchronous and on-policy.
+ * synchronous and on-policy, or with samples that are a bounded number of optimiser steps old (`maxStaleness`).
  *
  * A rollout samples groups for `promptsPerStep * minibatches` prompts; `minibatches * innerEpochs` optimiser steps
  * follow, of the policy and, where there is one, of the critic, each on its own; values and advantages stay those of
@@ -11,15 +11,13 @@
  *
  * A run killed at any moment and started again ends with the same bytes, the wall-clock figures of its metrics apart:
  * all randomness comes from the seed and the number of the rollout. Optimiser moments are the learner's and begin
- * fresh with a new learner. Not here: asynchronous sampling.
+ * fresh with a new learner.
  */
-
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { MinkeError, Random } from '@minke/core';
+import { MinkeError } from '@minke/core';
 import type { Learner, Sampler } from '../interfaces.ts';
 import { MetricsLog } from '../metrics-log.ts';
-import { type RlConfig, validateRl } from '../objectives/index.ts';
+import type { RlConfig } from '../objectives/index.ts';
 import { ProgressLine } from '../progress.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
 import { RunStore } from '../run-store.ts';
@@ -27,19 +25,24 @@ import { scheduleFactor } from '../schedule.ts';
 import type { ValueLearner } from '../score-learner.ts';
 import { updateCritic } from './critic-update.ts';
 import { checkFinite, diagnosed } from './diagnosis.ts';
+import type { EnvironmentOptions } from './episodes.ts';
 import {
   criticMetrics,
   criticUpdateMetrics,
+  journalLine,
   type RolloutMetrics,
   rolloutMetrics,
   sampleLines,
   updateMetrics,
 } from './grpo-metrics.ts';
+import { criticOf, type GrpoState, saveRun, settingsOf, startRun, validate, warmupOf } from './grpo-run.ts';
+import { countedLength, spreadOver } from './masked.ts';
 import { type MiniBatch, prepare } from './mini-batches.ts';
 import { updatePolicy } from './policy-update.ts';
 import type { PromptSource } from './prompt-source.ts';
 import type { Reference } from './reference.ts';
-import { rollOut } from './rollout.ts';
+import { type RolloutFeed, synchronousFeed } from './rollout-feed.ts';
+import { RolloutsAhead } from './rollouts-ahead.ts';
 import { StepClock } from './step-clock.ts';
 
 /** One line of `metrics.jsonl`; the names are listed in the package's README. */
@@ -57,11 +60,22 @@ export interface GrpoOptions {
   readonly rewards: readonly RewardTerm[] | ((step: number) => readonly RewardTerm[]);
   /** Text of a completion's ids, for rewards and logs. */
   readonly decode: (tokens: readonly number[]) => string;
+  /** Ids of a text, for what an environment writes. */
+  readonly encode?: (text: string) => ArrayLike<number>;
+  /** Answers the policy between its turns: tools, games, another speaker. Default: completions of one turn. */
+  readonly environment?: EnvironmentOptions | undefined;
   /** Ids that end a completion. */
   readonly stopTokenIds: readonly number[];
   readonly config: RlConfig;
   /** Optimiser steps of the whole run. */
   readonly steps: number;
+  /**
+   * Optimiser steps by which the policy that sampled may lag behind the one that begins to learn from it. 0, the
+   * default: synchronous, exactly on-policy. Above 0 rollouts are sampled while others are learnt from: the sampler has
+   * to run elsewhere (`WorkerSampler`, a server), the learner's policies go to it as folders (`ExportingLearner`), and a
+   * configuration without a correction gets truncated importance sampling at 2, by token.
+   */
+  readonly maxStaleness?: number;
   /** Whole number from 0: equal seeds give equal runs. */
   readonly seed: number;
   /** For checkpoints, metrics and samples; an earlier run in it is continued. */
@@ -82,30 +96,6 @@ export interface GrpoOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Tokens of the parts of the work: what a run costs, whatever the machine. */
-interface TokenWork {
-  /** Of completions. */
-  readonly sampled: number;
-  /** Computed without gradient beside sampling: each prompt once, references, old log-probabilities. */
-  readonly forwarded: number;
-  /** Computed with gradient, prompts included. */
-  readonly trained: number;
-}
-
-/** Where a run stands between two rollouts. Plain JSON. */
-interface GrpoState {
-  readonly stage: 'grpo';
-  readonly step: number;
-  readonly rollouts: number;
-  readonly tokens: number;
-  /** Tokens of the parts of the work so far; none in checkpoints of before they were counted. */
-  readonly work?: TokenWork;
-  readonly source: unknown;
-  readonly metricsBytes: number;
-  readonly samplesBytes: number;
-  readonly settings: { readonly config: RlConfig; readonly steps: number; readonly seed: number };
-}
-
 /**
  * Trains the learner's policy. Resolves with the last step's metrics; a complete run is only loaded.
  * Throws `invalid-config` for a wrong configuration or a folder with another run, `aborted` after the signal, and
@@ -119,29 +109,37 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   const { steps, folder, signal } = options;
   validate(options);
   const store = new RunStore(folder);
-  const run = await start(store, options);
+  const run = await startRun(store, options);
   const metricsLog = new MetricsLog(store.metricsPath, run.metricsBytes);
   const samplesLog = new MetricsLog(store.samplesPath, run.samplesBytes);
-  const stage = new GrpoStage(options, run);
+  const termsAt = askedOnce(options.rewards);
+  const stage = new GrpoStage({ ...options, termsAt }, run, feedOf({ ...options, termsAt }, run));
+  const journal = options.maxStaleness
+    ? new MetricsLog(join(store.folder, 'journal.jsonl'), run.journalBytes ?? 0)
+    : undefined;
   const bar = options.progress ? new ProgressLine(steps, run.step) : undefined;
   let saved = run.step;
   let last = metricsLog.bytes > 0 ? (JSON.parse(metricsLog.lastLine()) as GrpoMetrics) : undefined;
   const over = () => stage.state.step >= steps || (last !== undefined && options.stopWhen?.(last) === true);
   const save = async () => {
+    if (stage.state.step === saved) return;
+    await stage.feed.settle(stage.state.step);
     const bytes = { metricsBytes: metricsLog.bytes, samplesBytes: samplesLog.bytes };
+    const ofJournal = journal && { journalBytes: journal.bytes };
     const { step } = stage.state;
-    if (step > saved)
-      await saveRun(store, options, { ...stage.state, ...bytes }).catch((cause) => {
-        throw diagnosed(cause, { name: 'trainGrpo', step, store, saving: true });
-      });
+    await saveRun(store, options, { ...stage.state, ...bytes, ...ofJournal }).catch((cause) => {
+      throw diagnosed(cause, { name: 'trainGrpo', step, store, saving: true });
+    });
     saved = step;
+    stage.feed.forget(stage.state.rollouts);
   };
   try {
     while (!over()) {
       // Signals and timers get their turn; a backend that computes at once never waits for anything.
       await new Promise<void>((resolve) => setImmediate(resolve));
       try {
-        for await (const { metrics, samples } of stage.rollout()) {
+        for await (const { metrics, samples, used } of stage.rollout()) {
+          if (used !== null) journal?.append(used);
           for (const sample of samples) samplesLog.append(sample);
           metricsLog.append(metrics);
           last = metrics;
@@ -164,49 +162,89 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   } finally {
     metricsLog.close();
     samplesLog.close();
+    journal?.close();
+    await stage.feed.close();
   }
+}
+
+/** The options with the rewards of a rollout by the optimiser steps before it. */
+type StageOptions = GrpoOptions & { readonly termsAt: (step: number) => readonly RewardTerm[] };
+
+/** The terms for each rollout, though sampling and training both want them. */
+function askedOnce(rewards: GrpoOptions['rewards']): StageOptions['termsAt'] {
+  const known = new Map<number, readonly RewardTerm[]>();
+  return (step) => {
+    const terms = known.get(step) ?? (typeof rewards === 'function' ? rewards(step) : rewards);
+    known.set(step, terms);
+    return terms;
+  };
+}
+
+/** Truncated importance sampling, for samples of another policy (verl's and OpenRLHF's bound). */
+const truncated = { mode: 'truncate', level: 'token', high: 2 } as const;
+
+/** Where rollouts come from. */
+function feedOf(options: StageOptions, run: GrpoState): RolloutFeed {
+  const { config, maxStaleness = 0, steps, folder } = options;
+  if (maxStaleness === 0) return synchronousFeed(options);
+  const perRollout = config.minibatches * config.innerEpochs;
+  const ahead = { maxStaleness, perRollout, steps, settings: settingsOf(options) };
+  return new RolloutsAhead(
+    { ...options, ...ahead, folder: join(folder, 'rollouts') },
+    { number: run.rollouts, step: run.step },
+  );
 }
 
 interface StepReport {
   readonly metrics: GrpoMetrics;
   /** Lines for `samples.jsonl`, with the first step of a rollout. */
   readonly samples: readonly Record<string, unknown>[];
+  /** The line for the journal, likewise. */
+  readonly used: Record<string, unknown> | null;
 }
 
 /** The run's moving parts; `state` changes when a rollout is over. */
 class GrpoStage {
-  readonly #options: GrpoOptions;
+  readonly #options: StageOptions;
+  readonly feed: RolloutFeed;
+  readonly #config: RlConfig;
   state: GrpoState;
 
-  constructor(options: GrpoOptions, state: GrpoState) {
+  constructor(options: StageOptions, state: GrpoState, feed: RolloutFeed) {
     this.#options = options;
     this.state = state;
+    this.feed = feed;
+    const { objective } = options.config;
+    const correction = objective.correction ?? (options.maxStaleness ? truncated : null);
+    this.#config = { ...options.config, objective: { ...objective, correction } };
   }
 
-  /** Samples once and takes the optimiser steps that follow. */
+  /** Takes a rollout and the optimiser steps that follow. */
   async *rollout(): AsyncGenerator<StepReport> {
-    const { sampler, learner, reference, prompts, rewards, config, steps, signal } = this.#options;
+    const { learner, reference, termsAt, steps, samplesPerRollout = 4 } = this.#options;
+    const config = this.#config;
     const critic = criticOf(this.#options);
-    const { decode, stopTokenIds, seed, samplesPerRollout = 4 } = this.#options;
     let { step, tokens, rollouts, work = { sampled: 0, forwarded: 0, trained: 0 } } = this.state;
     const perRollout = config.minibatches * config.innerEpochs;
-    const terms = typeof rewards === 'function' ? rewards(step) : rewards;
+    const terms = termsAt(step);
     let clock = new StepClock();
     if (refreshIsDue(step, perRollout, config.referenceEvery))
       await clock.time('reference', async () => reference?.refresh());
-    await sampler.update(await learner.exportForSampler());
-    const random = new Random(seed, rollouts);
-    const rolled = await rollOut({
-      ...{ sampler, prompts, terms, decode, stopTokenIds, config, random, clock, signal },
-    });
+    const { rolled, source, lag, samplingMs } = await this.feed.next(rollouts, step, clock);
     const prepared = await prepare(rolled, { learner, reference, critic, config, terms, clock });
     const shared = {
       ...rolloutMetrics(rolled, terms, config.maxRefills),
       ...criticMetrics(prepared.miniBatches),
+      'rollout/lag': lag,
     };
-    let sampled = countTokens(
-      rolled.sampled.flatMap(({ samples, greedy }) => (greedy ? [...samples, greedy.sample] : samples)),
-    );
+    let sampled = 0;
+    let replies = 0;
+    for (const { samples, greedy } of rolled.sampled)
+      for (const sample of greedy ? [...samples, greedy.sample] : samples) {
+        const own = countedLength(sample.tokens, sample.mask);
+        sampled += own;
+        replies += sample.tokens.length - own;
+      }
     tokens += rolled.sampled.reduce(
       (sum, { prompt, samples }) => sum + samples.length * prompt.tokens.length + countTokens(samples),
       0,
@@ -215,7 +253,7 @@ class GrpoStage {
     work = {
       ...work,
       sampled: work.sampled + sampled,
-      forwarded: work.forwarded + promptTokens + prepared.forwarded,
+      forwarded: work.forwarded + promptTokens + replies + prepared.forwarded,
     };
     const batches = [...prepared.miniBatches];
     for (let update = 0; update < perRollout && step < steps; update++, step++) {
@@ -237,21 +275,24 @@ class GrpoStage {
         num_tokens: tokens,
         ...{ num_sampled_tokens: work.sampled, num_forwarded_tokens: work.forwarded },
         num_trained_tokens: work.trained,
-        ...clock.read({ sampled, trained: updated.trained }),
+        ...clock.read({ sampled, trained: updated.trained, samplingMs }),
       };
       for (const name of ['loss', 'grad_norm', 'critic/vf_loss', 'critic/grad_norm'])
         checkFinite('trainGrpo', name, figures[name] ?? 0);
       const samples = update === 0 ? sampleLines(prepared.samples, step + 1, samplesPerRollout) : [];
-      yield { metrics, samples };
+      const used = update === 0 ? journalLine(rolled, { step: step + 1, rollouts, lag }) : null;
+      yield { metrics, samples, used };
+      await this.feed.stepped(step + 1);
       clock = new StepClock();
       sampled = 0;
     }
-    this.state = { ...this.state, step, tokens, work, rollouts: rollouts + 1, source: prompts.state() };
+    this.state = { ...this.state, step, tokens, work, rollouts: rollouts + 1, source };
   }
 
   /** One optimiser step of the policy; nothing while the critic warms up. */
   async #updatePolicy(batch: MiniBatch, step: number, clock: StepClock) {
-    const { learner, config, steps } = this.#options;
+    const { learner, steps } = this.#options;
+    const config = this.#config;
     const warmup = warmupOf(config);
     if (step < warmup) return { figures: {}, logProbs: undefined, learningRate: 0, trained: 0 };
     const learningRate = config.learningRate * scheduleFactor(config.schedule, step - warmup, steps - warmup);
@@ -265,7 +306,8 @@ class GrpoStage {
 
   /** One optimiser step of the critic; nothing without one. */
   async #updateCritic(batch: MiniBatch, step: number, clock: StepClock): Promise<Record<string, number>> {
-    const { config, steps } = this.#options;
+    const { steps } = this.#options;
+    const config = this.#config;
     const critic = criticOf(this.#options);
     if (critic === undefined || config.critic === null) return {};
     const learningRate = config.critic.learningRate * scheduleFactor(config.schedule, step, steps);
@@ -274,16 +316,6 @@ class GrpoStage {
     );
     return criticUpdateMetrics(batch, result, config.critic, learningRate);
   }
-}
-
-/** The critic, where the configuration has one. */
-const criticOf = ({ critic, config }: GrpoOptions): ValueLearner | undefined =>
-  config.critic === null ? undefined : critic;
-
-/** Optimiser steps of the critic alone, in whole rollouts. */
-function warmupOf({ critic, minibatches, innerEpochs }: RlConfig): number {
-  const perRollout = minibatches * innerEpochs;
-  return Math.ceil((critic?.warmupSteps ?? 0) / perRollout) * perRollout;
 }
 
 /** Whether a multiple of `every` lies in the steps since the last rollout began. */
@@ -295,63 +327,13 @@ function refreshIsDue(step: number, perRollout: number, every: number): boolean 
 const withOld = ({ sequences, oldLogProbs }: MiniBatch) =>
   oldLogProbs === undefined
     ? sequences
-    : sequences.map((sequence, i) => ({ ...sequence, oldLogProbs: oldLogProbs[i] as readonly number[] }));
+    : sequences.map((sequence, i) => ({
+        ...sequence,
+        oldLogProbs: spreadOver(oldLogProbs[i] as readonly number[], sequence.mask),
+      }));
 
 const countTokens = (samples: readonly { readonly tokens: readonly number[] }[]): number =>
   samples.reduce((sum, { tokens }) => sum + tokens.length, 0);
 
 const summary = (metrics: GrpoMetrics): string =>
   `reward ${metrics.reward?.toFixed(3) ?? '-'}  length ${metrics['completions/mean_length']?.toFixed(1)}`;
-
-/** Learner, reference and critic as they were, and where the run stands. */
-async function start(store: RunStore, options: GrpoOptions): Promise<GrpoState> {
-  const { learner, reference, prompts, config, steps, seed } = options;
-  const settings = { config, steps, seed };
-  const saved = store.latest<GrpoState>();
-  if (saved === undefined)
-    return {
-      ...{ stage: 'grpo', step: 0, rollouts: 0, tokens: 0, source: prompts.state() },
-      ...{ metricsBytes: 0, samplesBytes: 0, settings },
-    };
-  const { state, folder } = saved;
-  if (state.stage !== 'grpo' || JSON.stringify(state.settings) !== JSON.stringify(settings))
-    throw new MinkeError(
-      'invalid-config',
-      `trainGrpo: ${store.folder} holds a run with other settings; use another folder, or the settings in ${join(folder, 'trainer.json')}`,
-    );
-  await learner.loadState(join(folder, 'learner'));
-  await reference?.loadState(join(folder, 'reference'));
-  await criticOf(options)?.loadState(join(folder, 'critic'));
-  prompts.restore(state.source);
-  return state;
-}
-
-async function saveRun(store: RunStore, options: GrpoOptions, state: GrpoState): Promise<void> {
-  const { learner, reference } = options;
-  await store.commit(state.step, state, async (folder) => {
-    await learner.saveState(join(folder, 'learner'));
-    await criticOf(options)?.saveState(join(folder, 'critic'));
-    if (reference === undefined) return;
-    mkdirSync(join(folder, 'reference'));
-    await reference.saveState(join(folder, 'reference'));
-  });
-}
-
-function validate(options: GrpoOptions): void {
-  const { config, reference, critic, steps, checkpointEvery = 50, samplesPerRollout = 4 } = options;
-  validateRl(config);
-  const problems: string[] = [];
-  for (const [name, value] of Object.entries({ steps, checkpointEvery }))
-    if (!Number.isSafeInteger(value) || value < 1) problems.push(`${name} a positive integer, got ${value}`);
-  if (!Number.isSafeInteger(samplesPerRollout) || samplesPerRollout < 0)
-    problems.push(`samplesPerRollout a whole number of at least 0, got ${samplesPerRollout}`);
-  if (reference === undefined && (config.objective.beta > 0 || config.rewardBeta > 0))
-    problems.push('a reference, as beta or rewardBeta is above 0, got none');
-  if (config.critic !== null && critic === undefined)
-    problems.push("a critic, as the advantage is gae, got none; localPolicy's { critic: true } makes one");
-  const warmup = warmupOf(config);
-  if (warmup > 0 && steps <= warmup)
-    problems.push(`steps beyond the critic's warm-up of ${warmup} (in whole rollouts), got ${steps}`);
-  if (problems.length > 0)
-    throw new MinkeError('invalid-config', `trainGrpo: expected ${problems.join('; ')}`);
-}

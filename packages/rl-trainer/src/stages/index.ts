@@ -8,6 +8,16 @@ export {
   readRowFile,
   type ScoredPart,
 } from './encode-rows.ts';
+export {
+  type EnvironmentOptions,
+  type Episode,
+  type EpisodeOutcome,
+  type EpisodeSample,
+  type EpisodeSampling,
+  type EpisodeTurn,
+  episodesOf,
+  sampleEpisodes,
+} from './episodes.ts';
 export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
 export {

@@ -25,7 +25,8 @@ export interface LocalPolicyOptions {
 }
 
 /** What `trainGrpo` takes of a policy, and how to give its memory back. */
-export interface LocalPolicy extends Required<Pick<GrpoOptions, 'sampler' | 'decode' | 'stopTokenIds'>> {
+export interface LocalPolicy
+  extends Required<Pick<GrpoOptions, 'sampler' | 'decode' | 'encode' | 'stopTokenIds'>> {
   readonly learner: LocalLearner;
   readonly reference: LocalReference | undefined;
   readonly critic: LocalCritic | undefined;
@@ -71,12 +72,14 @@ export async function localPolicy(
     settings === false
       ? undefined
       : await LocalCritic.of(model, settings === true ? options.learner : settings);
+  const decode = (tokens: readonly number[]) => tokenizer.decode([...tokens]);
   return {
-    sampler: new LocalSampler(engine),
+    sampler: new LocalSampler(engine, { decode }),
     learner,
     reference,
     critic,
-    decode: (tokens) => tokenizer.decode([...tokens]),
+    decode,
+    encode: (text) => tokenizer.encode(text),
     stopTokenIds,
     async dispose() {
       await engine.dispose();

@@ -13,6 +13,8 @@ import { split } from '../packed-sequences.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
 import type { ValueLearner } from '../score-learner.ts';
 import { valuesOf } from './critic-update.ts';
+import type { EpisodeOutcome } from './episodes.ts';
+import { countedLength, spreadOver } from './masked.ts';
 import { forwardAll } from './policy-update.ts';
 import type { RlPrompt } from './prompt-source.ts';
 import type { Reference } from './reference.ts';
@@ -21,13 +23,16 @@ import type { StepClock } from './step-clock.ts';
 
 /** A sample with everything known of it. */
 export interface JudgedSample {
+  readonly id: string;
   readonly prompt: RlPrompt;
   readonly sample: Sample;
   readonly completion: string;
+  /** Where there is an environment. */
+  readonly episode: EpisodeOutcome | undefined;
   /** Unweighted scores by name. */
   readonly scores: Readonly<Record<string, number | null>>;
   readonly total: number | null;
-  /** Of its tokens; those of estimators over samples are all equal. */
+  /** Of the tokens that count; those of estimators over samples are all equal. */
   readonly advantages: readonly number[];
 }
 
@@ -35,7 +40,7 @@ export interface MiniBatch {
   readonly sequences: readonly TrainingSequence[];
   /** Completions that means over sequences count. */
   readonly counted: number;
-  /** Of each sequence; undefined where they are the learner's own at its next update. */
+  /** Of the tokens that count of each sequence; undefined where they are the learner's own at its next update. */
   readonly oldLogProbs: readonly (readonly number[])[] | undefined;
 }
 
@@ -68,6 +73,7 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
       tokens: [...prompt.tokens, ...sample.tokens],
       completionStart: prompt.tokens.length,
       samplingLogProbs: sample.logProbs,
+      ...(sample.mask && { mask: sample.mask }),
     }),
   );
   const learns = flat.map(
@@ -95,7 +101,7 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
       ? await clock.time('update', () => rowsOf(learner, (i) => inReward || (!!learns[i] && i >= size)))
       : undefined;
   const values = critic && (await clock.time('critic', () => valuesOf(critic, sequences, config)));
-  const lengths = flat.map(({ sample }) => sample.tokens.length);
+  const lengths = flat.map(({ sample }) => countedLength(sample.tokens, sample.mask));
   const policies = olds && refs && inReward ? { logProbs: olds.flat(), refLogProbs: refs.flat() } : undefined;
   const greedyRewards = groups.flatMap(({ greedy }) => (greedy === undefined ? [] : [greedy.reward]));
   const step = stepAdvantages(
@@ -109,9 +115,11 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
   const returns = step.returns && split(step.returns, lengths);
   const samples = flat.map(
     ({ group, sample, i, total }, at): JudgedSample => ({
+      id: `${group.id}.${i}`,
       prompt: group.prompt,
       sample,
       completion: group.completions[i] as string,
+      episode: group.episodes?.[i],
       scores: Object.fromEntries(
         Object.entries(group.scored.columns).map(([name, column]) => [name, column[i] ?? null]),
       ),
@@ -125,21 +133,31 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
     check(
       members.length > 0,
       () =>
-        `trainGrpo: expected completions to learn from, got ${part.length} of which ${part.filter(({ total }) => total === null).length} have no reward and the rest were cut by the length limit; look at the rewards, raise maxCompletionLength`,
+        `trainGrpo: expected completions to learn from, got ${part.length} of which ${part.filter(({ total }) => total === null).length} have no reward and the rest were cut by the length limit; look at the rewards, raise maxCompletionLength${problemOf(groups)}`,
     );
     return {
       counted: part.filter(({ total }) => total !== null).length,
-      sequences: members.map((i) => ({
-        ...(sequences[i] as TrainingSequence),
-        advantages: (samples[i] as JudgedSample).advantages,
-        ...(refs && { refLogProbs: refs[i] as readonly number[] }),
-        ...(values && { values: values[i] as readonly number[] }),
-        ...(returns && { returns: returns[i] as readonly number[] }),
-      })),
+      sequences: members.map((i) => {
+        const spread = (rows: readonly (readonly number[])[]) =>
+          spreadOver(rows[i] as readonly number[], flat[i]?.sample.mask);
+        return {
+          ...(sequences[i] as TrainingSequence),
+          advantages: spread(advantages),
+          ...(refs && { refLogProbs: spread(refs) }),
+          ...(values && { values: spread(values) }),
+          ...(returns && { returns: spread(returns) }),
+        };
+      }),
       oldLogProbs: olds && (m > 0 || inReward) ? members.map((i) => olds[i] as readonly number[]) : undefined,
     };
   });
   return { samples, miniBatches, forwarded };
+}
+
+/** What the first environment that failed said, to be added to a message. */
+function problemOf(groups: Rollout['groups']): string {
+  const failed = groups.flatMap(({ episodes = [] }) => episodes.flatMap(({ problem }) => problem ?? []));
+  return failed.length === 0 ? '' : `; ${failed.length} environments failed, the first with: ${failed[0]}`;
 }
 
 /** The totals as one reward, or each term by itself where the configuration normalises before it sums. */

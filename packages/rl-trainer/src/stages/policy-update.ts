@@ -6,6 +6,7 @@
  */
 import type { Learner, LossSpec, OptimStepResult, TrainingSequence } from '../interfaces.ts';
 import type { RlConfig, StepTotals } from '../objectives/index.ts';
+import { countedLength } from './masked.ts';
 import { microBatches } from './micro-batches.ts';
 
 export const lengthOf = ({ tokens }: { readonly tokens: readonly number[] }) => tokens.length;
@@ -29,7 +30,10 @@ export function stepParts(
   { tokensPerMicroBatch, maxCompletionLength }: RlConfig,
 ): { readonly batches: readonly TrainingSequence[][]; readonly totals: StepTotals } {
   const batches = microBatches(sequences, lengthOf, tokensPerMicroBatch);
-  const tokens = sequences.reduce((sum, s) => sum + s.tokens.length - s.completionStart, 0);
+  const tokens = sequences.reduce(
+    (sum, s) => sum + countedLength({ length: s.tokens.length - s.completionStart }, s.mask),
+    0,
+  );
   return {
     batches,
     totals: { sequences: counted, tokens, maxCompletionLength, microBatches: batches.length },

@@ -25,14 +25,23 @@ export class StepClock {
     }
   }
 
+  /** Milliseconds of a part so far. */
+  spent(part: StepPart): number {
+    return this.#spent[part];
+  }
+
   /**
    * `step_time` in seconds, `time/{part}` as shares of it, and tokens a second, sampled while sampling and trained
-   * while updating; 0 where nothing was sampled.
+   * while updating; 0 where nothing was sampled. `samplingMs`: what sampling took beside the step.
    */
-  read(tokens: { readonly sampled: number; readonly trained: number }): Record<string, number> {
+  read(tokens: {
+    readonly sampled: number;
+    readonly trained: number;
+    readonly samplingMs?: number | undefined;
+  }): Record<string, number> {
     const total = performance.now() - this.#started;
-    const rate = (count: number, part: StepPart) =>
-      count === 0 ? 0 : (1000 * count) / Math.max(this.#spent[part], 1e-3);
+    const rate = (count: number, ms: number) => (count === 0 ? 0 : (1000 * count) / Math.max(ms, 1e-3));
+    const { sampling, update } = this.#spent;
     return {
       step_time: total / 1000,
       ...Object.fromEntries(
@@ -41,8 +50,8 @@ export class StepClock {
           this.#spent[part] / total,
         ]),
       ),
-      'throughput/sampled_tokens_per_second': rate(tokens.sampled, 'sampling'),
-      'throughput/trained_tokens_per_second': rate(tokens.trained, 'update'),
+      'throughput/sampled_tokens_per_second': rate(tokens.sampled, tokens.samplingMs ?? sampling),
+      'throughput/trained_tokens_per_second': rate(tokens.trained, update),
     };
   }
 }
