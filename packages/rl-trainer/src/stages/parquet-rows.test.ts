@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { readConversations } from '../conversation-file.ts';
 import { testFolders } from '../testing/small-model.ts';
 import { readRowFile } from './encode-rows.ts';
+import { decodeParquet } from './parquet-decoder.ts';
 import { readParquet } from './parquet-rows.ts';
 
 // Written by pyarrow: tools/parity/parquet_rows.py.
@@ -130,12 +131,18 @@ describe('a bad Parquet file', () => {
         bytes[random.integer(4, bytes.length - 8)] = random.integer(0, 256);
       writeFileSync(path, trial % 5 === 0 ? bytes.subarray(0, random.integer(5, bytes.length)) : bytes);
       try {
-        for await (const { row } of readParquet(path)) expect(row).toBeGreaterThan(0);
+        for await (const rows of decodeParquet(path)) expect(rows.length).toBeGreaterThan(0);
       } catch (error) {
         expect(error).toSatisfy(MinkeError.isInstance);
         refused++;
       }
     }
     expect(refused).toBeGreaterThan(100);
+  });
+
+  it('is given up where its decoding does not end', async () => {
+    // A gzip page, damaged so that the decoding library reads runs of length 0 for ever.
+    const rows = readParquet(fixture('endless'), { patience: 2_000 });
+    await expect(rows.next()).rejects.toThrow(/endless\.parquet: .*not decoded in 2 s/);
   });
 });

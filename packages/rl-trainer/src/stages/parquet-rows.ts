@@ -1,155 +1,77 @@
 /**
- * Rows of a Parquet file (https://parquet.apache.org/docs/file-format/), the form in which the Hub stores data sets, by
- * the library hyparquet, which is loaded with the first such file.
+ * Rows of a Parquet file (https://parquet.apache.org/docs/file-format/), decoded in a thread of their own.
  *
- * What comes out is what the same row would be as a line of JSON: lists and structs as arrays and objects, whole numbers
- * as numbers where they are exact and as text where not, times as ISO 8601, and no entry where a value is null, as every
- * struct of a Parquet column has all of its fields. Read a group of rows at a time. Compressed by Snappy, gzip or brotli,
- * or by Zstandard where Node has it (22.15 and later); LZ4 and encrypted files are refused.
+ * The thread is what bounds a damaged file: there are pages on which the decoding library never ends, and sizes in the
+ * metadata for which no memory is enough. It gets `patience` for each part and a limit of memory, and is ended then.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
-import * as zlib from 'node:zlib';
-import { MinkeError } from '@minke/core';
-import type { Compressors, FileMetaData, SchemaTree } from 'hyparquet';
-import { unsnappy } from './snappy.ts';
+import { once } from 'node:events';
+import { statSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { type ErrorCode, MinkeError } from '@minke/core';
 
 /** One row, by column. */
 export type ParquetRow = Readonly<Record<string, unknown>>;
 
-/** Most rows decoded together, whatever the size of the file's groups. */
-const rowsAtOnce = 10_000;
+/** What the thread answers. */
+export type FromParquetWorker =
+  | { readonly type: 'rows'; readonly rows: readonly ParquetRow[] }
+  | { readonly type: 'end' }
+  | { readonly type: 'error'; readonly code: ErrorCode; readonly message: string };
+
+const script = new URL(
+  import.meta.url.endsWith('.ts') ? '../../dist/parquet-worker.js' : './parquet-worker.js',
+  import.meta.url,
+);
+
+/** Of the thread, MiB. */
+const memory = 4096;
+
+/** How long one part may take, ms: half a minute, and a second for each MiB of the file. */
+const patienceOf = (bytes: number): number => 30_000 + Math.ceil(bytes / 2 ** 20) * 1_000;
 
 /**
  * The rows of a file, in order, counted from 1.
  *
- * @throws MinkeError `invalid-file` for what is no Parquet file, is damaged or empty; `unsupported` for a compression
- * that cannot be read here
+ * @param options.patience ms that a part of at most 10,000 rows may take; default: by the file's size
+ * @throws MinkeError `invalid-file` for what is no Parquet file, is damaged or empty, or whose decoding does not end;
+ * `unsupported` for a compression that cannot be read here
  * @example
  * for await (const { row, value } of readParquet('train.parquet')) console.log(row, value.prompt);
  */
 export async function* readParquet(
   path: string,
+  options: { readonly patience?: number } = {},
 ): AsyncGenerator<{ readonly row: number; readonly value: ParquetRow }> {
-  checkMagic(path);
-  const { asyncBufferFromFile, parquetMetadataAsync, parquetRead, parquetReadObjects, parquetSchema } =
-    await import('hyparquet');
-  const whole = async <T>(work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work();
-    } catch (cause) {
-      const found = (cause as Error).message.slice(0, 200);
-      throw invalid(path, `a whole Parquet file, got a damaged one (${found}); fetch it again`, cause);
-    }
-  };
-  const file = await whole(() => asyncBufferFromFile(path));
-  const metadata = await whole(() => parquetMetadataAsync(file));
-  checkCodecs(path, metadata);
-  const schema = await whole(async () => parquetSchema(metadata));
-  checkPaths(path, metadata, schema);
-  const rows = Number(metadata.num_rows);
-  if (!Number.isSafeInteger(rows) || rows < 1) throw invalid(path, `at least one row, got ${rows}`);
-  for (let start = 0; start < rows; start += rowsAtOnce) {
-    const rowEnd = Math.min(rows, start + rowsAtOnce);
-    const options = { file, metadata, compressors: compressors(path), rowStart: start, rowEnd };
-    // Of the parts of a nested column the library awaits the first that fails, and a second failure would end the
-    // process; without a callback it awaits all of them, so what is damaged is found this way.
-    await whole(() => parquetRead(options));
-    const part = await whole(() => parquetReadObjects(options));
-    if (part.length !== rowEnd - start)
-      throw invalid(path, `${rowEnd - start} rows from row ${start + 1} on, got ${part.length}`);
-    for (const [i, value] of part.entries()) yield { row: start + i + 1, value: plain(value) as ParquetRow };
-  }
-}
-
-function invalid(path: string, expected: string, cause?: unknown): MinkeError {
-  return new MinkeError('invalid-file', `${path}: expected ${expected}`, { cause });
-}
-
-const magic = 'PAR1';
-
-/** A Parquet file begins and ends with four letters; that of an encrypted one are others. */
-function checkMagic(path: string): void {
-  const bytes = Buffer.alloc(4);
+  const patience = options.patience ?? patienceOf(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+  const worker = new Worker(script, {
+    workerData: path,
+    execArgv: [],
+    resourceLimits: { maxOldGenerationSizeMb: memory },
+  });
   try {
-    const file = openSync(path, 'r');
-    try {
-      readSync(file, bytes, 0, 4, 0);
-    } finally {
-      closeSync(file);
+    for (let row = 1; ; ) {
+      const answer = await nextPart(worker, path, patience);
+      if (answer.type === 'end') return;
+      if (answer.type === 'error') throw new MinkeError(answer.code, answer.message);
+      for (const value of answer.rows) yield { row: row++, value };
     }
-  } catch (cause) {
-    throw new MinkeError('invalid-file', `${path}: cannot be read: ${(cause as Error).message}`, { cause });
+  } finally {
+    await worker.terminate();
   }
-  const found = bytes.toString('latin1');
-  if (found === 'PARE')
-    throw new MinkeError(
-      'unsupported',
-      `${path}: expected a Parquet file in clear, got an encrypted one; decrypt it`,
-    );
-  if (found !== magic)
-    throw invalid(
-      path,
-      `a Parquet file, which begins with ${magic}, got ${JSON.stringify(found)}; name JSON lines .jsonl`,
-    );
 }
 
-/** Since Node 22.15. */
-const { zstdDecompressSync } = zlib as { readonly zstdDecompressSync?: (bytes: Uint8Array) => Buffer };
-
-const readable = ['UNCOMPRESSED', 'SNAPPY', 'GZIP', 'BROTLI', ...(zstdDecompressSync ? ['ZSTD'] : [])];
-
-function checkCodecs(path: string, { row_groups: groups }: FileMetaData): void {
-  const codecs = groups.flatMap(({ columns }) => columns.flatMap(({ meta_data: data }) => data?.codec ?? []));
-  const unknown = codecs.find((codec) => !readable.includes(codec));
-  if (unknown !== undefined)
-    throw new MinkeError(
-      'unsupported',
-      `${path}: expected a compression among ${readable.join(', ')}, got ${unknown}${unknown === 'ZSTD' ? ', which Node can read from 22.15 on' : ''}; write the file again with Snappy`,
-    );
-}
-
-/** Throws where the file has a column that its schema has not. */
-function checkPaths(path: string, { row_groups: groups }: FileMetaData, schema: SchemaTree): void {
-  for (const { columns } of groups)
-    for (const { meta_data: data } of columns) {
-      if (data === undefined) throw invalid(path, 'columns with their metadata, got one without');
-      let node: SchemaTree | undefined = schema;
-      for (const name of data.path_in_schema)
-        node = node?.children.find(({ element }) => element.name === name);
-      if (node === undefined)
-        throw invalid(path, `the columns of its schema, got ${data.path_in_schema.join('.').slice(0, 100)}`);
-    }
-}
-
-/**
- * Decompressors, by codec; a page says how long it will be. Snappy's is ours, as the library's does not end on some
- * damaged bytes.
- */
-function compressors(path: string): Compressors {
-  const by =
-    (decompress: (bytes: Uint8Array, options: { maxOutputLength: number }) => Buffer) =>
-    (bytes: Uint8Array, length: number): Uint8Array => {
-      const out = decompress(bytes, { maxOutputLength: Math.max(1, length) });
-      if (out.length !== length) throw invalid(path, `a page of ${length} bytes, got ${out.length}`);
-      return out;
-    };
-  return {
-    SNAPPY: unsnappy,
-    GZIP: by(zlib.gunzipSync),
-    BROTLI: by(zlib.brotliDecompressSync),
-    ...(zstdDecompressSync && { ZSTD: by(zstdDecompressSync) }),
-  };
-}
-
-/** A value as JSON has it. */
-function plain(value: unknown): unknown {
-  if (typeof value === 'bigint')
-    return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
-  if (value instanceof Date) return value.toISOString();
-  if (ArrayBuffer.isView(value)) return Array.from(value as Uint8Array, plain);
-  if (Array.isArray(value)) return value.map(plain);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).flatMap(([name, part]) => (part == null ? [] : [[name, plain(part)]])),
-  );
+async function nextPart(worker: Worker, path: string, patience: number): Promise<FromParquetWorker> {
+  const damaged = (found: string, cause: unknown) =>
+    new MinkeError('invalid-file', `${path}: expected a whole Parquet file, got ${found}; fetch it again`, {
+      cause,
+    });
+  worker.postMessage('next');
+  try {
+    const [answer] = await once(worker, 'message', { signal: AbortSignal.timeout(patience) });
+    return answer as FromParquetWorker;
+  } catch (cause) {
+    if ((cause as Error).name === 'AbortError')
+      throw damaged(`one whose next rows were not decoded in ${patience / 1000} s`, cause);
+    throw damaged(`one that cannot be decoded (${(cause as Error).message})`, cause);
+  }
 }
