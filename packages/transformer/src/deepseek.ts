@@ -1,6 +1,5 @@
 /**
- * DeepSeek-V2, V3 and R1 in one file: embedding, blocks of latent attention and (mixture-of-experts) SwiGLU, head,
- * and V3's multi-token-prediction modules.
+ * DeepSeek-V2, V3 and R1: embedding, blocks, head, and V3's multi-token-prediction modules.
  *
  * Sources: DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3, arXiv 2412.19437, sections 2.1, 2.2 and 4.2 (initialisation).
  * The MTP projection takes [embedding ; hidden], the order of the released weights, not the paper's. Tokens of all
@@ -14,34 +13,31 @@ import {
   type AttentionForm,
   type CacheSize,
   createMlaCache,
-  MultiHeadLatentAttention,
   mlaRope,
   packSequences,
   packShared,
   type RopeTable,
-  type SharingSequence,
 } from '@minke/mla-attention';
 import { MoeLayer, type Routing, sequenceBalanceLoss } from '@minke/moe-router';
 import {
   type Arena,
   add,
   affine,
-  concat,
   crossEntropy,
   gatherRows,
   type LowRank,
   linear,
-  lowRankLinear,
   type Module,
   normalInit,
   rmsNorm,
   sum,
-  swiglu,
   type Tensor,
 } from '@minke/tensor';
-import { attentionConfig, type DeepSeekConfig, isMoeLayer, validateConfig } from './config.ts';
+import { Block, MtpModule, under } from './block.ts';
+import { attentionConfig, type DeepSeekConfig, validateConfig } from './config.ts';
 import { checkLora, type Lora } from './lora.ts';
 import { parameterShapes } from './names.ts';
+import { sharingOf } from './prompt-sharing.ts';
 
 /** Tokens of one forward pass: `packSequences` or a cache's `append`, with their ids. */
 export interface ModelBatch extends AttentionBatch {
@@ -361,138 +357,6 @@ export class DeepSeekModel implements Module {
   #under(prefix: string): Map<string, Tensor> {
     return under(this.#parameters, prefix);
   }
-}
-
-/** Which sequences begin with the prompt of the one before them. */
-function sharingOf(
-  sequences: readonly (readonly number[])[],
-  promptLengths: readonly number[],
-): SharingSequence[] {
-  return sequences.map(({ length }, i) => ({
-    length,
-    prefix: promptLengths[i] as number,
-    shared: i > 0 && samePrompt(sequences, promptLengths, i),
-  }));
-}
-
-/** Whether sequence i begins with the same prompt as the one before it, with tokens after it. */
-function samePrompt(
-  sequences: readonly (readonly number[])[],
-  promptLengths: readonly number[],
-  i: number,
-): boolean {
-  const [before, own] = [sequences[i - 1] as readonly number[], sequences[i] as readonly number[]];
-  const length = promptLengths[i] as number;
-  if (length === 0 || length !== promptLengths[i - 1]) return false;
-  for (let t = 0; t < length; t++) if (before[t] !== own[t]) return false;
-  return true;
-}
-
-/** What a block needs to know about the pass: as for attention, with the batch given. */
-interface BlockOptions {
-  readonly batch: AttentionBatch;
-  readonly cache?: AttentionCache;
-  readonly form?: AttentionForm;
-  readonly layer?: number;
-}
-
-interface BlockResult {
-  readonly x: Tensor;
-  readonly load: Tensor | null;
-  readonly routing: Routing | null;
-}
-
-/** One layer: x + attention(norm(x)), then x + feed-forward(norm(x)). */
-export class Block {
-  readonly attention: MultiHeadLatentAttention;
-  /** Replaceable, like `attention`: anything with the same `forward`. */
-  readonly mlp: MoeLayer | DenseMlp;
-  readonly #attentionNorm: Tensor;
-  readonly #mlpNorm: Tensor;
-  readonly #eps: number;
-
-  constructor(
-    config: DeepSeekConfig,
-    layer: number,
-    parameters: ReadonlyMap<string, Tensor>,
-    rope: RopeTable,
-    additions: ReadonlyMap<string, LowRank> = new Map(),
-  ) {
-    this.attention = new MultiHeadLatentAttention(
-      attentionConfig(config),
-      under(parameters, 'self_attn.'),
-      rope,
-      under(additions, 'self_attn.'),
-    );
-    const [mlp, added] = [under(parameters, 'mlp.'), under(additions, 'mlp.')];
-    const moe = isMoeLayer(config, layer) ? config.moe : null;
-    this.mlp = moe
-      ? new MoeLayer({ ...moe, hiddenSize: config.hiddenSize }, mlp, added)
-      : new DenseMlp(mlp, added);
-    this.#attentionNorm = parameters.get('input_layernorm.weight') as Tensor;
-    this.#mlpNorm = parameters.get('post_attention_layernorm.weight') as Tensor;
-    this.#eps = config.normEps;
-  }
-
-  forward(x: Tensor, options: BlockOptions): BlockResult {
-    const h = add(x, this.attention.forward(rmsNorm(x, this.#attentionNorm, this.#eps), options));
-    const { output, load = null, routing = null } = this.mlp.forward(rmsNorm(h, this.#mlpNorm, this.#eps));
-    return { x: add(h, output), load, routing };
-  }
-}
-
-/** A dense SwiGLU: down(silu(gate x) up x). */
-export class DenseMlp implements Module {
-  readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #additions: ReadonlyMap<string, LowRank>;
-
-  /** @param additions low-rank additions by name (`up_proj`) */
-  constructor(parameters: ReadonlyMap<string, Tensor>, additions: ReadonlyMap<string, LowRank> = new Map()) {
-    this.#parameters = parameters;
-    this.#additions = additions;
-  }
-
-  parameters(): Map<string, Tensor> {
-    return new Map(this.#parameters);
-  }
-
-  forward(x: Tensor): { output: Tensor; load?: Tensor; routing?: Routing } {
-    const project = (input: Tensor, name: string) =>
-      lowRankLinear(input, this.#parameters.get(`${name}.weight`) as Tensor, this.#additions.get(name));
-    return { output: project(swiglu(project(x, 'gate_proj'), project(x, 'up_proj')), 'down_proj') };
-  }
-}
-
-/** A multi-token-prediction module: a block over [norm(embedding) ; norm(hidden)] projected to the model's width. */
-export class MtpModule {
-  readonly block: Block;
-  readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #eps: number;
-
-  constructor(config: DeepSeekConfig, parameters: ReadonlyMap<string, Tensor>, block: Block) {
-    this.block = block;
-    this.#parameters = parameters;
-    this.#eps = config.normEps;
-  }
-
-  /** @returns the hidden states after the module's own norm, for the shared head and the next module. */
-  forward(hidden: Tensor, embedded: Tensor, batch: AttentionBatch): { hidden: Tensor; load: Tensor | null } {
-    const norm = (x: Tensor, name: string) => rmsNorm(x, this.#get(`${name}.weight`), this.#eps);
-    const joined = concat([norm(embedded, 'enorm'), norm(hidden, 'hnorm')], 1);
-    const { x, load } = this.block.forward(linear(joined, this.#get('eh_proj.weight')), { batch });
-    return { hidden: norm(x, 'shared_head.norm'), load };
-  }
-
-  #get(name: string): Tensor {
-    return this.#parameters.get(name) as Tensor;
-  }
-}
-
-/** Entries whose names begin with the prefix, without it. */
-function under<T>(all: ReadonlyMap<string, T>, prefix: string): Map<string, T> {
-  const found = new Map<string, T>();
-  for (const [name, value] of all) if (name.startsWith(prefix)) found.set(name.slice(prefix.length), value);
-  return found;
 }
 
 function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {

@@ -1,14 +1,12 @@
+export { Block, DenseMlp, MtpModule } from './block.ts';
 export { attentionConfig, type DeepSeekConfig, isMoeLayer, type MoeShape, validateConfig } from './config.ts';
 export {
-  Block,
   DeepSeekModel,
-  DenseMlp,
   type ForwardOptions,
   type ForwardResult,
   type HiddenResult,
   type ModelBatch,
   type ModelInit,
-  MtpModule,
 } from './deepseek.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {

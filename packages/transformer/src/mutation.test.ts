@@ -2,8 +2,9 @@ import { type MlaConfig, MultiHeadLatentAttention, mlaRope, yarnRotaryFactor } f
 import { groupedExperts, type MoeConfig, MoeLayer, route } from '@minke/moe-router';
 import { Arena, add, affine, div, gatherLast, linear, sum, swiglu, type Tensor } from '@minke/tensor';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { Block } from './block.ts';
 import { attentionConfig, type DeepSeekConfig } from './config.ts';
-import { type Block, DeepSeekModel, type ModelBatch } from './deepseek.ts';
+import { DeepSeekModel, type ModelBatch } from './deepseek.ts';
 import { loadModel } from './load.ts';
 import { distance, fastBackend, fixtureFolder, fixtureNames, readExpected } from './testing/fixtures.ts';
 
