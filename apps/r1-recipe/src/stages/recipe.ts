@@ -133,16 +133,19 @@ function supervised(
 /** The problems of the stages that train on all of them. */
 const problemsOf = ({ problems = taskSets.reasoning }: BaseMixture): TaskSet => problems;
 
-/** Samples of R1-Zero, filtered and rewritten: the cold start's rows. */
+/**
+ * Samples of R1-Zero, filtered and rewritten: the cold start's rows. On what is derived, as R1-Zero was trained; what
+ * searches with many tries teach is left to self-evolution.
+ */
 function coldStartData({ coldStart, zero, mixture }: RecipeSettings, backend: Backend): Stage {
   const { traces, rows } = coldStart;
   const { maxCompletionLength: maxNewTokens } = zero.config;
   return {
     ...{ name: 'cold-start-data', version: 1, inputs: { policy: 'zero' } },
-    settings: { traces, rows, maxNewTokens, tasks: problemsOf(mixture) },
+    settings: { traces, rows, maxNewTokens, tasks: mixture.problems ?? taskSets.derived },
     async run(context) {
       const samples = inside(context, 'samples');
-      const tasks = tasksOf(mixture.problems ?? 'reasoning', { seed: seedOf(context.seed, 'cold start') });
+      const tasks = tasksOf(mixture.problems ?? 'derived', { seed: seedOf(context.seed, 'cold start') });
       await withModel(context.input('policy'), backend, (model) =>
         sampleRows(model, tasks, { settings: traces, filters: [], maxNewTokens }, samples),
       );

@@ -142,7 +142,7 @@ const full: RecipeSettings = {
   measure,
   mixture: baseMixture,
   measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
-  base: { steps: 9000, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
+  base: { steps: 4500, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
   zero: { steps: 600, config: rl({}) },
   coldStart: {
     traces: { prompts: 6000, samples: 2, keep: 1 },
@@ -240,7 +240,7 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   full,
   demo: {
     ...scaled(full, 0.5, measure),
-    base: { ...full.base, steps: 6000 },
+    base: { ...full.base, steps: 3000 },
   },
   ci: {
     ...scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
