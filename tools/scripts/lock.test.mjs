@@ -50,7 +50,9 @@ it('lets one process in at a time, and leaves no file behind', async () => {
 
 it('is taken over by exactly one when its holder was killed', async () => {
   const killed = holder(`log('killed '); await sleep(60_000);`);
-  while (!existsSync(join(folder, 'log'))) await sleep(20);
+  // The file is there a moment before its text is.
+  while (!existsSync(join(folder, 'log')) || readFileSync(join(folder, 'log'), 'utf8') === '')
+    await sleep(20);
   killed.kill('SIGKILL');
   await ended(killed);
   expect(existsSync(file)).toBe(true);
