@@ -33,22 +33,22 @@ const run = (changes: Partial<GrpoOptions> = {}) =>
   runBandit(backend, changes.folder ?? newFolder(), changes);
 
 describe('trainGrpo', () => {
-  it('learns a bandit: the reward rises from chance to near its maximum', async () => {
+  it('learns a bandit: the reward rises from chance to its maximum', async () => {
+    // With a rate that falls: at a constant one the end depends on the last bits of the backend's kernels.
+    const schedule = { shape: 'linear', warmupSteps: 2, finalFraction: 0.05, decayFraction: 0 } as const;
     const objective = { ...banditConfig.objective, entropyCoefficient: 0.05 };
-    const { lines, folder } = await run({ steps: 60, config: { ...banditConfig, groupSize: 16, objective } });
+    const config = { ...banditConfig, groupSize: 16, objective, schedule };
+    const { lines, folder } = await run({ steps: 120, config });
     expect(lines[0]?.reward).toBeLessThan(0.3);
-    // Where it levels off depends on the last bits of the kernels: .85 to 1.
-    const last = lines.slice(-10).map(({ reward }) => reward as number);
-    expect(last.reduce((sum, reward) => sum + reward, 0) / last.length).toBeGreaterThan(0.75);
+    expect(lines.at(-1)?.reward).toBeGreaterThan(0.95);
     const samples = readFileSync(join(folder, 'samples.jsonl'), 'utf8').trimEnd().split('\n');
-    expect(samples).toHaveLength(60 * 4);
-    const sample = JSON.parse(samples.at(-1) as string) as { reward: number };
-    expect(sample).toMatchObject({
-      global_step: 60,
-      rewards: { accuracy: sample.reward },
-      policy_version: 59,
+    expect(samples).toHaveLength(120 * 4);
+    expect(JSON.parse(samples.at(-1) as string)).toMatchObject({
+      global_step: 120,
+      rewards: { accuracy: 1 },
+      reward: 1,
+      policy_version: 119,
     });
-    expect([0, 1]).toContain(sample.reward);
   });
 
   it('is on-policy in the first update: ratio 1, nothing clipped, no KL to an equal reference', async () => {

@@ -23,14 +23,18 @@ const largest = (a: readonly number[], b: readonly number[]) =>
 
 describe('trainGrpo with a critic', () => {
   it('learns a bandit from one sample a prompt, while the critic learns what to expect', async () => {
-    const objective = { ...ppoConfig.objective, entropyCoefficient: 0.02 };
-    const { lines } = await run({ steps: 100, config: { ...ppoConfig, objective } });
+    // With a rate that falls: at a constant one the end depends on the last bits of the backend's kernels.
+    const schedule = { shape: 'linear', warmupSteps: 2, finalFraction: 0.05, decayFraction: 0 } as const;
+    const objective = { ...ppoConfig.objective, entropyCoefficient: 0.1 };
+    const { lines } = await run({
+      steps: 240,
+      config: { ...ppoConfig, objective, schedule, learningRate: 5e-3 },
+    });
     expect(lines[0]?.reward).toBeLessThan(0.1);
+    expect(lines.at(-1)?.reward).toBeGreaterThan(0.9);
     const column = (name: string) => lines.map((line) => line[name] as number);
-    const last = column('reward').slice(-20);
-    expect(last.reduce((sum, reward) => sum + reward, 0) / last.length).toBeGreaterThan(0.75);
     expect(Math.max(...column('critic/vf_explained_var'))).toBeGreaterThan(0.4);
-    expect(column('critic/values/mean').at(-1)).toBeGreaterThan(0.7);
+    expect(column('critic/values/mean').at(-1)).toBeGreaterThan(0.85);
     expect(column('rollout/logprob_diff_max').filter((gap) => gap > 0)).toEqual([]);
   });
 
