@@ -8,19 +8,10 @@
  */
 import { join } from 'node:path';
 import { forwardFlopsPerToken } from '@minke/cost-planner';
+import type { TokenWork } from '@minke/rl-trainer';
 import type { DeepSeekConfig } from '@minke/transformer';
 import { type JsonLine, readJsonLines } from './json-lines.ts';
 import { logFolders } from './stage-logs.ts';
-
-/** Numbers of tokens. */
-export interface TokenWork {
-  /** Of completions. */
-  readonly sampled: number;
-  /** Computed without gradient beside sampling: prompts, references, old policies. */
-  readonly forwarded: number;
-  /** Computed with gradient, prompts included. */
-  readonly trained: number;
-}
 
 /** Keys that a token attends to in the count: the mean of sequences of 128 tokens. */
 export const attendedKeys = 64;

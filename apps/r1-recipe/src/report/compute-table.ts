@@ -4,9 +4,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { TokenWork } from '@minke/rl-trainer';
 import { parseConfig } from '@minke/transformer';
 import type { JsonLine } from '../logs/json-lines.ts';
-import { attendedKeys, flopsOf, type TokenWork, workOf, workSum } from '../logs/token-work.ts';
+import { attendedKeys, flopsOf, workOf, workSum } from '../logs/token-work.ts';
 import { shortNumber } from './words.ts';
 
 export interface ComputeRow extends TokenWork {

@@ -12,11 +12,12 @@ import {
   localPolicy,
   type RewardTerm,
   type SftConfig,
+  type TokenWork,
   trainGrpo,
   trainSft,
 } from '@minke/rl-trainer';
 import type { TaskAt } from '../data/index.ts';
-import { type TokenWork, workOf } from '../logs/token-work.ts';
+import { workOf } from '../logs/token-work.ts';
 import type { StageContext } from '../run/index.ts';
 import { saveStageModel } from './model-folder.ts';
 import type { FitSettings, RlSettings } from './settings.ts';

@@ -1,6 +1,5 @@
 /**
- * What `trainGrpo` expects of its options, what it keeps on disk between two rollouts, and what it says when the numbers
- * go wrong.
+ * What `trainGrpo` expects of its options, and what it keeps on disk between two rollouts.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,8 +32,8 @@ export function settingsOf({ config, steps, seed, maxStaleness = 0 }: GrpoOption
   return { config, steps, seed, ...(maxStaleness > 0 && { maxStaleness }) };
 }
 
-/** Tokens of the parts of the work: what a run costs, whatever the machine. */
-interface TokenWork {
+/** Numbers of tokens of the parts of the work: what a run costs, whatever the machine. */
+export interface TokenWork {
   /** Of completions; an environment's are not. */
   readonly sampled: number;
   /** Computed without gradient beside sampling: each prompt and reply once, references, old log-probabilities. */
@@ -82,6 +81,7 @@ export async function startRun(store: RunStore, options: GrpoOptions): Promise<G
   return state;
 }
 
+/** Writes a checkpoint of everything that `startRun` brings back. */
 export async function saveRun(store: RunStore, options: GrpoOptions, state: GrpoState): Promise<void> {
   const { learner, reference } = options;
   await store.commit(state.step, state, async (folder) => {

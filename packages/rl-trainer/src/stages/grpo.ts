@@ -112,7 +112,7 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
   const run = await startRun(store, options);
   const metricsLog = new MetricsLog(store.metricsPath, run.metricsBytes);
   const samplesLog = new MetricsLog(store.samplesPath, run.samplesBytes);
-  const termsAt = askedOnce(options.rewards);
+  const termsAt = askedOnce(options);
   const stage = new GrpoStage({ ...options, termsAt }, run, feedOf({ ...options, termsAt }, run));
   const journal = options.maxStaleness
     ? new MetricsLog(join(store.folder, 'journal.jsonl'), run.journalBytes ?? 0)
@@ -170,11 +170,17 @@ export async function trainGrpo(options: GrpoOptions): Promise<GrpoMetrics> {
 /** The options with the rewards of a rollout by the optimiser steps before it. */
 type StageOptions = GrpoOptions & { readonly termsAt: (step: number) => readonly RewardTerm[] };
 
-/** The terms for each rollout, though sampling and training both want them. */
-function askedOnce(rewards: GrpoOptions['rewards']): StageOptions['termsAt'] {
+/**
+ * The terms for each rollout, though sampling and training both want them. Sampling asks for at most `ahead` steps more
+ * than training, so what lies further back is forgotten.
+ */
+function askedOnce({ rewards, config, maxStaleness = 0 }: GrpoOptions): StageOptions['termsAt'] {
+  if (typeof rewards !== 'function') return () => rewards;
+  const ahead = maxStaleness + 2 * config.minibatches * config.innerEpochs;
   const known = new Map<number, readonly RewardTerm[]>();
   return (step) => {
-    const terms = known.get(step) ?? (typeof rewards === 'function' ? rewards(step) : rewards);
+    for (const earlier of known.keys()) if (earlier < step - ahead) known.delete(earlier);
+    const terms = known.get(step) ?? rewards(step);
     known.set(step, terms);
     return terms;
   };

@@ -19,6 +19,7 @@ export {
   sampleEpisodes,
 } from './episodes.ts';
 export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
+export type { TokenWork } from './grpo-run.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
 export {
   type DistillConfig,
