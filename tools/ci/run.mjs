@@ -51,6 +51,11 @@ const steps = [
   },
   { name: 'recipe', title: 'the recipe at its smallest size', ...script('tools/ci/recipe.mjs') },
   {
+    name: 'kills',
+    title: 'the recipe killed and resumed',
+    work: (options) => run(process.execPath, ['tools/kills/run.mjs', '--kills', '4'], options),
+  },
+  {
     name: 'fresh',
     title: 'fresh clones with and without a compiler',
     ...script('tools/ci/fresh-clone.mjs'),
