@@ -9,14 +9,13 @@
 import { check } from '@minke/core';
 import type { Arena, Tensor } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
-import type { OptimStepOptions, OptimStepResult, TrainingSequence } from './interfaces.ts';
-import type { LocalLearnerOptions, LocalTraining } from './local-training.ts';
+import type { TrainingSequence } from './interfaces.ts';
+import type { LocalLearnerOptions } from './local-training.ts';
 import { copyModel } from './model-copy.ts';
 import { aggregate, packSegments, type StepTotals, tokenValueLoss } from './objectives/index.ts';
 import { type PackedSequences, packTrainingSequences, split } from './packed-sequences.ts';
 import { ScalarModel } from './scalar-model.ts';
 import type { ValueLearner, ValueLossSpec } from './score-learner.ts';
-import { saveScorer } from './scorer-files.ts';
 
 /** Settings of a critic. */
 export interface LocalCriticOptions extends LocalLearnerOptions {
@@ -29,14 +28,13 @@ export interface LocalCriticOptions extends LocalLearnerOptions {
  * const critic = await LocalCritic.of(policy);
  * const values = await critic.values(sequences); // one row a sequence
  */
-export class LocalCritic implements ValueLearner {
-  readonly #scalar: ScalarModel;
+export class LocalCritic extends ScalarModel implements ValueLearner {
   #copy: Arena | undefined;
 
   /** @param model the trunk, which the critic trains: not the policy's own, but for example `loadScorer`'s */
   constructor(model: DeepSeekModel, { head, ...options }: Partial<LocalCriticOptions> = {}) {
     const init = { head: head ?? new Float32Array(model.config.hiddenSize) };
-    this.#scalar = new ScalarModel('LocalCritic', model, init, options);
+    super('LocalCritic', model, init, options);
   }
 
   /** A critic on a copy of the policy's trunk as it is now; takes as much memory, gradients and moments apart. */
@@ -49,19 +47,10 @@ export class LocalCritic implements ValueLearner {
     return critic;
   }
 
-  get model(): DeepSeekModel {
-    return this.#training.model;
-  }
-
-  /** What is trained, by name. */
-  parameters(): Map<string, Tensor> {
-    return new Map(this.#training.parameters);
-  }
-
   values(sequences: readonly TrainingSequence[]): Promise<number[][]> {
-    return this.#training.inTurn(async () => {
+    return this.training.inTurn(async () => {
       if (sequences.length === 0) return [];
-      const arena = this.#training.inference;
+      const arena = this.training.inference;
       try {
         const pack = packTrainingSequences(sequences);
         return split(await this.#pass(arena, pack).numbers.read(), pack.lengths);
@@ -76,14 +65,14 @@ export class LocalCritic implements ValueLearner {
     spec: ValueLossSpec,
     totals: StepTotals,
   ): Promise<{ loss: number; values: number[][] }> {
-    return this.#training.inTurn(async () => {
-      const { arena } = this.#training;
+    return this.training.inTurn(async () => {
+      const { arena } = this.training;
       try {
         const pack = packTrainingSequences(sequences);
         const { numbers, result, rows } = this.#pass(arena, pack);
         const value = valueLoss(arena, pack, numbers, spec, totals);
         const share = sequences.length / totals.sequences;
-        const { loss } = await this.#training.backward(value, { result, rows, share });
+        const { loss } = await this.training.backward(value, { result, rows, share });
         return { loss, values: split(await numbers.read(), pack.lengths) };
       } finally {
         arena.reset();
@@ -91,37 +80,14 @@ export class LocalCritic implements ValueLearner {
     });
   }
 
-  optimStep(options: OptimStepOptions): Promise<OptimStepResult> {
-    return this.#training.inTurn(() => this.#training.optimStep(options));
-  }
-
-  saveState(folder: string): Promise<void> {
-    return this.#training.inTurn(() => this.#training.saveState(folder));
-  }
-
-  loadState(folder: string): Promise<void> {
-    return this.#training.inTurn(() => this.#training.loadState(folder));
-  }
-
-  /** Writes a folder as `LocalScorer.saveModel` does; `loadScorer` reads it. */
-  saveModel(folder: string, { dtype = 'bf16' }: { readonly dtype?: 'f32' | 'bf16' } = {}): Promise<void> {
-    return this.#training.inTurn(() => saveScorer(this.model, this.#scalar.head, folder, dtype));
-  }
-
   /** Gives the step's memory back once the calls before it are over, and the copy's where there is one. */
-  dispose(): Promise<void> {
-    return this.#training.inTurn(async () => {
-      this.#training.dispose();
-      this.#copy?.dispose();
-    });
-  }
-
-  get #training(): LocalTraining {
-    return this.#scalar.training;
+  override async dispose(): Promise<void> {
+    await super.dispose();
+    this.#copy?.dispose();
   }
 
   #pass(arena: Arena, pack: PackedSequences) {
-    return this.#scalar.pass(arena, pack.sequences, pack.supervisedRows);
+    return this.pass(arena, pack.sequences, pack.supervisedRows);
   }
 }
 

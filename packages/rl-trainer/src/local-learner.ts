@@ -1,5 +1,6 @@
 /**
- * A learner in this process: one DeepSeek-shaped model, or the adapter on it, and AdamW; objectives on packed sequences.
+ * A learner in this process: one DeepSeek-shaped model, or the adapter on it, and its optimiser; objectives on packed
+ * sequences.
  *
  * Sequences of a micro-batch are packed without padding and attend within themselves; logits are computed for
  * the rows before completion tokens only. The attention form is pinned to the expanded one, which samplers that

@@ -8,12 +8,10 @@
 import { check } from '@minke/core';
 import { type Arena, slice, type Tensor } from '@minke/tensor';
 import type { DeepSeekModel } from '@minke/transformer';
-import type { OptimStepOptions, OptimStepResult } from './interfaces.ts';
-import type { LocalLearnerOptions, LocalTraining } from './local-training.ts';
+import type { LocalLearnerOptions } from './local-training.ts';
 import { bradleyTerryLoss, pointwiseLoss } from './objectives/index.ts';
 import { ScalarModel, type ScalarPass } from './scalar-model.ts';
 import type { ScoreLearner, ScoreLossSpec, ScoreSequence } from './score-learner.ts';
-import { saveScorer } from './scorer-files.ts';
 
 /** Settings of a scoring model. */
 export interface LocalScorerOptions extends LocalLearnerOptions {
@@ -30,27 +28,16 @@ export interface LocalScorerOptions extends LocalLearnerOptions {
  * await scorer.optimStep({ learningRate: 1e-5 });
  * const [score] = await scorer.score([text]);
  */
-export class LocalScorer implements ScoreLearner {
-  readonly #scalar: ScalarModel;
-
+export class LocalScorer extends ScalarModel implements ScoreLearner {
   /** @param model the backbone, which the scorer trains; its weights are usually a copy of the policy's */
   constructor(model: DeepSeekModel, { seed = 0, head, ...options }: Partial<LocalScorerOptions> = {}) {
-    this.#scalar = new ScalarModel('LocalScorer', model, head === undefined ? { seed } : { head }, options);
-  }
-
-  get model(): DeepSeekModel {
-    return this.#training.model;
-  }
-
-  /** What is trained, by name. */
-  parameters(): Map<string, Tensor> {
-    return new Map(this.#training.parameters);
+    super('LocalScorer', model, head === undefined ? { seed } : { head }, options);
   }
 
   score(sequences: readonly (readonly number[])[]): Promise<number[]> {
-    return this.#training.inTurn(async () => {
+    return this.training.inTurn(async () => {
       if (sequences.length === 0) return [];
-      const arena = this.#training.inference;
+      const arena = this.training.inference;
       try {
         return Array.from(await this.#scores(arena, sequences).numbers.read());
       } finally {
@@ -64,14 +51,14 @@ export class LocalScorer implements ScoreLearner {
     spec: ScoreLossSpec,
     totals: { readonly sequences: number },
   ): Promise<{ loss: number; scores: number[] }> {
-    return this.#training.inTurn(async () => {
-      const { arena } = this.#training;
+    return this.training.inTurn(async () => {
+      const { arena } = this.training;
       try {
         const ids = sequences.map(({ tokens }) => tokens);
         const { numbers: scores, result, rows } = this.#scores(arena, ids);
         const value = scoreLoss(arena, scores, sequences, spec, totals.sequences);
         const share = sequences.length / totals.sequences;
-        const { loss } = await this.#training.backward(value, { result, rows, share });
+        const { loss } = await this.training.backward(value, { result, rows, share });
         return { loss, scores: Array.from(await scores.read()) };
       } finally {
         arena.reset();
@@ -79,40 +66,11 @@ export class LocalScorer implements ScoreLearner {
     });
   }
 
-  optimStep(options: OptimStepOptions): Promise<OptimStepResult> {
-    return this.#training.inTurn(() => this.#training.optimStep(options));
-  }
-
-  saveState(folder: string): Promise<void> {
-    return this.#training.inTurn(() => this.#training.saveState(folder));
-  }
-
-  loadState(folder: string): Promise<void> {
-    return this.#training.inTurn(() => this.#training.loadState(folder));
-  }
-
-  /**
-   * Writes a folder that transformers loads as `DeepseekV3ForSequenceClassification`, and `loadScorer` here.
-   * Throws `unsupported` for a V2 backbone, which transformers has no such class for.
-   */
-  saveModel(folder: string, { dtype = 'bf16' }: { readonly dtype?: 'f32' | 'bf16' } = {}): Promise<void> {
-    return this.#training.inTurn(() => saveScorer(this.model, this.#scalar.head, folder, dtype));
-  }
-
-  /** Gives the step's memory back once the calls before it are over; the model stays. */
-  dispose(): Promise<void> {
-    return this.#training.inTurn(async () => this.#training.dispose());
-  }
-
-  get #training(): LocalTraining {
-    return this.#scalar.training;
-  }
-
   #scores(arena: Arena, sequences: readonly (readonly number[])[]): ScalarPass {
     for (const [i, tokens] of sequences.entries())
       check(tokens.length > 0, () => `LocalScorer: expected token ids in sequence ${i}, got none`);
     let end = -1;
-    return this.#scalar.pass(
+    return this.pass(
       arena,
       sequences,
       sequences.map(({ length }) => (end += length)),
