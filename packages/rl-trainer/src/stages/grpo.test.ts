@@ -1,27 +1,16 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { auto } from '@minke/gpu-backends';
 import type { DeepSeekModel } from '@minke/transformer';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { perCompletion, type RlConfig } from '../index.ts';
 import { banditConfig, right, runBandit } from '../testing/bandit.ts';
+import { testBackend, testFolders } from '../testing/small-model.ts';
 import type { GrpoMetrics, GrpoOptions } from './grpo.ts';
 import { withoutClock } from './step-clock.ts';
 
-let root: string;
-let backend: Awaited<ReturnType<typeof auto>>;
-let next = 0;
-beforeAll(async () => {
-  root = mkdtempSync(join(tmpdir(), 'minke-grpo-'));
-  backend = await auto();
-});
-afterAll(() => {
-  backend.dispose();
-  rmSync(root, { recursive: true, force: true });
-});
+const backend = await testBackend();
+const newFolder = testFolders();
 
-const newFolder = (): string => join(root, String(next++));
 const withBeta = (config: RlConfig, beta: number): RlConfig => ({
   ...config,
   objective: { ...config.objective, beta },

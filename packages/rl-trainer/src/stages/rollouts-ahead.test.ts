@@ -1,30 +1,18 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { auto } from '@minke/gpu-backends';
 import { saveModel } from '@minke/transformer';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ExportingLearner, FolderSampler, type Sampler } from '../index.ts';
 import type { RlConfig } from '../objectives/index.ts';
 import { bandit, banditConfig, ppoConfig } from '../testing/bandit.ts';
-import { weightsOf } from '../testing/small-model.ts';
+import { testBackend, testFolders, weightsOf } from '../testing/small-model.ts';
 import { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
 import { RolloutBuffer } from './rollout-buffer.ts';
 import { withoutClock } from './step-clock.ts';
 
-let root: string;
-let backend: Awaited<ReturnType<typeof auto>>;
-let next = 0;
-beforeAll(async () => {
-  root = mkdtempSync(join(tmpdir(), 'minke-ahead-'));
-  backend = await auto();
-});
-afterAll(() => {
-  backend.dispose();
-  rmSync(root, { recursive: true, force: true });
-});
+const backend = await testBackend();
+const newFolder = testFolders();
 const ppoCritic = ppoConfig.critic as NonNullable<RlConfig['critic']>;
-const newFolder = (): string => join(root, String(next++));
 
 interface Changes extends Partial<GrpoOptions> {
   /** A sampler of its own around the one that reads folders. */

@@ -1,18 +1,17 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { auto } from '@minke/gpu-backends';
 import { TaskStream } from '@minke/reasoning-tasks';
 import { Arena } from '@minke/tensor';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { DeepSeekModel, parseConfig } from '@minke/transformer';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Example, packExamples } from '../batch.ts';
 import { ShuffledSource } from '../example-source.ts';
 import { LocalLearner } from '../local-learner.ts';
 import type { LocalLearnerOptions } from '../local-training.ts';
 import { TaskSource } from '../task-source.ts';
+import { testBackend, testFolders } from '../testing/small-model.ts';
 import { defaultSft, defaultSftLearner, type SftConfig, type SftMetrics, trainSft } from './sft.ts';
 import { LocalTeacher } from './teacher.ts';
 
@@ -60,19 +59,9 @@ const config = (changes: Partial<SftConfig>): SftConfig => ({
   ...changes,
 });
 
-let root: string;
-let backend: Awaited<ReturnType<typeof auto>>;
-let next = 0;
-beforeAll(async () => {
-  root = mkdtempSync(join(tmpdir(), 'minke-sft-'));
-  backend = await auto();
-});
-afterAll(() => {
-  backend.dispose();
-  rmSync(root, { recursive: true, force: true });
-});
+const backend = await testBackend();
+const newFolder = testFolders();
 
-const newFolder = (): string => join(root, String(next++));
 const newModel = (): DeepSeekModel =>
   DeepSeekModel.init(
     { ...modelConfig, vocabSize: vocabulary },
