@@ -2,6 +2,7 @@
 import { escapeHtml, lineFigure } from './chart.ts';
 import { chartStyle, figureStyle } from './chart-style.ts';
 import { computeCells, computeHeader, computeNote } from './compute-table.ts';
+import { coverageText } from './coverage.ts';
 import {
   barCells,
   barHeader,
@@ -29,6 +30,7 @@ export function htmlReport(data: RunData): string {
   const evaluations = stages.flatMap((stage) => stage.evaluations);
   const planted = plantedText(stages.flatMap((stage) => stage.planted));
   const curves = passCurves(evaluations);
+  const coverage = coverageText(evaluations);
   const notes = notesOf(evaluations);
   const tables = stageTables(evaluations);
   const bars = barCells(data);
@@ -47,7 +49,7 @@ export function htmlReport(data: RunData): string {
       : `<section><h2>Bars</h2>${tableOf(barHeader, bars, false)}<p class="quiet">${escapeHtml(barNote)}</p></section>`,
     curves.length === 0
       ? ''
-      : `<section><h2>pass@k</h2><div class="wide">${lineFigure({ title: 'Share of problems solved in k samples', curves, xLabel: 'k', logX: true, dots: true })}</div></section>`,
+      : `<section><h2>pass@k</h2><div class="wide">${lineFigure({ title: 'Share of problems solved in k samples', curves, xLabel: 'k', logX: true, dots: true })}</div>${coverage === undefined ? '' : `<p>${escapeHtml(coverage)}</p>`}</section>`,
     stages.map(rejectionHtml).join(''),
     `<section><h2>Training curves</h2>${stages.map(curvesHtml).join('')}</section>`,
     compute.length === 0

@@ -3,6 +3,7 @@ import type { Curve } from '../logs/charts.ts';
 import { lineChart } from './chart.ts';
 import { chartStyle } from './chart-style.ts';
 import { computeCells, computeHeader, computeNote } from './compute-table.ts';
+import { coverageText } from './coverage.ts';
 import {
   barCells,
   barHeader,
@@ -42,6 +43,7 @@ export function markdownReport(data: RunData): MarkdownReport {
   const evaluations = data.stages.flatMap((stage) => stage.evaluations);
   const planted = plantedText(data.stages.flatMap((stage) => stage.planted));
   const curves = passCurves(evaluations);
+  const coverage = coverageText(evaluations);
   const notes = notesOf(evaluations);
   const bars = barCells(data);
   const compute = data.stages.flatMap((stage) => stage.compute ?? []);
@@ -60,6 +62,7 @@ export function markdownReport(data: RunData): MarkdownReport {
           '## pass@k',
           plot('pass-at-k', { title: 'pass@k', curves, xLabel: 'k', logX: true, dots: true }),
           passTable(curves),
+          ...(coverage === undefined ? [] : [coverage]),
         ]),
     ...data.stages.flatMap(({ view, rejections }) =>
       rejections.flatMap(({ sampled, kept, reasons }) => [

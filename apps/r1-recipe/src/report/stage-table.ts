@@ -38,23 +38,38 @@ export function stageTables(evaluations: readonly Evaluation[]): readonly StageT
   });
 }
 
+/** pass@k of one model, by rising k. */
+export interface PassPoints {
+  readonly stage: string;
+  readonly points: readonly (readonly [k: number, row: EvaluationRow])[];
+}
+
 /**
- * A curve over k for each model that has pass@k at two values of k or more. Where `pass@1` was measured otherwise than
- * the rest, say greedily, a `pass@1 at ...` begins the curve.
+ * pass@k of each model that has any. Where `pass@1` was measured otherwise than the rest, say greedily, a
+ * `pass@1 at ...` takes its place.
  */
-export function passCurves(evaluations: readonly Evaluation[]): readonly Curve[] {
-  return mergedByStage(evaluations).flatMap(({ stage, rows }) => {
+export function samplesOf(evaluations: readonly Evaluation[]): readonly PassPoints[] {
+  return mergedByStage(evaluations).map(({ stage, rows }) => {
     const sampled = rows.find(({ metric }) => metric.startsWith('pass@1 at '));
     const points = rows
-      .flatMap(({ metric, value }) => {
-        const k = Number(passAtK.exec(metric)?.[1] ?? 0);
-        return k === 0 ? [] : [[k, k === 1 && sampled !== undefined ? sampled.value : value] as const];
+      .flatMap((row) => {
+        const k = Number(passAtK.exec(row.metric)?.[1] ?? 0);
+        return k === 0 ? [] : [[k, k === 1 && sampled !== undefined ? sampled : row] as const];
       })
       .sort(([a], [b]) => a - b);
-    return points.length < 2
-      ? []
-      : [{ label: stage, x: points.map(([k]) => k), y: points.map(([, value]) => value) }];
+    return { stage, points };
   });
+}
+
+/** A curve over k for each model that has pass@k at two values of k or more. */
+export function passCurves(evaluations: readonly Evaluation[]): readonly Curve[] {
+  return samplesOf(evaluations)
+    .filter(({ points }) => points.length > 1)
+    .map(({ stage, points }) => ({
+      label: stage,
+      x: points.map(([k]) => k),
+      y: points.map(([, { value }]) => value),
+    }));
 }
 
 /** What a column is called in its table. */
