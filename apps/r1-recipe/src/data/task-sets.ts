@@ -98,8 +98,8 @@ export const taskSets = {
   /** What is derived, not searched for: 85 % arithmetic, 15 % parity. */
   derived: ofReasoning({ ...scaled(arithmetic, 0.85), ...scaled(parity, 0.15) }),
   parity: ofReasoning(parity),
-  /** Where tries pay: 75 % search, the rest so that nothing else is forgotten. */
-  evolution: ofReasoning({ ...scaled(search, 0.75), ...scaled(arithmetic, 0.22), ...scaled(parity, 0.03) }),
+  /** Where tries pay: two thirds search, the rest so that nothing else is forgotten. */
+  evolution: ofReasoning({ ...scaled(search, 0.66), ...scaled(arithmetic, 0.3), ...scaled(parity, 0.04) }),
   /** All reasoning families: 70 % arithmetic, 22 % search, 8 % parity. */
   reasoning: ofReasoning(reasoning),
   general: { reasoning: {}, general: chat, generalShare: 1, spanish },

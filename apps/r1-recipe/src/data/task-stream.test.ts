@@ -55,7 +55,7 @@ describe('tasksOf', () => {
         "beyond-reasoning": "5303701dd5f2edaa",
         "beyond-search": "7f422c68d41ea781",
         "derived": "6305b73aa86798d6",
-        "evolution": "f8e22bd8bfb72f21",
+        "evolution": "e428dea4c4614fbc",
         "general": "1afe9adc00a18b93",
         "parity": "b2c0a786aebbd087",
         "r1-mini": "b6f027a03bf7b24e",

@@ -31,8 +31,8 @@ export interface ThoughtHabits {
   readonly tries: number;
   /** In a search, the chance that a try is a right one. */
   readonly rightTry: number;
-  /** In a search, the chance of giving up after a wrong try. */
-  readonly giveUp: number;
+  /** Searches that go on until a try is right, or until `mostTries`; the others give up after one wrong try. */
+  readonly persistent: number;
   /** Most wrong tries in a search. */
   readonly mostTries: number;
   /** Derivations with a wrong intermediate result, and so a wrong answer. */
@@ -53,8 +53,8 @@ export const sloppyHabits: ThoughtHabits = {
   foreign: 0.25,
   tries: 0.25,
   rightTry: 0.25,
-  giveUp: 0.6,
-  mostTries: 3,
+  persistent: 0.3,
+  mostTries: 5,
   slip: 0.2,
   falseVerdict: 0.08,
   repeat: 0.12,
@@ -116,10 +116,11 @@ function reply(problem: Problem, options: ThoughtOptions, style: string): Reply 
 
 /** Tries until a right one, or until giving up. */
 function searchFor(problem: Problem, habits: ThoughtHabits, options: ThoughtOptions, random: Random): Reply {
+  const most = random.uniform() < habits.persistent ? habits.mostTries : 1;
   let wrongTries = 0;
   while (random.uniform() >= habits.rightTry) {
     wrongTries++;
-    if (wrongTries === habits.mostTries || random.uniform() < habits.giveUp) {
+    if (wrongTries === most) {
       const given = reply(problem, { ...options, wrongTries, giveUp: true }, 'give-up');
       return random.uniform() < habits.falseVerdict ? believed(problem, given) : given;
     }

@@ -5,7 +5,7 @@ import type { PlantedEffect } from '../report/evaluation-file.ts';
 /** The effects, with their shares of rows or, where said, of thoughts. */
 export function plantedEffects({ shares, habits, goodReplies }: BaseMixture): PlantedEffect[] {
   const all = shares.direct + shares.thought + shares.general;
-  const { codeSwitching, foreign, tries, slip, falseVerdict, repeat } = habits;
+  const { codeSwitching, foreign, tries, persistent, slip, falseVerdict, repeat } = habits;
   return [
     {
       name: 'short answers',
@@ -20,6 +20,7 @@ export function plantedEffects({ shares, habits, goodReplies }: BaseMixture): Pl
     },
     { name: 'foreign language', what: 'of the other thoughts, those in the other language', share: foreign },
     { name: 'tries', what: 'of derivations, those that try and check results', share: tries },
+    { name: 'persistence', what: 'of searches, those that go on after a wrong try', share: persistent },
     { name: 'slips', what: 'of derivations, those with a wrong step and a wrong answer', share: slip },
     {
       name: 'false verdicts',

@@ -116,7 +116,7 @@ const rl = (overrides: Partial<RlConfig> & { readonly beta?: number }): RlConfig
     minibatches: 2,
     learningRate: 1.5e-4,
     schedule: decay(20),
-    maxCompletionLength: 220,
+    maxCompletionLength: 256,
     referenceEvery: 200,
     tokensPerMicroBatch: 16_384,
     ...rest,
@@ -133,7 +133,7 @@ const measure: MeasureSettings = {
   samples: 8,
   temperature: 0.6,
   topP: 0.95,
-  maxNewTokens: 256,
+  maxNewTokens: 300,
 };
 
 const full: RecipeSettings = {
@@ -142,18 +142,18 @@ const full: RecipeSettings = {
   measure,
   mixture: baseMixture,
   measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
-  base: { steps: 4500, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
-  zero: { steps: 600, config: rl({}) },
+  base: { steps: 1800, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
+  zero: { steps: 800, config: rl({}) },
   coldStart: {
     traces: { prompts: 6000, samples: 2, keep: 1 },
     // Twice over each at most: a policy that is sure of its traces explores nothing.
     rows: 2000,
     fit: { steps: 60, tokensPerStep: 4096, learningRate: 5e-4, warmupSteps: 6, optimizer: 'adamw' },
   },
-  grpo1: { steps: 600, config: rl({ maxRefills: 1 }) },
-  selfEvolution: { steps: 400, config: rl({ beta: 0.04, maxCompletionLength: 256 }) },
+  grpo1: { steps: 800, config: rl({ maxRefills: 1 }) },
+  selfEvolution: { steps: 600, config: rl({ beta: 0.04, maxCompletionLength: 300 }) },
   rejection: { prompts: 16_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
-  sft2: { steps: 1000, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30, optimizer: 'muon' },
+  sft2: { steps: 1400, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30, optimizer: 'muon' },
   rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
   grpo2: {
     steps: 400,
@@ -240,7 +240,7 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   full,
   demo: {
     ...scaled(full, 0.5, measure),
-    base: { ...full.base, steps: 3000 },
+    base: full.base,
   },
   ci: {
     ...scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
