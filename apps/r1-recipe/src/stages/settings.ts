@@ -128,7 +128,7 @@ const measure: MeasureSettings = {
   search: 500,
   parity: 300,
   beyond: 150,
-  general: 300,
+  general: 600,
   sampledProblems: 500,
   samples: 8,
   temperature: 0.6,
@@ -142,7 +142,7 @@ const full: RecipeSettings = {
   measure,
   mixture: baseMixture,
   measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
-  base: { steps: 1800, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
+  base: { steps: 4500, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
   zero: { steps: 800, config: rl({}) },
   coldStart: {
     traces: { prompts: 6000, samples: 2, keep: 1 },
@@ -152,11 +152,11 @@ const full: RecipeSettings = {
   },
   grpo1: { steps: 800, config: rl({ maxRefills: 1 }) },
   selfEvolution: { steps: 600, config: rl({ beta: 0.04, maxCompletionLength: 300 }) },
-  rejection: { prompts: 16_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
+  rejection: { prompts: 20_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
   sft2: { steps: 1400, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30, optimizer: 'muon' },
   rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
   grpo2: {
-    steps: 400,
+    steps: 500,
     // The reward models come last, so the rate must not have vanished by then.
     config: rl({ temperature: 0.7, learningRate: 1e-4, schedule: { ...decay(20), finalFraction: 0.5 } }),
     generalShare: 0.4,
@@ -240,7 +240,7 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   full,
   demo: {
     ...scaled(full, 0.5, measure),
-    base: full.base,
+    base: { ...full.base, steps: 3000 },
   },
   ci: {
     ...scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
