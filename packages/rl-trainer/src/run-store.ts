@@ -8,8 +8,9 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
+import { flush } from '@minke/checkpoints/files';
 import { MinkeError } from '@minke/core';
-import { flush, unwritten } from './atomic-file.ts';
+import { unwritten } from './atomic-file.ts';
 
 /** Everything besides tensors. Plain JSON. */
 export interface TrainerState {
