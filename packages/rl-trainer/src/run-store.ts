@@ -19,6 +19,8 @@ export interface TrainerState {
   readonly step: number;
   readonly source: unknown;
   readonly metricsBytes: number;
+  /** Where the stage logs samples. */
+  readonly samplesBytes?: number;
   readonly tokens: number;
   /** The stage's configuration; a resumed run must have the same. */
   readonly config: unknown;
