@@ -6,6 +6,9 @@
  * order, so that outputs are always summed in the same order. Excluded groups count as -inf, never as 0: a
  * negative bias must not let an excluded expert win. Gradients flow through the weights, not the choice. One
  * fused op does it all but the product where the backend has it, with the bits of the ops it stands for.
+ *
+ * Routing replay (R3, arXiv 2510.11370) gives the choice from outside, usually that of the engine which sampled; the
+ * weights are then the router's own for these experts.
  */
 import {
   affine,
@@ -35,8 +38,15 @@ export interface Routing {
  * @param x [N, D]
  * @param gateWeight [E, D]
  * @param bias correction bias [E], zeros unless the method is `noaux_tc`; takes part in the selection only
+ * @param choices experts to use instead of selecting, i32 [N, K], ascending in each row
  */
-export function route(x: Tensor, gateWeight: Tensor, bias: Tensor, config: MoeConfig): Routing {
+export function route(
+  x: Tensor,
+  gateWeight: Tensor,
+  bias: Tensor,
+  config: MoeConfig,
+  choices?: Tensor,
+): Routing {
   const logits = linear(x, gateWeight);
   const selection = {
     k: config.topK,
@@ -45,7 +55,7 @@ export function route(x: Tensor, gateWeight: Tensor, bias: Tensor, config: MoeCo
     groupScore: config.method === 'noaux_tc' && config.experts / config.groups > 1 ? 'top2Sum' : 'max',
   } as const;
   const { backend } = x.arena;
-  if (backend.supports('route') && backend.supports('routeGrad')) {
+  if (choices === undefined && backend.supports('route') && backend.supports('routeGrad')) {
     const { scoring, scalingFactor: scale } = config;
     const normalise = config.normTopK ? 1 : 0;
     const [scores, weights, indices] = customOp({
@@ -66,7 +76,7 @@ export function route(x: Tensor, gateWeight: Tensor, bias: Tensor, config: MoeCo
     return { scores, indices, weights };
   }
   const scores = config.scoring === 'softmax' ? softmax(logits) : sigmoid(logits);
-  const [indices] = call('routeSelect', [scores, bias], selection) as [Tensor];
+  const indices = choices ?? (call('routeSelect', [scores, bias], selection) as [Tensor])[0];
   let weights = gatherLast(scores, indices);
   if (config.normTopK) {
     const total = affine(sum(weights, 1), 1, 1e-20).reshape([-1, 1]);

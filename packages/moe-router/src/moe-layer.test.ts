@@ -56,6 +56,50 @@ describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
     for (let i = 0; i < a.length; i++) expect(a[i]).toBeCloseTo(b[i] as number, 10);
   });
 
+  it.each(['fused', 'grouped', 'dense'] as const)('gives its own choice back the same, %s', (form) => {
+    const { layer, x } = setUp(config);
+    const probe = x.arena.tensor(Float64Array.from(x.readSync()).reverse(), x.shape);
+    const own = layer.forward(x, { form });
+    const gradientsOf = (choices?: Tensor) => {
+      for (const p of layer.parameters().values()) p.grad?.write(new Float64Array(p.size));
+      const { output } = layer.forward(x, { form, choices });
+      sum(mul(output, probe)).backward();
+      const grads = [...layer.parameters().values()].flatMap((p) =>
+        p.grad ? Array.from(p.grad.readSync()) : [],
+      );
+      return [...output.readSync(), ...grads];
+    };
+    const free = gradientsOf();
+    const replayed = gradientsOf(own.routing.indices);
+    for (const [i, value] of free.entries()) expect(replayed[i]).toBeCloseTo(value, 10);
+  });
+
+  it('uses the experts that it is given, with weights and load of their own', () => {
+    const { layer, x } = setUp(config);
+    const { experts, topK } = config;
+    const given = Array.from({ length: 9 }, (_, n) =>
+      Array.from({ length: topK }, (_, k) => (n + k) % experts).sort((a, b) => a - b),
+    );
+    const choices = x.arena.tensor(given.flat(), [9, topK], 'i32');
+    const { load, routing } = layer.forward(x, { choices });
+    expect(Array.from(routing.indices.readSync())).toEqual(given.flat());
+    const counts = given.flat().reduce((sum, e) => {
+      sum[e] = (sum[e] as number) + 1;
+      return sum;
+    }, new Array<number>(experts).fill(0));
+    expect(Array.from(load.readSync())).toEqual(counts);
+    const scores = routing.scores.readSync();
+    const weights = routing.weights.readSync();
+    const total = config.normTopK
+      ? given.map((row, n) => row.reduce((sum, e) => sum + (scores[n * experts + e] as number), 0))
+      : given.map(() => 1);
+    for (const [i, e] of given.flat().entries()) {
+      const n = Math.floor(i / topK);
+      const score = (scores[n * experts + e] as number) / (total[n] as number);
+      expect(weights[i]).toBeCloseTo(score * config.scalingFactor, 10);
+    }
+  });
+
   it('computes the same output from packed matrices, where no gradient is recorded', () => {
     const { layer, x, backend } = setUp(config, 32);
     using packed = new PackedWeights(

@@ -107,12 +107,16 @@ export class MoeLayer implements Module {
    * @param options.form how the experts are computed: `fused` in one op, `grouped` in one op for each step, `dense`
    * with every expert on every token. Default: the first of these that the backend can; low-rank additions of routed
    * experts exclude the first.
+   * @param options.choices experts of each token instead of the router's own choice, i32 [N, K], ascending
    */
-  forward(x: Tensor, options: { form?: 'fused' | 'grouped' | 'dense' } = {}): MoeOutput {
+  forward(
+    x: Tensor,
+    options: { form?: 'fused' | 'grouped' | 'dense'; choices?: Tensor | undefined } = {},
+  ): MoeOutput {
     const { config } = this;
     const rows = x.reshape([-1, config.hiddenSize]);
     const bias = this.#parameters.get('gate.e_score_correction_bias') ?? rows.arena.zeros([config.experts]);
-    const routing = route(rows, this.#get('gate.weight'), bias, config);
+    const routing = route(rows, this.#get('gate.weight'), bias, config, options.choices);
     const weights = {
       gate: this.#get('experts.gate_proj'),
       up: this.#get('experts.up_proj'),

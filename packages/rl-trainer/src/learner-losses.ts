@@ -58,9 +58,19 @@ export interface ComputedLoss {
 /** Logits that are held at once, 128 MiB: as in `linearCrossEntropy`. */
 const HELD_LOGITS = 2 ** 25;
 
-/** The loss of one micro-batch. Throws `invalid-argument` naming what the sequences lack. */
-export function learnerLoss(inputs: LossInputs, spec: LossSpec, totals: StepTotals): ComputedLoss {
-  if (spec.name === 'cross_entropy' && spec.outputs === 'sums') return plainCrossEntropy(inputs, totals);
+/**
+ * The loss of one micro-batch. Throws `invalid-argument` naming what the sequences lack.
+ *
+ * @param options.chunkRows rows at a time of cross-entropy with outputs `sums`, as in `linearCrossEntropy`; for tests
+ */
+export function learnerLoss(
+  inputs: LossInputs,
+  spec: LossSpec,
+  totals: StepTotals,
+  options: { readonly chunkRows?: number } = {},
+): ComputedLoss {
+  if (spec.name === 'cross_entropy' && spec.outputs === 'sums')
+    return plainCrossEntropy(inputs, totals, options);
   const { arena, pack, hidden, head, targets } = inputs;
   const logits = linear(hidden, head);
   const temperature = 'temperature' in spec ? spec.temperature : 1;
@@ -113,22 +123,27 @@ export function learnerLoss(inputs: LossInputs, spec: LossSpec, totals: StepTota
   }
 }
 
-function plainCrossEntropy({ arena, hidden, head, targets }: LossInputs, totals: StepTotals): ComputedLoss {
+function plainCrossEntropy(
+  { arena, pack, hidden, head, targets }: LossInputs,
+  totals: StepTotals,
+  options: { readonly chunkRows?: number },
+): ComputedLoss {
   const mean = (losses: Tensor): Tensor => affine(sum(losses), 1 / totals.tokens, 0);
   const [rows, vocabulary] = [hidden.shape[0] as number, head.shape[0] as number];
-  if (rows * vocabulary <= HELD_LOGITS) {
+  if (options.chunkRows === undefined && rows * vocabulary <= HELD_LOGITS) {
     const logits = linear(hidden, head);
     const loss = mean(crossEntropy(logits, targets));
     return { loss, correct: correctCount(logits.detach(), targets) };
   }
-  const loss = mean(linearCrossEntropy(hidden, head, targets));
-  const step = Math.max(1, Math.floor(HELD_LOGITS / vocabulary));
+  const step = options.chunkRows ?? Math.max(1, Math.floor(HELD_LOGITS / vocabulary));
+  const loss = mean(linearCrossEntropy(hidden, head, targets, options));
   const correct = async (): Promise<number> => {
     let count = 0;
     for (let start = 0; start < rows; start += step) {
       const size = Math.min(step, rows - start);
       const part = arena.withoutGrad(() => linear(slice(hidden.detach(), 0, start, size), head.detach()));
-      count += await correctCount(part, slice(targets, 0, start, size))();
+      const wanted = arena.tensor(pack.targets.subarray(start, start + size), [size], 'i32');
+      count += await correctCount(part, wanted)();
       part.dispose();
     }
     return count;

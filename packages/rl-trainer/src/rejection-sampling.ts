@@ -10,8 +10,9 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { flush } from '@minke/checkpoints/files';
 import { MinkeError, Random } from '@minke/core';
-import { flush, writeAtomically } from './atomic-file.ts';
+import { writeAtomically } from './atomic-file.ts';
 import type { Sampler } from './interfaces.ts';
 import type { KeptSample } from './kept-samples.ts';
 import { MetricsLog } from './metrics-log.ts';

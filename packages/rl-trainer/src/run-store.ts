@@ -8,8 +8,9 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors, writeSafetensors } from '@minke/checkpoints';
+import { flush } from '@minke/checkpoints/files';
 import { MinkeError } from '@minke/core';
-import { flush, unwritten } from './atomic-file.ts';
+import { unwritten } from './atomic-file.ts';
 
 /** Everything besides tensors. Plain JSON. */
 export interface TrainerState {
@@ -18,6 +19,8 @@ export interface TrainerState {
   readonly step: number;
   readonly source: unknown;
   readonly metricsBytes: number;
+  /** Where the stage logs samples. */
+  readonly samplesBytes?: number;
   readonly tokens: number;
   /** The stage's configuration; a resumed run must have the same. */
   readonly config: unknown;

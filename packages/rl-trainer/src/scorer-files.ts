@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint, writeCheckpoint } from '@minke/checkpoints';
 import { type Backend, MinkeError } from '@minke/core';
-import type { Tensor } from '@minke/tensor';
+import type { Arena, Tensor } from '@minke/tensor';
 import {
   type DeepSeekModel,
   huggingFaceConfigText,
@@ -46,7 +46,7 @@ export async function saveScorer(
 
 /**
  * Backbone and head of a folder that `LocalScorer.saveModel` or transformers wrote.
- * Throws as `loadModel`, and `invalid-file` where the head is missing or has several labels.
+ * They belong to `arena`, a persistent one, or to one of their own for good. Throws as `loadModel`, and `invalid-file` where the head is missing or has several labels.
  *
  * @example
  * const { model, head } = await loadScorer('runs/helpful/model', { backend });
@@ -54,7 +54,7 @@ export async function saveScorer(
  */
 export async function loadScorer(
   folder: string,
-  { backend }: { readonly backend: Backend },
+  { backend, arena }: { readonly backend: Backend; readonly arena?: Arena },
 ): Promise<{ readonly model: DeepSeekModel; readonly head: Float32Array }> {
   const config = await readConfig(folder);
   const weights = await openCheckpoint(folder);
@@ -66,7 +66,8 @@ export async function loadScorer(
         `loadScorer: expected ${SCORE_HEAD} [1, ${config.hiddenSize}] in ${folder}, got ${shape ? `[${shape.join(', ')}]` : 'none'}`,
       );
     // The files have no head for tokens, as a model with tied embeddings has none.
-    const model = await loadModel({ config: { ...config, tieEmbeddings: true }, weights }, { backend });
+    const owner = { backend, ...(arena && { arena }) };
+    const model = await loadModel({ config: { ...config, tieEmbeddings: true }, weights }, owner);
     return { model, head: await weights.readFloat32(SCORE_HEAD) };
   } finally {
     await weights.close();

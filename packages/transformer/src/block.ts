@@ -29,6 +29,8 @@ export interface BlockOptions {
   readonly cache?: AttentionCache;
   readonly form?: AttentionForm;
   readonly layer?: number;
+  /** Experts of each row, i32 [N, K], instead of the router's choice; nothing to a dense feed-forward. */
+  readonly choices?: Tensor | undefined;
 }
 
 /** What comes out of a block; null where its feed-forward is dense. */
@@ -72,7 +74,9 @@ export class Block {
 
   forward(x: Tensor, options: BlockOptions): BlockResult {
     const h = add(x, this.attention.forward(rmsNorm(x, this.#attentionNorm, this.#eps), options));
-    const { output, load = null, routing = null } = this.mlp.forward(rmsNorm(h, this.#mlpNorm, this.#eps));
+    const input = rmsNorm(h, this.#mlpNorm, this.#eps);
+    const { choices } = options;
+    const { output, load = null, routing = null } = this.mlp.forward(input, { choices });
     return { x: add(h, output), load, routing };
   }
 }
@@ -92,7 +96,7 @@ export class DenseMlp implements Module {
     return new Map(this.#parameters);
   }
 
-  forward(x: Tensor): { output: Tensor; load?: Tensor; routing?: Routing } {
+  forward(x: Tensor, _options?: object): { output: Tensor; load?: Tensor; routing?: Routing } {
     const project = (input: Tensor, name: string) =>
       lowRankLinear(input, this.#parameters.get(`${name}.weight`) as Tensor, this.#additions.get(name));
     return { output: project(swiglu(project(x, 'gate_proj'), project(x, 'up_proj')), 'down_proj') };

@@ -50,6 +50,8 @@ export interface ForwardOptions {
   readonly cache?: AttentionCache;
   /** Pins the form of attention. Default: by token role beside a latent cache, else expanded. */
   readonly form?: AttentionForm;
+  /** Routing replay: experts of each row, i32 [N, K], one tensor for each mixture-of-experts layer in order. */
+  readonly choices?: readonly Tensor[];
   /** Rows to compute logits for: every one (default), the last of each segment, or these (i32 [M]). */
   readonly outputs?: 'all' | 'last' | Tensor;
 }
@@ -235,13 +237,16 @@ export class DeepSeekModel implements Module {
   }
 
   /** Hidden states without logits: for another head, or a loss that computes logits itself. Differentiable likewise. */
-  hidden(batch: ModelBatch, attention: Omit<ForwardOptions, 'outputs'> = {}): HiddenResult {
+  hidden(batch: ModelBatch, options: Omit<ForwardOptions, 'outputs'> = {}): HiddenResult {
+    const { choices, ...attention } = options;
     const { arena } = batch.ids;
     const loads: Tensor[] = [];
     const routings: Routing[] = [];
     let x = gatherRows(arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
     this.layers.forEach((block, layer) => {
-      const result = arena.scope(() => block.forward(x, { ...attention, batch, layer }));
+      const result = arena.scope(() =>
+        block.forward(x, { ...attention, batch, layer, choices: choices?.[routings.length] }),
+      );
       if (!arena.recordsGradients) x.dispose();
       x = result.x;
       if (result.load) loads.push(result.load);

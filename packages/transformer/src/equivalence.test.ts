@@ -138,3 +138,22 @@ it('balances: the loss of a packed batch is the mean over its sequences, and the
     ),
   ).toBeLessThan(1e-6);
 });
+
+it('replays its own routing to the same logits, and uses the experts that it is given in every layer', async () => {
+  const model = await loadModel(fixtureFolder('v3-base'), { backend: fastBackend });
+  using arena = new Arena(fastBackend);
+  const batch = model.batch(arena, [
+    [1, 2, 3, 4, 5],
+    [60, 7],
+  ]);
+  const own = model.forward(batch);
+  const indices = own.routings.map((routing) => routing.indices);
+  const replayed = model.forward(batch, { choices: indices });
+  expect(distance(replayed.logits.readSync(), own.logits.readSync())).toBeLessThan(1e-5);
+  const [rows, topK] = indices[0]!.shape as [number, number];
+  const first = Array.from({ length: rows * topK }, (_, i) => i % topK);
+  const choices = indices.map(() => arena.tensor(first, [rows, topK], 'i32'));
+  const forced = model.forward(batch, { choices });
+  for (const routing of forced.routings) expect(Array.from(routing.indices.readSync())).toEqual(first);
+  expect(distance(forced.logits.readSync(), own.logits.readSync())).toBeGreaterThan(1e-3);
+});

@@ -4,7 +4,8 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWhole } from '../run/json-file.ts';
+import { replaceFile } from '@minke/checkpoints/files';
+import { writeJson } from '../run/json-file.ts';
 import { htmlReport } from './html.ts';
 import { markdownReport } from './markdown.ts';
 import { type ReportJson, reportJson } from './report-json.ts';
@@ -24,8 +25,8 @@ export function writeReport(run: string): ReportJson {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
   for (const [name, svg] of plots) writeFileSync(join(folder, name), svg);
-  writeWhole(join(run, 'report.md'), text);
-  writeWhole(join(run, 'report.html'), htmlReport(data));
-  writeWhole(join(run, 'report.json'), `${JSON.stringify(json, null, 2)}\n`);
+  replaceFile(join(run, 'report.md'), text);
+  replaceFile(join(run, 'report.html'), htmlReport(data));
+  writeJson(join(run, 'report.json'), json);
   return json;
 }

@@ -1,28 +1,11 @@
-/**
- * Small JSON files that are whole or not there: written under a temporary name, flushed, renamed, so that a kill at
- * any moment leaves the old content or the new one.
- */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+/** Small JSON files that are whole or not there, whenever the process dies. */
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { replaceFile } from '@minke/checkpoints/files';
 import { MinkeError } from '@minke/core';
 
 /** Replaces the file at `path`. Throws what the file system says, and then the old content stays. */
 export function writeJson(path: string, value: unknown): void {
-  writeWhole(path, `${JSON.stringify(value, null, 2)}\n`);
-}
-
-/** Replaces a file of text, likewise. */
-export function writeWhole(path: string, text: string): void {
-  const temporary = `${path}.tmp`;
-  try {
-    writeFileSync(temporary, text);
-    flush(temporary);
-    renameSync(temporary, path);
-  } catch (problem) {
-    rmSync(temporary, { force: true });
-    throw problem;
-  }
-  flush(dirname(path));
+  replaceFile(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /**
@@ -67,13 +50,4 @@ export function readJson(path: string, advice: string): Record<string, unknown> 
     damaged(text === '' ? 'an empty file' : (cause as Error).message, cause);
   }
   return damaged(text.slice(0, 40));
-}
-
-function flush(path: string): void {
-  const file = openSync(path, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }

@@ -19,6 +19,7 @@ import {
   type ScoredPart,
   trainRewardModel,
 } from '@minke/rl-trainer';
+import { Arena } from '@minke/tensor';
 import { preferenceRows, safetyRows } from '../data/index.ts';
 import type { EvaluationRow } from '../report/evaluation-file.ts';
 import type { StageContext } from '../run/index.ts';
@@ -100,16 +101,25 @@ export async function fitRewardModel(
   }
 }
 
-/** A trained reward model of a stage's folder, as rewards take it. */
+/** A trained reward model of a stage's folder, as rewards take it; `dispose` gives its memory back. */
 export async function openRewardModel(
   name: RewardModelName,
   stageFolder: string,
   { backend, format }: { readonly backend: Backend; readonly format: PromptFormat },
 ): Promise<{ readonly model: RewardModel; dispose(): Promise<void> }> {
-  const { model, head } = await loadScorer(join(stageFolder, name, 'model'), { backend });
-  const scorer = new LocalScorer(model, { head });
-  return {
-    model: rewardModelOf(scorer, { encode: (text) => encodeScoredText(text, format, partOf[name]) }),
-    dispose: () => scorer.dispose(),
-  };
+  const arena = new Arena(backend, { persistent: true, label: `reward model ${name}` });
+  try {
+    const { model, head } = await loadScorer(join(stageFolder, name, 'model'), { backend, arena });
+    const scorer = new LocalScorer(model, { head });
+    return {
+      model: rewardModelOf(scorer, { encode: (text) => encodeScoredText(text, format, partOf[name]) }),
+      async dispose() {
+        await scorer.dispose();
+        arena.dispose();
+      },
+    };
+  } catch (problem) {
+    arena.dispose();
+    throw problem;
+  }
 }

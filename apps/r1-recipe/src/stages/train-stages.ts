@@ -8,7 +8,7 @@ import {
   defaultSftLearner,
   type ExampleSource,
   type GrpoMetrics,
-  LocalLearner,
+  heldOutSamples,
   localPolicy,
   type RewardTerm,
   type SftConfig,
@@ -16,15 +16,19 @@ import {
   trainGrpo,
   trainSft,
 } from '@minke/rl-trainer';
-import type { TaskAt } from '../data/index.ts';
+import { heldOutProblems, type TaskAt } from '../data/index.ts';
 import { workOf } from '../logs/token-work.ts';
 import type { StageContext } from '../run/index.ts';
 import { saveStageModel } from './model-folder.ts';
+import { accuracy } from './rewards.ts';
 import type { FitSettings, RlSettings } from './settings.ts';
-import { promptsOf } from './task-prompts.ts';
+import { promptsOf, rlPrompt } from './task-prompts.ts';
 
 /** Prompt and completion together, tokens, at most: the longest question and 256 new tokens. */
 export const contextLength = 384;
+
+/** Held-out problems whose answers a supervised stage logs at each checkpoint. */
+const shownProblems = 4;
 
 function sftConfig(
   { steps, tokensPerStep, learningRate, warmupSteps, checkpointEvery = 200 }: FitSettings,
@@ -48,17 +52,23 @@ export async function fit(
   settings: FitSettings,
   context: StageContext,
 ): Promise<void> {
-  const learner = new LocalLearner(language.model, { ...sftLearner, optimizer: settings.optimizer });
+  const policy = await localPolicy(language, {
+    ...{ contextLength, reference: false, maxSequences: shownProblems },
+    learner: { ...sftLearner, optimizer: settings.optimizer },
+  });
+  const shown = heldOutProblems('reasoning', shownProblems, 0);
+  const prompts = shown.map((task) => rlPrompt(task, language));
+  const samples = heldOutSamples({ ...policy, prompts, rewards: [accuracy], maxNewTokens: 256 });
   try {
     await trainSft({
-      ...{ learner, source, config: sftConfig(settings, context.seed) },
+      ...{ learner: policy.learner, source, config: sftConfig(settings, context.seed), samples },
       ...{ folder: context.folder, signal: context.signal },
       onStep: ({ global_step, loss }) =>
         context.progress(global_step, settings.steps, `loss ${loss.toFixed(3)}`),
     });
     await saveStageModel(language, context.folder);
   } finally {
-    await learner.dispose();
+    await policy.dispose();
   }
 }
 

@@ -20,6 +20,7 @@ export {
 } from './episodes.ts';
 export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
 export type { TokenWork } from './grpo-run.ts';
+export { type HeldOutSamplesOptions, heldOutSamples } from './held-out-samples.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
 export {
   type DistillConfig,
@@ -56,6 +57,6 @@ export {
   type SftOptions,
   trainSft,
 } from './sft.ts';
-export type { StageConfig, StageMetrics, StageOptions } from './stage-run.ts';
+export type { SampleLines, StageConfig, StageMetrics, StageOptions } from './stage-run.ts';
 export { withoutClock } from './step-clock.ts';
 export { LocalTeacher, type Teacher } from './teacher.ts';

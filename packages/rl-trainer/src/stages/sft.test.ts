@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { defaultSampling } from '@minke/inference';
 import { TaskStream } from '@minke/reasoning-tasks';
 import { Arena } from '@minke/tensor';
 import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
@@ -10,9 +11,20 @@ import { type Example, packExamples } from '../batch.ts';
 import { ShuffledSource } from '../example-source.ts';
 import { LocalLearner } from '../local-learner.ts';
 import type { LocalLearnerOptions } from '../local-training.ts';
+import { formatReward } from '../rewards/format.ts';
 import { TaskSource } from '../task-source.ts';
 import { testBackend, testFolders } from '../testing/small-model.ts';
-import { defaultSft, defaultSftLearner, type SftConfig, type SftMetrics, trainSft } from './sft.ts';
+import { heldOutSamples } from './held-out-samples.ts';
+import { localPolicy } from './local-policy.ts';
+import { taskPrompts } from './prompt-source.ts';
+import {
+  defaultSft,
+  defaultSftLearner,
+  type SftConfig,
+  type SftMetrics,
+  type SftOptions,
+  trainSft,
+} from './sft.ts';
 import { LocalTeacher } from './teacher.ts';
 
 const modelConfig = parseConfig({
@@ -130,6 +142,59 @@ describe('trainSft', () => {
     const last = await trainSft({ learner: learnerOf(again), ...options, source: newSource() });
     expect(last.global_step).toBe(8);
     expect(weights(again)).toBe(weights(whole));
+  });
+
+  it('logs what the policy answers at each checkpoint, the same when it was stopped and when it died', async () => {
+    const problems = new TaskStream({ seed: 9, split: 'test', weights: { chain_sum: 1 } });
+    const held = taskPrompts(problems, { tokenizer, template: deepseekR1Template });
+    const prompts = [held.next(), held.next()];
+    const run = async (folder: string, changes: Partial<SftOptions> = {}) => {
+      const language = {
+        ...{ model: newModel(), tokenizer, template: deepseekR1Template, stopTokenIds: [1] },
+        sampling: defaultSampling,
+      };
+      const local = await localPolicy(language, { contextLength: 64, reference: false });
+      const rewards = [{ name: 'format', reward: formatReward() }];
+      const samples = heldOutSamples({ ...local, prompts, rewards, maxNewTokens: 12 });
+      try {
+        await trainSft({ ...local, source: newSource(), config: config({}), folder, samples, ...changes });
+      } finally {
+        await local.dispose();
+      }
+    };
+    const logs = (folder: string) =>
+      ['samples.jsonl', 'metrics.jsonl'].map((name) => readFileSync(join(folder, name), 'utf8'));
+    const whole = newFolder();
+    await run(whole);
+    const lines = (logs(whole)[0] as string)
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(lines.map(({ global_step, id }) => [global_step, id])).toEqual(
+      [3, 6, 8].flatMap((step) => [0, 1].map((p) => [step, `held-out.${p}`])),
+    );
+    for (const [i, line] of lines.entries()) {
+      expect(line).toMatchObject({ prompt: prompts[i % 2]?.input.prompt, policy_version: line.global_step });
+      expect(line.reward).toBe(line.rewards.format);
+      expect(line.length).toBeGreaterThan(0);
+    }
+    const [stopped, died] = [newFolder(), newFolder()];
+    const stop = new AbortController();
+    const at = (step: number, act: () => void) => ({
+      onStep: (m: SftMetrics) => m.global_step === step && act(),
+    });
+    const aborting = { ...at(4, () => stop.abort()), signal: stop.signal };
+    await expect(run(stopped, aborting)).rejects.toThrow('stopped after step 4');
+    const die = () => {
+      throw new Error('killed');
+    };
+    await expect(run(died, at(7, die))).rejects.toThrow('killed');
+    // What a kill while samples are written leaves.
+    writeFileSync(join(died, 'samples.jsonl'), '{"global_step":8,', { flag: 'a' });
+    for (const folder of [stopped, died]) {
+      await run(folder);
+      expect(logs(folder)).toEqual(logs(whole));
+    }
   });
 
   it('refuses to continue a run with another configuration', async () => {

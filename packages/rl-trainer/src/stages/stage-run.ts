@@ -2,8 +2,8 @@
  * The loop that stages of optimiser steps share: continue from the folder's newest checkpoint, step, log, checkpoint,
  * stop on a signal.
  *
- * A checkpoint holds what the learner saves, the position in the data and the length of `metrics.jsonl`; a run killed
- * at any moment and started again goes on from it to the same bytes.
+ * A checkpoint holds what the learner saves, the position in the data and the lengths of `metrics.jsonl` and
+ * `samples.jsonl`; a run killed at any moment and started again goes on from it to the same bytes.
  */
 import { MinkeError } from '@minke/core';
 import type { Learner } from '../interfaces.ts';
@@ -20,11 +20,16 @@ export interface StageConfig {
   readonly checkpointEvery: number;
 }
 
+/** Lines for `samples.jsonl` after so many steps: a function of the policy as it is then and of nothing else. */
+export type SampleLines = (step: number) => Promise<readonly Readonly<Record<string, unknown>>[]>;
+
 /** What every stage's caller gives. */
 export interface StageOptions<Metrics> {
   /** Folder for checkpoints and metrics; an earlier run in it is continued. */
   readonly folder: string;
   readonly onStep?: (metrics: Metrics) => void;
+  /** Asked before each regular checkpoint is written: what the policy says by then. Default: no samples. */
+  readonly samples?: SampleLines | undefined;
   /** Draw a progress line on stderr. */
   readonly progress?: boolean;
   /** Ends the run after the current step, with a checkpoint; rejects with `aborted`. */
@@ -66,6 +71,7 @@ export async function runStage<Metrics extends StageMetrics>(stage: Stage<Metric
   const start = await resume(store, stage);
   await stage.begin?.();
   const log = new MetricsLog(store.metricsPath, start.metricsBytes);
+  const samplesLog = stage.samples && new MetricsLog(store.samplesPath, start.samplesBytes ?? 0);
   const bar = stage.progress ? new ProgressLine(config.steps, start.step) : undefined;
   let { tokens } = start;
   let metrics: Metrics | undefined;
@@ -81,9 +87,13 @@ export async function runStage<Metrics extends StageMetrics>(stage: Stage<Metric
       stage.onStep?.(metrics);
       bar?.update(step + 1, stage.show(metrics));
       const stopped = signal?.aborted === true;
-      if (stopped || step + 1 === config.steps || (step + 1) % config.checkpointEvery === 0) {
+      const due = step + 1 === config.steps || (step + 1) % config.checkpointEvery === 0;
+      // A run that was stopped in between must not have more samples than one that was not.
+      if (due) for (const line of (await stage.samples?.(step + 1)) ?? []) samplesLog?.append(line);
+      if (stopped || due) {
         const position = { stage: name, step: step + 1, source: source.state() };
-        const state: TrainerState = { ...position, metricsBytes: log.bytes, tokens, config };
+        const bytes = { metricsBytes: log.bytes, ...(samplesLog && { samplesBytes: samplesLog.bytes }) };
+        const state: TrainerState = { ...position, ...bytes, tokens, config };
         await store
           .commit(step + 1, state, (folder) => learner.saveState(folder))
           .catch((cause) => {
@@ -99,13 +109,14 @@ export async function runStage<Metrics extends StageMetrics>(stage: Stage<Metric
     return metrics ?? (JSON.parse(log.lastLine()) as Metrics);
   } finally {
     log.close();
+    samplesLog?.close();
   }
 }
 
 async function resume<Metrics extends StageMetrics>(
   store: RunStore,
   { name, config, learner, source }: Stage<Metrics>,
-) {
+): Promise<Pick<TrainerState, 'step' | 'metricsBytes' | 'samplesBytes' | 'tokens'>> {
   const saved = store.latest<TrainerState>();
   if (saved === undefined) return { step: 0, metricsBytes: 0, tokens: 0 };
   const { state, folder } = saved;
