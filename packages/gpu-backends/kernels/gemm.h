@@ -6,7 +6,7 @@
 // Panels: A in strips of up to `tileRows` rows, B in strips of two vectors, both k-major (Goto & van de Geijn,
 // "Anatomy of high-performance matrix multiplication", 2008). Transposed operands differ only in packing. B is
 // packed once for all row blocks where there are several, else by the block that needs it; packed weights
-// are read as they are. Products of a few rows, as in decoding, read B in place, in the same order.
+// are read as they are. Products of few rows, as in decoding, read B in place, in the same order.
 #pragma once
 #include "bfloat.h"
 #include "memory.h"
@@ -123,8 +123,8 @@ static void thinStep(const float* a, idx rsa, idx csa, const float* b, idx ldb, 
   });
 }
 
-/** Few rows: B as it lies in memory, because packing pays only when each element is used often enough. */
-constexpr int thinRows = W > 4 ? 8 : 4;
+/** Fewer rows, or too few registers for tiles in place: memory sets the pace, and it gives whole rows of b fastest. */
+constexpr int streamedRows = W == 16 ? 3 : W == 8 ? 8 : 4;
 template <int R>
 static void thin(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c, idx ldc, idx n) {
   if constexpr (R > 1)
@@ -135,7 +135,81 @@ static void thin(idx rows, idx K, const float* a, idx rsa, idx csa, const float*
   for (; k < K; k++) thinStep<R, 1>(a + k * csa, rsa, csa, b + k * ldb, ldb, c, ldc, n);
 }
 
-/** `thin` for B stored [n, K]: blocks of W x W turned in registers, the sums of W columns kept there too. */
+/**
+ * c[i][j] (+)= sum over k < K of a[i * rsa + k * csa] b[k * ldb + j], i < R, j < V vectors: B as it lies in memory.
+ * Its rows are too far apart for the processor to guess the next line, so each step asks for one `ahead` floats on.
+ */
+template <int R, int V, class IO>
+static void directTile(IO io, idx K, const float* __restrict__ a, idx rsa, idx csa, const float* __restrict__ b, idx ldb,
+                       idx ahead, float* __restrict__ c, idx ldc, bool accumulate) {
+  vf sum[R][V];
+  MINKE_UNROLL
+  for (int i = 0; i < R; i++)
+    MINKE_UNROLL
+    for (int j = 0; j < V; j++) sum[i][j] = accumulate ? io.load(c + i * ldc + j * W) : vf{};
+  for (idx k = 0; k < K; k++) {
+    MINKE_UNROLL
+    for (int j = 0; j < V; j++) __builtin_prefetch(b + ahead + j * W, 0, 2);
+    vf row[V];
+    MINKE_UNROLL
+    for (int j = 0; j < V; j++) row[j] = io.load(b + j * W);
+    MINKE_UNROLL
+    for (int i = 0; i < R; i++) {
+      const vf x = splat(a[i * rsa]);
+      MINKE_UNROLL
+      for (int j = 0; j < V; j++) sum[i][j] = fma(x, row[j], sum[i][j]);
+    }
+    a += csa;
+    b += ldb;
+  }
+  MINKE_UNROLL
+  for (int i = 0; i < R; i++)
+    MINKE_UNROLL
+    for (int j = 0; j < V; j++) io.store(c + i * ldc + j * W, sum[i][j]);
+}
+
+template <int R, int V, class IO>
+static void directUpTo(idx rows, IO io, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, idx ahead, float* c,
+                       idx ldc, bool accumulate) {
+  if (rows >= R) return directTile<R, V>(io, K, a, rsa, csa, b, ldb, ahead, c, ldc, accumulate);
+  if constexpr (R > 1) directUpTo<R - 1, V>(rows, io, K, a, rsa, csa, b, ldb, ahead, c, ldc, accumulate);
+}
+
+/** Rows of a tile that reads B in place, its vectors of columns, and the rows up to which packing B does not pay. */
+constexpr int directRows = 8, directVectors = 4;
+constexpr idx directLimit = W == 16 ? 64 : 0;
+
+/** c [rows, n] (+)= a b for more than `streamedRows` rows. The first strip of rows brings a block of b into the second-level cache. */
+[[maybe_unused]] static void directProduct(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c,
+                                           idx ldc, idx n, bool accumulate) {
+  const idx strips = (rows + directRows - 1) / directRows, height = (rows + strips - 1) / strips;
+  constexpr idx wide = directVectors * W;
+  for (idx s = 0; s < K; s += blockK) {
+    const idx steps = min(blockK, K - s);
+    const bool load_ = accumulate || s > 0;
+    for (idx j = 0; j < n;) {
+      const idx columns = n - j >= wide ? wide : min(W, n - j);
+      const idx next = j + columns < n ? columns : steps * ldb - j;
+      for (idx i = 0; i < rows; i += height) {
+        const idx m = min(height, rows - i), ahead = i ? 0 : next;
+        const float *x = a + i * rsa + s * csa, *from = b + s * ldb + j;
+        float* to = c + i * ldc + j;
+        if (columns == wide) directUpTo<directRows, directVectors>(m, Whole{}, steps, x, rsa, csa, from, ldb, ahead, to, ldc, load_);
+        else if (columns == W) directUpTo<directRows, 1>(m, Whole{}, steps, x, rsa, csa, from, ldb, ahead, to, ldc, load_);
+        else directUpTo<directRows, 1>(m, Part{columns}, steps, x, rsa, csa, from, ldb, ahead, to, ldc, load_);
+      }
+      j += columns;
+    }
+  }
+}
+
+/** Rows up to which b is read in place: each of its elements is used too seldom for packing. */
+constexpr int thinRows = W > 4 ? 8 : 4;
+constexpr idx inPlaceRows(bool transB) {
+  return transB ? thinRows : directLimit > streamedRows ? directLimit : streamedRows;
+}
+
+/** c += a b for B stored [n, K]: blocks of W x W turned in registers, the sums of W columns kept there too. */
 template <int R>
 static void thinTransposed(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, idx ldb, float* c, idx ldc, idx n) {
   if constexpr (R > 1)
@@ -363,21 +437,6 @@ static void packColumns(const Product& p, const Layout& l, idx j, idx n, idx s0,
   }
 }
 
-/** `productBlock` for few rows. The sums move close together: rows of c a power of two apart share cache sets. */
-static void thinBlock(const Call& call, const Product& p, const Layout& l, idx i0, idx mc, idx j0, idx nc, int thread) {
-  const idx stride = nc + W, rsa = l.transA ? 1 : l.lda, csa = l.transA ? l.lda : 1;
-  float* sums = (float*)call.local(thread, mc * stride * 4);
-  if (!sums) return;
-  float* c = p.c + i0 * l.ldc + j0;
-  for (idx r = 0; r < mc; r++)
-    if (l.accumulate) copy(sums + r * stride, c + r * l.ldc, nc * 4);
-    else zero(sums + r * stride, nc * 4);
-  const float *a = p.a + i0 * rsa, *b = (const float*)p.b;
-  if (l.transB) thinTransposed<thinRows>(mc, p.K, a, rsa, csa, b + j0 * l.ldb, l.ldb, sums, stride, nc);
-  else thin<thinRows>(mc, p.K, a, rsa, csa, b + j0, l.ldb, sums, stride, nc);
-  for (idx r = 0; r < mc; r++) copy(c + r * l.ldc, sums + r * stride, nc * 4);
-}
-
 /** Rows up to which packed weights are read in one pass, several tiles side by side. */
 constexpr int packedRows = W == 16 ? 8 : 4;
 
@@ -457,11 +516,31 @@ struct Depth {
   idx stripsHeight, panelWidth;
 };
 
+/** `productBlock` for few rows. The sums move close together: rows of c a power of two apart share cache sets. */
+static void inPlaceBlock(const Call& call, const Product& p, const Layout& l, idx i0, idx mc, idx j0, idx nc, const Depth& d,
+                         int thread) {
+  const idx stride = nc + W, rsa = l.transA ? 1 : l.lda, csa = l.transA ? l.lda : 1;
+  const bool load_ = l.accumulate || d.s0 > 0;
+  const float *a = p.a + i0 * rsa + d.s0 * csa, *b = (const float*)p.b + (l.transB ? j0 * l.ldb + d.s0 : d.s0 * l.ldb + j0);
+  float* c = p.c + i0 * l.ldc + j0;
+  if constexpr (directLimit > 0)
+    if (!l.transB && mc > streamedRows) return directProduct(mc, d.steps, a, rsa, csa, b, l.ldb, c, l.ldc, nc, load_);
+  float* sums = (float*)call.local(thread, mc * stride * 4);
+  if (!sums) return;
+  for (idx r = 0; r < mc; r++)
+    if (load_) copy(sums + r * stride, c + r * l.ldc, nc * 4);
+    else zero(sums + r * stride, nc * 4);
+  if (l.transB) thinTransposed<thinRows>(mc, d.steps, a, rsa, csa, b, l.ldb, sums, stride, nc);
+  else thin<streamedRows>(mc, d.steps, a, rsa, csa, b, l.ldb, sums, stride, nc);
+  for (idx r = 0; r < mc; r++) copy(c + r * l.ldc, sums + r * stride, nc * 4);
+}
+
 /** Rows i0 .. i0 + mc and columns j0 .. j0 + nc of one product. */
 template <class Op>
 static void productBlock(const Call& call, const Product& p, const Layout& l, idx i0, idx mc, idx j0, idx nc, const Depth& d, int thread) {
   if (mc <= packedRows && readsPacked(l)) return packedBlock<Op>(call, p, l, i0, mc, j0, nc, thread);
-  if (mc <= thinRows && !l.bf16 && !l.packed && !d.panels) return thinBlock(call, p, l, i0, mc, j0, nc, thread);
+  if (!l.bf16 && !l.packed && !d.panels && mc <= inPlaceRows(l.transB))
+    return inPlaceBlock(call, p, l, i0, mc, j0, nc, d, thread);
   const bool direct = readsPacked(l);
   const idx strips = (mc + tileRows - 1) / tileRows, height = d.strips ? tileRows : (mc + strips - 1) / strips;
   const idx depth = min(d.steps, blockK), group = direct || d.panels ? 0 : min(roundUp(nc, tileColumns), groupColumns);
@@ -537,6 +616,7 @@ struct Plan {
 static Plan planBlocks(Product* products, idx count, const Layout& l, double work, idx tallest, idx widest) {
   Plan plan = {};
   const bool direct = readsPacked(l), single = tallest <= 8 * tileRows;
+  const bool inPlace = !l.bf16 && !l.packed && tallest <= inPlaceRows(l.transB);
   const idx leastRows = 2 * tileRows, leastColumns = direct ? 4 * packedColumns : single ? 2 * tileColumns : 4 * tileColumns;
   const idx wanted = single ? 8 : 16;
   plan.mc = min(roundUp(tallest, tileRows), 20 * tileRows);
@@ -550,7 +630,7 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
     return plan.tasks;
   };
   while (cut() < wanted && work / (double)plan.tasks > 1e6) {
-    const bool rows = plan.mc > leastRows && plan.mc >= 4 * tileRows, columns = plan.nc > leastColumns;
+    const bool rows = !inPlace && plan.mc > leastRows && plan.mc >= 4 * tileRows, columns = plan.nc > leastColumns;
     if (rows && (plan.mc >= (single ? plan.nc : plan.nc / 4) || !columns)) plan.mc = roundUp(plan.mc / 2, tileRows);
     else if (columns) plan.nc = roundUp(plan.nc / 2, leastColumns);
     else break;
@@ -562,7 +642,7 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
   cut();
   plan.shareColumns = !direct && tallest > plan.mc && roundUp(widest, tileColumns) * blockK <= sharedLimit;
   const idx width = plan.shareColumns ? roundUp(widest, tileColumns) : 0;
-  plan.shareRows = widest > plan.nc && tallest > thinRows && (roundUp(tallest, tileRows) + width) * blockK <= sharedLimit;
+  plan.shareRows = widest > plan.nc && tallest > thinRows && !inPlace && (roundUp(tallest, tileRows) + width) * blockK <= sharedLimit;
   return plan;
 }
 
