@@ -102,7 +102,7 @@ export class MultiHeadLatentAttention implements Module {
     rope: RopeTable,
     additions: ReadonlyMap<string, LowRank> = new Map(),
   ) {
-    this.config = validate(config);
+    this.config = validateMla(config);
     checkParameters('mlaAttention', mlaParameterShapes(config), parameters);
     check(
       rope.config.width === config.qkRopeHeadDim,
@@ -116,7 +116,7 @@ export class MultiHeadLatentAttention implements Module {
 
   /** A fresh layer: normal weights, norms of one, zero biases. Throws `invalid-config`. */
   static init(config: MlaConfig, options: InitOptions): MultiHeadLatentAttention {
-    validate(config);
+    validateMla(config);
     const arena = initArena(options);
     const parameters = initParameters(arena, mlaParameterShapes(config), options);
     return new MultiHeadLatentAttention(config, parameters, mlaRope(config, arena));
@@ -263,7 +263,8 @@ function formOf(run: { role: 'prompt' | 'generated' }, pinned: AttentionForm | u
   return pinned ?? (run.role === 'prompt' ? 'expanded' : 'absorbed');
 }
 
-function validate(config: MlaConfig): MlaConfig {
+/** Returns the config; throws `invalid-config` naming everything that is wrong with it. */
+export function validateMla(config: MlaConfig): MlaConfig {
   const problems: string[] = [];
   const sizes = [
     'hiddenSize',
