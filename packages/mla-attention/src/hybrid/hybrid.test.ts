@@ -232,7 +232,7 @@ describe.each(await testBackends())('layers with windows on %s', (name, backend)
 
   it('have a far mass that grows with the bias', async () => {
     const mass = async (bias: number) => {
-      const p = await probabilities(bias, null);
+      const p = Array.from(await probabilities(bias, null));
       return Array.from({ length: 8 }, (_, row) =>
         p.slice(row * 12, row * 12 + 9).reduce((a, b) => a + b, 0),
       );
