@@ -26,6 +26,32 @@ struct AttentionTask {
   float *o, *lse;
   idx dk, dv, keyStride, valueStride;  // strides between key rows
   float scale;
+  const float *bias = nullptr, *sink = nullptr;  // [N, H] for ranges of four numbers, and [H]
+  const int32_t* rows = nullptr;                 // [N, M]: the rows of k, one key head, that take the place of M keys
+  idx rowCount = 0;                              // of k
+
+  bool few(const Block& block) const { return !rows && block.count <= fewLanes; }
+};
+
+/** What a sink [H] makes of a lane's sums: what its outputs are multiplied by, and the log-sum-exp. */
+struct Finish {
+  float factor, lse;
+
+  Finish(const AttentionTask& t, idx head, float maximum, float sum) {
+    factor = sum == 0 ? 0 : 1 / sum;
+    const float own = sum == 0 ? -infinity : maximum + log1(sum);
+    lse = own;
+    if (!t.sink || t.sink[head] == -infinity) return;
+    const float sink = t.sink[head];
+    if (sum == 0) {
+      lse = sink - sink + sink;  // an infinite one has none
+      return;
+    }
+    const float most = max1(sink, own);
+    const float mine = vexp(splat(own - most))[0], total = mine + vexp(splat(sink - most))[0];
+    factor *= mine / total;
+    lse = most + log1(total);
+  }
 };
 
 /** s[l * apart + key] = scale q[l].k[key] of R lanes with n <= keyTile keys; writes whole vectors of keys. */
@@ -114,6 +140,14 @@ static void fewSoftmax(float* scores, idx n, const FewSums& to, idx lane, bool f
     for (idx c = 0; c < to.stride; c += W) store(out + c, load(out + c) * splat(correction));
 }
 
+/** Scores of `n` keys from row m0 on, for a lane whose range has parts. */
+static void fewParts(const AttentionTask& t, idx lane, idx hk, idx m0, idx n, float* scores) {
+  const int32_t* range = t.heads.ranges + t.heads.each * (lane / t.heads.group);
+  const float bias = t.bias[t.heads.row(lane, hk)];
+  for (idx i = 0; i < clamp(range[2] - m0, 0, n); i++) scores[i] += bias;
+  for (idx i = 0; i < clamp(range[1] - m0, 0, n); i++) scores[i] = -infinity;
+}
+
 /** Sums over keys begin .. end, which belong to one section of the range. */
 static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx heads, idx begin, idx end, const FewSums& to) {
   const Heads& h = t.heads;
@@ -139,6 +173,7 @@ static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx h
       for (idx l = 0; l < count; l++) {
         const idx at = i * count + l, own = clamp(ends[l] - m0, 0, n);
         float* scores = s + l * keyTile;
+        if (t.bias) fewParts(t, block.first + l, hk, m0, own, scores);
         fewSoftmax(scores, own, to, at, m0 == begin);
         if (!even) addValues(scores, v, t.valueStride, 0, t.dv, own, to.out + at * to.stride);
       }
@@ -180,9 +215,10 @@ static void fewMerge(const AttentionTask& t, const Block& block, idx heads, idx 
 static void fewFinish(const AttentionTask& t, idx first, idx count, idx h0, idx heads, const FewSums& sums) {
   for (idx i = 0; i < heads * count; i++) {
     const idx row = t.heads.row(first + i % count, h0 + i / count);
-    const float sum = sums.sum[i], inverse = sum == 0 ? 0 : 1 / sum, *from = sums.out + i * sums.stride;
-    vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(from + c) * inverse); });
-    if (t.lse) t.lse[row] = sum == 0 ? -infinity : sums.maximum[i] + log1(sum);
+    const Finish finish(t, row % t.heads.H, sums.maximum[i], sums.sum[i]);
+    const float* from = sums.out + i * sums.stride;
+    vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, load(from + c) * finish.factor); });
+    if (t.lse) t.lse[row] = finish.lse;
   }
 }
 

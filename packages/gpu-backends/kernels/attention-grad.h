@@ -22,6 +22,8 @@ struct AttentionGradTask {
   float *dq, *dk, *dv, *delta;
   idx width, valueWidth;
   float scale;
+  const float* bias = nullptr;  // [N, H] for ranges of four numbers
+  float* dbias = nullptr;
 };
 
 /** Blocks first .. stop and the keys low .. high they look at, which no other run's blocks do: packed segments. */
@@ -86,11 +88,11 @@ static void addRows(idx n, idx count, const float* a, idx stride, const float* r
 }
 
 /** `addRows` where rows may hold NaN or infinity: pairs outside the ranges are left out, not multiplied by zero. */
-static void addRowsInside(const TileLimits& tile, idx n, idx count, const float* a, idx stride, const float* rows, idx width,
-                          float* to) {
+static void addRowsInside(const TileLimits& tile, const Parts* parts, idx m0, idx n, idx count, const float* a, idx stride,
+                          const float* rows, idx width, float* to) {
   for (idx j = 0; j < n; j++)
     for (idx l = 0; l < count; l++) {
-      if (tile.limits[l] <= j) continue;
+      if (tile.limits[l] <= j || (parts && parts->first[l] > m0 + j)) continue;
       const vf x = splat(a[j * stride + l]);
       vectors(0, width, [&](auto io, idx c) {
         io.store(to + j * width + c, fma(x, io.load(rows + l * width + c), io.load(to + j * width + c)));
@@ -156,6 +158,9 @@ static void gradBlock(const AttentionGradTask& t, const Block& block, idx hk, id
     lseOf[l] = t.lse[row];
     if (lseOf[l] == -infinity) ends.set(l, block.low, true);  // no key counts
   }
+  Parts parts;
+  float biasSums[lanes];
+  if (t.bias) parts = Parts(h, block, hk, t.bias);
   const vf scale = splat(t.scale);
   const bool outlandish = anyOutlandish(at.q, block.count * D) || anyOutlandish(at.dout, block.count * E);
   bool waited = false;
@@ -169,11 +174,24 @@ static void gradBlock(const AttentionGradTask& t, const Block& block, idx hk, id
     for (int j = 0; j < V; j++) {
       const vf lse = load(lseOf + j * W), delta = load(deltaOf + j * W);
       const vi limit = tile.vector(j);
+      vi firsts = {}, nears = {};
+      vf biases = {};
+      if (t.bias) {
+        __builtin_memcpy(&firsts, parts.first + j * W, sizeof(vi));
+        __builtin_memcpy(&nears, parts.near + j * W, sizeof(vi));
+        biases = load(parts.bias + j * W);
+      }
       const idx rows = j == 0 ? tile.both : n;
       for (idx i = 0; i < rows; i++) {
         const idx cell = i * L + j * W;
-        vf probability = vexp(fma(load(at.p + cell), scale, -lse));
+        const vi far = t.bias ? nears > splati((int32_t)(m0 + i)) : vi{};
+        vf probability = vexp(fma(load(at.p + cell), scale, far ? biases - lse : -lse));
         vf slope = probability * (load(at.ds + cell) - delta) * scale;
+        if (t.bias) {
+          const vi before = firsts > splati((int32_t)(m0 + i));
+          probability = before ? vf{} : probability;
+          slope = before ? vf{} : slope;
+        }
         if (tile.masked) {
           const vi inside = limit > splati((int32_t)i);
           probability = inside ? probability : vf{};
@@ -184,9 +202,10 @@ static void gradBlock(const AttentionGradTask& t, const Block& block, idx hk, id
       }
     }
     float *dk = at.dk + from * D, *dv = at.dv + from * E;
-    if (tile.masked && outlandish) {
-      addRowsInside(tile, n, block.count, at.ds, L, at.q, D, dk);
-      addRowsInside(tile, n, block.count, at.p, L, at.dout, E, dv);
+    if ((tile.masked || t.bias) && outlandish) {
+      const Parts* inside = t.bias ? &parts : nullptr;
+      addRowsInside(tile, inside, m0, n, block.count, at.ds, L, at.q, D, dk);
+      addRowsInside(tile, inside, m0, n, block.count, at.p, L, at.dout, E, dv);
     } else {
       addRows(tile.both, block.count, at.ds, L, at.q, D, dk);
       addRows(tile.both, block.count, at.p, L, at.dout, E, dv);
@@ -201,11 +220,16 @@ static void gradBlock(const AttentionGradTask& t, const Block& block, idx hk, id
       waitForTurn(progress, turn);
       if (turn == 0) zero(at.dqt, L * D * 4);
       else gatherLanes<V>(h, block, hk, t.dq, D, at.rows, at.dqt);
+      for (idx l = 0; t.bias && l < lanes; l++)
+        biasSums[l] = turn == 0 || l >= block.count ? 0 : t.dbias[h.row(block.first + l, hk)];
     }
+    for (idx l = 0; t.bias && l < block.count; l++)
+      for (idx i = 0; i < clamp(parts.near[l] - m0, 0, tile.limits[l]); i++) biasSums[l] += at.ds[i * L + l];
     addTile<V>(tile, n, k, D, D, at.ds, at.dqt);
   }
   transpose(at.dqt, L, D, L, at.rows, D, false);
   for (idx l = 0; l < block.count; l++) copy(t.dq + h.row(block.first + l, hk) * D, at.rows + l * D, D * 4);
+  for (idx l = 0; t.bias && l < block.count; l++) t.dbias[h.row(block.first + l, hk)] = biasSums[l];
   __atomic_store_n(progress, turn + 1, __ATOMIC_RELEASE);
 }
 
@@ -237,17 +261,14 @@ static void gradPrepare(const Call& call, const AttentionGradTask& t) {
       idx low, high;
       t.heads.range(row / H, low, high);
       if (high <= low) zero(t.dq + row * D, D * 4);
+      if (high <= low && t.dbias) t.dbias[row] = 0;
     }
   });
 }
 
-static void attentionGrad(const Call& call) {
-  const Tensor &q = call.t[0], &k = call.t[1], &v = call.t[2];
-  const idx H = q.d[1], Hk = k.d[1], D = q.d[2], E = v.d[2], M = k.d[0];
-  AttentionGradTask t = {{q.d[0], H, Hk, Hk ? H / Hk : 0, M, call.t[3].i()},
-                         q.f(), k.f(), v.f(), call.t[4].f(), call.t[5].f(), call.t[6].f(),
-                         call.t[7].f(), call.t[8].f(), call.t[9].f(), nullptr, D, E, call.attributeFloat(0)};
+static void runAttentionGrad(const Call& call, AttentionGradTask t) {
   const Heads& h = t.heads;
+  const idx Hk = h.keyHeads, D = t.width, E = t.valueWidth, M = h.M;
   auto zeroKeys = [&](idx low, idx high) {
     call.pieces(high - low, Hk * (D + E), [&](idx b, idx e, int) {
       zero(t.dk + (low + b) * Hk * D, (e - b) * Hk * D * 4);
@@ -259,13 +280,13 @@ static void attentionGrad(const Call& call) {
     idx run, group;
   };
   const idx count = planBlocks(h, nullptr), mostItems = count + M / groupKeys + 1;
-  char* shared = call.shared(count * (idx)(sizeof(Block) + sizeof(Run)) + mostItems * (idx)sizeof(Item) + h.N * H * 4 + count * Hk * 4);
+  char* shared = call.shared(count * (idx)(sizeof(Block) + sizeof(Run)) + mostItems * (idx)sizeof(Item) + h.N * h.H * 4 + count * Hk * 4);
   if (!shared) return;
   Block* blocks = (Block*)shared;
   Run* runs = (Run*)(blocks + count);
   Item* items = (Item*)(runs + count);
   t.delta = (float*)(items + mostItems);
-  int32_t* progress = (int32_t*)(t.delta + h.N * H);
+  int32_t* progress = (int32_t*)(t.delta + h.N * h.H);
   planBlocks(h, blocks);
   zero(progress, count * Hk * 4);
   const idx made = planRuns(blocks, count, runs);
@@ -306,6 +327,25 @@ static void attentionGrad(const Call& call) {
       copy(t.dv + ((begin + i) * Hk + hk) * E, scratch.dv + i * E, E * 4);
     }
   });
+}
+
+static void attentionGrad(const Call& call) {
+  const Tensor &q = call.t[0], &k = call.t[1], &v = call.t[2];
+  const idx H = q.d[1], Hk = k.d[1];
+  runAttentionGrad(call, {{q.d[0], H, Hk, Hk ? H / Hk : 0, k.d[0], call.t[3].i()},
+                          q.f(), k.f(), v.f(), call.t[4].f(), call.t[5].f(), call.t[6].f(),
+                          call.t[7].f(), call.t[8].f(), call.t[9].f(), nullptr, q.d[2], v.d[2], call.attributeFloat(0)});
+}
+
+static void splitAttentionGrad(const Call& call) {
+  const Tensor &q = call.t[0], &k = call.t[1], &v = call.t[2], &dbias = call.t[11];
+  const idx H = q.d[1], Hk = k.d[1];
+  const float scale = call.attributeFloat(0);
+  runAttentionGrad(call, {{q.d[0], H, Hk, Hk ? H / Hk : 0, k.d[0], call.t[3].i(), 4},
+                          q.f(), k.f(), v.f(), call.t[5].f(), call.t[6].f(), call.t[7].f(),
+                          call.t[8].f(), call.t[9].f(), call.t[10].f(), nullptr, q.d[2], v.d[2], scale,
+                          call.t[4].f(), dbias.f()});
+  for (idx i = 0; i < dbias.count; i++) dbias.f()[i] /= scale;
 }
 
 }  // namespace MINKE_NS

@@ -24,11 +24,12 @@ struct Block {
 
 struct Heads {
   idx N, H, keyHeads, group, M;
-  const int32_t* ranges;
+  const int32_t* ranges;      // `each` numbers a query, the first and the last of them its range; null: all M rows,
+  idx each = 2;               // and no block has two queries
 
   void range(idx n, idx& low, idx& high) const {
-    low = clamp(ranges[2 * n], 0, M);
-    high = clamp(ranges[2 * n + 1], low, M);
+    low = ranges ? clamp(ranges[each * n], 0, M) : 0;
+    high = ranges ? clamp(ranges[each * n + each - 1], low, M) : M;
   }
   /** Row of [N, H, ...] that lane pair `r` of key head `hk` is. */
   idx row(idx r, idx hk) const { return r / group * H + hk * group + r % group; }
@@ -47,7 +48,8 @@ static idx planBlocks(const Heads& h, Block* blocks) {
   for (idx r = 0; r < total; r++) {
     idx low, high;
     h.range(r / h.group, low, high);
-    if (current.count > 0 && (current.count == lanes || low != current.low)) close();
+    const bool apart = low != current.low || (!h.ranges && r % h.group == 0);
+    if (current.count > 0 && (current.count == lanes || apart)) close();
     if (current.count == 0) current = {r, 0, low, low};
     current.count++;
     current.high = max(current.high, high);
@@ -91,6 +93,30 @@ struct TileLimits {
     vi limit;
     __builtin_memcpy(&limit, limits + j * W, sizeof(vi));
     return limit;
+  }
+};
+
+/**
+ * Where a lane's range has parts: [low, first, near, end] of a query. Rows from low on are walked, rows before `first`
+ * weigh nothing, and `bias` is added to the scores of rows before `near`.
+ */
+struct Parts {
+  int32_t first[lanes], near[lanes];
+  float bias[lanes];
+  idx last;  // rows from here on are like any others
+
+  Parts() = default;
+  Parts(const Heads& h, const Block& block, idx hk, const float* biases) : last(0) {
+    for (idx l = 0; l < lanes; l++) {
+      first[l] = near[l] = 0;
+      bias[l] = 0;
+      if (l >= block.count) continue;
+      const int32_t* range = h.ranges + h.each * ((block.first + l) / h.group);
+      first[l] = range[1];
+      near[l] = range[2];
+      bias[l] = biases[h.row(block.first + l, hk)];
+      last = max(last, max((idx)first[l], (idx)near[l]));
+    }
   }
 };
 

@@ -33,15 +33,37 @@ static void clearSums(idx dv, const LaneSums& to) {
 struct KeyTile {
   const float *k, *v;
   idx keyStride, valueStride, first, n;
+  const bool* absent = nullptr;  // keys that are not there
 };
+
+/** x[i] of n keys from row m0 on, as the parts of the lanes' ranges have it; V vectors of lanes, `j` the one of them. */
+template <int V>
+static void applyParts(const Parts& parts, int j, idx m0, idx n, vf scale, float* column) {
+  vi first, near;
+  __builtin_memcpy(&first, parts.first + j * W, sizeof(vi));
+  __builtin_memcpy(&near, parts.near + j * W, sizeof(vi));
+  const vf bias = load(parts.bias + j * W);
+  for (idx i = 0; i < n; i++) {
+    const vi m = splati((int32_t)(m0 + i));
+    vf x = load(column + i * V * W) * scale;
+    x = near > m ? x + bias : x;
+    store(column + i * V * W, first > m ? splat(-infinity) : x);
+  }
+}
 
 template <int V>
 static void attendTile(const AttentionTask& t, const Ends& ends, const KeyTile& tile, const float* qt, bool fresh, float* s,
-                       const LaneSums& to, Ahead* ahead) {
+                       const LaneSums& to, Ahead* ahead, const Parts& parts) {
   constexpr idx L = V * W;
   const TileLimits limits(ends, tile.first, tile.n, V);
   scoreTile<V>(limits, tile.n, tile.k, tile.keyStride, t.dk, qt, s);
-  const vf scale = splat(t.scale);
+  const bool inParts = t.bias && tile.first < parts.last;
+  if (inParts)
+    for (int j = 0; j < V; j++) applyParts<V>(parts, j, tile.first, j == 0 ? limits.both : tile.n, splat(t.scale), s + j * W);
+  if (tile.absent)
+    for (idx i = 0; i < tile.n; i++)
+      for (int j = 0; tile.absent[i] && j < V; j++) store(s + i * L + j * W, splat(-infinity));
+  const vf scale = splat(inParts ? 1 : t.scale);
   MINKE_UNROLL
   for (int j = 0; j < V; j++) {
     const idx n = j == 0 ? limits.both : tile.n;
@@ -104,19 +126,31 @@ static void mergeSums(idx dv, const Ends& ends, idx begin, const LaneSums& part,
 template <int V>
 static void finishSums(const AttentionTask& t, const Block& block, idx hk, const LaneSums& sums, float* rows) {
   constexpr idx L = V * W;
-  float lse[lanes];
+  float lse[lanes], factors[lanes] = {};
   for (int j = 0; j < V; j++) {
-    const vf sum = load(sums.sum + j * W);
-    const vi none = sum == 0.0f;
-    const vf inverse = none ? vf{} : 1.0f / sum;
-    for (idx c = 0; c < t.dv; c++) store(sums.out + c * L + j * W, load(sums.out + c * L + j * W) * inverse);
-    store(lse + j * W, none ? splat(-infinity) : load(sums.maximum + j * W) + vlog(sum));
+    for (idx l = j * W; l < min((j + 1) * W, block.count); l++) {
+      const Finish finish(t, t.heads.row(block.first + l, hk) % t.heads.H, sums.maximum[l], sums.sum[l]);
+      factors[l] = finish.factor;
+      lse[l] = finish.lse;
+    }
+    const vf factor = load(factors + j * W);
+    for (idx c = 0; c < t.dv; c++) store(sums.out + c * L + j * W, load(sums.out + c * L + j * W) * factor);
   }
   transpose(sums.out, L, t.dv, L, rows, t.dv, false);
   for (idx l = 0; l < block.count; l++) {
     const idx row = t.heads.row(block.first + l, hk);
     vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, io.load(rows + l * t.dv + c)); });
     if (t.lse) t.lse[row] = lse[l];
+  }
+}
+
+/** Copies the rows that take the place of keys m0 .. m0 + n of a query; those that are not there are zero. */
+static void packRows(const AttentionTask& t, idx query, idx m0, idx n, float* to, bool* absent) {
+  const int32_t* rows = t.rows + query * t.heads.M + m0;
+  for (idx i = 0; i < n; i++) {
+    absent[i] = rows[i] < 0 || rows[i] >= t.rowCount;
+    if (absent[i]) zero(to + i * t.dk, t.dk * 4);
+    else packTile(t.k + rows[i] * t.keyStride, t.keyStride, 1, t.dk, to + i * t.dk);
   }
 }
 
@@ -159,6 +193,7 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
   struct State {
     float* qt;
     LaneSums part, total;
+    Parts parts;
   } state[mostBlocks];
   Ends ends[mostBlocks];
   for (idx b = 0; b < count; b++) {
@@ -167,6 +202,7 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
     state[b].total = LaneSums(keep ? keep : own + t.dk * lanes, t.dv);
     state[b].part = LaneSums(own + t.dk * lanes + LaneSums::floats(t.dv), t.dv);
     ends[b] = Ends(t.heads, blocks[b]);
+    if (t.bias) state[b].parts = Parts(t.heads, blocks[b], hk, t.bias);
     withVectors(blocks[b], [&](auto v) {
       gatherLanes<decltype(v)::V>(t.heads, blocks[b], hk, t.q, t.dk, scratch.rows, own);
       clearSums<decltype(v)::V>(t.dv, state[b].total);
@@ -177,7 +213,11 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
     const idx n = min(keyTile, end - m0), section = (m0 - blocks[0].low) % sectionKeys;
     KeyTile tile = {t.k + m0 * t.keyStride + hk * t.dk, t.v + m0 * t.valueStride + hk * t.dv, t.keyStride, t.valueStride, m0, n};
     Ahead ahead;
-    if (packed) {
+    bool absent[keyTile];
+    if (t.rows) {
+      packRows(t, blocks[0].first / t.heads.group, m0, n, scratch.k, absent);
+      tile = {scratch.k, scratch.k, t.dk, t.dk, m0, n, absent};
+    } else if (packed) {
       packTile(tile.k, t.keyStride, n, t.dk, scratch.k);
       packTile(tile.v, t.valueStride, n, t.dv, scratch.v);
       tile = {scratch.k, scratch.v, t.dk, t.dv, m0, n};
@@ -193,7 +233,7 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
         const bool first = m0 - section <= begin;
         const LaneSums& to = first ? state[b].total : state[b].part;
         if (!first && section == 0) clearSums<V>(t.dv, to);
-        attendTile<V>(t, ends[b], own, state[b].qt, section == 0, scratch.s, to, &ahead);
+        attendTile<V>(t, ends[b], own, state[b].qt, section == 0, scratch.s, to, &ahead, state[b].parts);
         if (!first && (section + keyTile == sectionKeys || m0 + own.n == blocks[b].high))
           mergeSums<V>(t.dv, ends[b], m0 - section, state[b].part, state[b].total);
       });
@@ -247,7 +287,7 @@ static void attendSections(const Call& call, const AttentionTask& t, const Block
     if (section > 0 && begin >= block.high) return;
     float *keep = sumsOf(b, hk, section), *scratch = (float*)call.local(thread, laneFloats * 4);
     if (!scratch) return;
-    if (block.count <= fewLanes) fewSection(t, block, hk, 1, begin, end, FewSums(keep, t.dv, block.count));
+    if (t.few(block)) fewSection(t, block, hk, 1, begin, end, FewSums(keep, t.dv, block.count));
     else attendBlocks(t, &block, 1, hk, begin, end, scratch, keep);
   });
   call.parallel(count * keyHeads, [&](idx task, int thread) {
@@ -255,7 +295,7 @@ static void attendSections(const Call& call, const AttentionTask& t, const Block
     const Block& block = blocks[b];
     float* rows = (float*)call.local(thread, laneFloats * 4);
     if (!rows) return;
-    if (block.count <= fewLanes) {
+    if (t.few(block)) {
       const FewSums total(sumsOf(b, hk, 0), t.dv, block.count);
       for (idx s = 1; block.low + s * sectionKeys < block.high; s++)
         fewMerge(t, block, 1, block.low + s * sectionKeys, FewSums(sumsOf(b, hk, s), t.dv, block.count), total);
@@ -288,7 +328,7 @@ static void runAttention(const Call& call, const AttentionTask& t) {
   if (sections > 0 && longest > sectionKeys)
     return attendSections(call, t, blocks, count, longest, (float*)(shared + planned), eachSums);
   BlockGroup* groups = (BlockGroup*)(blocks + count);
-  const idx most = clamp(count * h.keyHeads / enough, 1, mostBlocks), made = groupBlocks(blocks, count, most, groups);
+  const idx most = t.rows ? 1 : clamp(count * h.keyHeads / enough, 1, mostBlocks), made = groupBlocks(blocks, count, most, groups);
   // With many short blocks (a batch of sequences in decoding) one task takes all heads of a block.
   const bool together = count >= enough;
   const idx floats = max(LaneScratch::floats(t, most), 2 * FewSums::floats(t.dv, fewLanes * (together ? h.keyHeads : 1)));
@@ -298,7 +338,7 @@ static void runAttention(const Call& call, const AttentionTask& t) {
     const idx hk = task % h.keyHeads;
     const BlockGroup& group = groups[made - 1 - task / h.keyHeads];  // the longest ranges of a causal mask first
     const Block* first = blocks + group.first;
-    if (first->count <= fewLanes) {
+    if (t.few(*first)) {
       if (!together || hk == 0) attendFew(t, *first, hk, together ? h.keyHeads : 1, scratch);
       return;
     }
@@ -322,6 +362,22 @@ static void latentAttention(const Call& call) {
   const Heads heads = {q.d[0], H, 1, H, cache.d[0], call.t[2].i()};
   runAttention(call, {heads, q.f(), cache.f(), cache.f(), call.t[3].f(), nullptr, C, (idx)call.attributes[1], C, C,
                       call.attributeFloat(0)});
+}
+
+static void splitAttention(const Call& call) {
+  const Tensor &q = call.t[0], &k = call.t[1], &v = call.t[2], &bias = call.t[4], &sink = call.t[5];
+  const idx H = q.d[1], Hk = k.d[1];
+  const Heads heads = {q.d[0], H, Hk, Hk ? H / Hk : 0, k.d[0], call.t[3].i(), 4};
+  runAttention(call, {heads, q.f(), k.f(), v.f(), call.t[6].f(), call.t[7].f(), q.d[2], (idx)call.attributes[1], Hk * q.d[2],
+                      Hk * v.d[2], call.attributeFloat(0), bias.f(), sink.f()});
+}
+
+static void gatheredAttention(const Call& call) {
+  const Tensor &q = call.t[0], &cache = call.t[1], &rows = call.t[2], &sink = call.t[3];
+  const idx H = q.d[1], C = q.d[2];
+  const Heads heads = {q.d[0], H, 1, H, rows.d[1], nullptr};
+  runAttention(call, {heads, q.f(), cache.f(), cache.f(), call.t[4].f(), nullptr, C, (idx)call.attributes[1], C, C,
+                      call.attributeFloat(0), nullptr, sink.f(), rows.i(), cache.d[0]});
 }
 
 static void rangeMask(const Call& call) {

@@ -71,6 +71,9 @@ static void runCall(int op, const Call& call) {
     case OP_ATTENTION_GRAD: return attentionGrad(call);
     case OP_PREFIXED_ATTENTION: return prefixedAttention(call);
     case OP_LATENT_ATTENTION: return latentAttention(call);
+    case OP_SPLIT_ATTENTION: return splitAttention(call);
+    case OP_SPLIT_ATTENTION_GRAD: return splitAttentionGrad(call);
+    case OP_GATHERED_ATTENTION: return gatheredAttention(call);
     case OP_EXPAND_KEYS: return expandKeys(call);
     case OP_EXPAND_KEYS_GRAD: return expandKeysGrad(call);
     case OP_ABSORB_QUERY: return absorbQuery(call);

@@ -185,9 +185,41 @@ static void softmaxGrad(const Call& call) {
 
 MINKE_INLINE float rank1(float x) { return x != x ? -infinity : x; }
 
-/** Indices of a row by descending value, equal values by ascending index: a bottom-up merge sort. */
+/** The bits of a number, so that larger numbers have larger ones; both zeros have the same. */
+MINKE_INLINE uint32_t orderedBits(float x) {
+  x = rank1(x) + 0.0f;
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+/**
+ * Writes the indices of the k largest of a row in ascending order, of equal values the first ones: the k-th largest
+ * value byte by byte, by counting, then one pass that keeps what is above it and as many of its equals as fit.
+ */
+static void largestIndices(const float* x, idx C, idx k, int32_t* to) {
+  uint32_t prefix = 0, mask = 0;
+  idx rest = k;  // to be found among those that share the prefix
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    idx counts[256] = {};
+    for (idx i = 0; i < C; i++) {
+      const uint32_t bits = orderedBits(x[i]);
+      counts[bits >> shift & 255] += (bits & mask) == prefix;
+    }
+    uint32_t byte = 255;
+    for (; counts[byte] < rest; byte--) rest -= counts[byte];
+    prefix |= byte << shift;
+    mask |= 255u << shift;
+  }
+  for (idx i = 0, made = 0; made < k; i++) {
+    const uint32_t bits = orderedBits(x[i]);
+    if (bits < prefix || (bits == prefix && rest-- <= 0)) continue;
+    to[made++] = (int32_t)i;
+  }
+}
+
+/** The C indices in `a` by descending value, equal values by ascending index: a bottom-up merge sort. */
 static int32_t* sortedIndices(const float* x, idx C, int32_t* a, int32_t* b) {
-  for (idx i = 0; i < C; i++) a[i] = (int32_t)i;
   for (idx width = 1; width < C; width *= 2) {
     for (idx lo = 0; lo < C; lo += 2 * width) {
       idx i = lo, j = min(lo + width, C), k = lo;
@@ -215,7 +247,8 @@ static void topK(const Call& call) {
       float* v = values + r * k;
       int32_t* at = indices + r * k;
       if (sorting) {
-        const int32_t* order = sortedIndices(row, C, sorting, sorting + C);
+        largestIndices(row, C, k, sorting);
+        const int32_t* order = sortedIndices(row, k, sorting, sorting + C);
         for (idx i = 0; i < k; i++) {
           at[i] = order[i];
           v[i] = rank1(row[order[i]]);

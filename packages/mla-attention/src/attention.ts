@@ -98,7 +98,7 @@ function composedAttention(q: Tensor, k: Tensor, v: Tensor, ranges: Tensor, scal
 }
 
 /** [M, Hk, C] -> [H, M, C], each key head repeated for its query heads. */
-function headsFirst(x: Tensor, heads: number, q: Tensor): Tensor {
+export function headsFirst(x: Tensor, heads: number, q: Tensor): Tensor {
   const [rows, keyHeads, width] = x.shape as readonly [number, number, number];
   const byHead = permute(q.arena.adopt(x), [1, 0, 2]);
   if (heads === keyHeads) return byHead;

@@ -6,6 +6,7 @@
  */
 import { check } from '@minke/core';
 import type { Arena, Tensor } from '@minke/tensor';
+import type { WindowBatch } from './hybrid/window-batch.ts';
 
 /**
  * How attention is computed: `expanded` builds keys and values of every head (as in training), `absorbed` folds the
@@ -79,6 +80,8 @@ export interface AttentionBatch {
   readonly segments?: readonly Segment[];
   /** Present when the batch was made by a cache's `append`. */
   readonly cached?: CachedRows;
+  /** Present when that was a `HybridCache`. */
+  readonly window?: WindowBatch;
 }
 
 /**

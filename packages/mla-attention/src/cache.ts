@@ -35,20 +35,30 @@ export interface AppendRequest {
   readonly role: TokenRole;
 }
 
-/** Sequence bookkeeping and storage that both caches share. */
-abstract class SequenceCache {
+/** Sequence bookkeeping and storage that caches share. */
+export abstract class SequenceCache {
   readonly layers: number;
   readonly sequences: number;
   /** Tokens each sequence may reach. */
   readonly maxTokens: number;
   readonly #arena: Arena;
   readonly #tables: Tensor[][];
+  /** Rows that each sequence has in the tables of a layer. */
+  readonly #rowsEach: readonly number[];
   readonly #lengths: number[];
   /** Of each sequence: whose first tokens it begins with, and how many; the sequence may be that one itself. */
   readonly #prefixes: ({ readonly owner: number; readonly length: number } | null)[];
 
-  /** @param widths numbers a token takes in each table of a layer */
-  protected constructor(backend: Backend, size: CacheSize, widths: readonly number[]) {
+  /**
+   * @param widths numbers a token takes in each table of a layer
+   * @param rowsEach rows of a sequence in a layer's tables, `maxTokens` unless given
+   */
+  protected constructor(
+    backend: Backend,
+    size: CacheSize,
+    widths: readonly number[],
+    rowsEach?: (layer: number) => number,
+  ) {
     const { layers = 1, sequences = 1, maxTokens } = size;
     for (const [name, value] of Object.entries({ layers, sequences, maxTokens })) {
       check(
@@ -62,8 +72,9 @@ abstract class SequenceCache {
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#prefixes = new Array<null>(sequences).fill(null);
     this.#arena = new Arena(backend, { persistent: true, label: 'attention cache' });
-    this.#tables = Array.from({ length: layers }, () =>
-      widths.map((width) => this.#arena.zeros([sequences * maxTokens, width])),
+    this.#rowsEach = Array.from({ length: layers }, (_, layer) => rowsEach?.(layer) ?? maxTokens);
+    this.#tables = Array.from({ length: layers }, (_, layer) =>
+      widths.map((width) => this.#arena.zeros([sequences * (this.#rowsEach[layer] as number), width])),
     );
     this.#arena.submit();
   }
@@ -109,16 +120,22 @@ abstract class SequenceCache {
     this.#checkPair('copySequence', from, to, length);
     const { owner, length: borrowed } = this.#prefixes[from] ?? { owner: from, length: 0 };
     const split = Math.min(borrowed, length);
-    for (const [source, start, end] of [
-      [owner, 0, split],
-      [from, split, length],
-    ] as const) {
-      if (start === end) continue;
-      const part = (table: Tensor, sequence: number) =>
-        table.rows(sequence * this.maxTokens + start, sequence * this.maxTokens + end);
-      for (const table of this.#tables.flat())
-        call('copyInto', [part(table, source), part(table, to)], {}, arena);
-    }
+    this.#tables.forEach((tables, layer) => {
+      const each = this.#rowsEach[layer] as number;
+      const whole = each === this.maxTokens;
+      const pieces = whole
+        ? ([
+            [owner, 0, split],
+            [from, split, length],
+          ] as const)
+        : ([[from, 0, each]] as const);
+      for (const [source, start, end] of pieces) {
+        if (start === end) continue;
+        const part = (table: Tensor, sequence: number) =>
+          table.rows(sequence * each + start, sequence * each + end);
+        for (const table of tables) call('copyInto', [part(table, source), part(table, to)], {}, arena);
+      }
+    });
     this.#lengths[to] = length;
     this.#prefixes[to] = null;
   }
@@ -334,5 +351,5 @@ export class ExpandedCache extends SequenceCache {
   }
 }
 
-/** Either cache; `kind` tells which. */
+/** Either cache; `kind` tells which. Layers that look at windows have a `HybridCache`. */
 export type AttentionCache = LatentCache | ExpandedCache;

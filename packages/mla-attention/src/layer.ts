@@ -4,7 +4,7 @@
 import { type Backend, check, Random } from '@minke/core';
 import { Arena, normalInit, type Tensor } from '@minke/tensor';
 import { type AttentionBatch, type AttentionForm, packSequences } from './batch.ts';
-import type { AttentionCache } from './cache.ts';
+import type { AttentionCache, SequenceCache } from './cache.ts';
 
 /** Where a new module's weights live and come from. */
 export interface InitOptions {
@@ -83,7 +83,7 @@ export function defaultBatch(x: Tensor, cache?: AttentionCache): AttentionBatch 
 }
 
 /** Throws unless the batch has a row for each token and belongs with the cache, or its absence. */
-export function checkBatch(batch: AttentionBatch, cache: AttentionCache | undefined, rows: Tensor): void {
+export function checkBatch(batch: AttentionBatch, cache: SequenceCache | undefined, rows: Tensor): void {
   const count = rows.shape[0] as number;
   check(
     batch.positions.size === count && batch.ranges.size === 2 * count,

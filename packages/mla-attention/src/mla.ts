@@ -4,24 +4,14 @@
  * Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C; the released weights' conventions: each head is
  * [no-position entries, rotary entries], the latent is normalised and the shared rotary key is not, `kv_b_proj` holds
  * per head its key rows, then its value rows. The latent norms have epsilon 1e-6 whatever the model's is.
- * What is done with `kv_b_proj` in either form is in projections.ts. Does not do: sparse attention, quantised weights.
+ * What is done with `kv_b_proj` in either form is in latent-projections.ts. Does not do: sparse attention, quantised weights.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
-import {
-  type Arena,
-  concat,
-  gatherRows,
-  type LowRank,
-  lowRankLinear,
-  lowRankSum,
-  type Module,
-  rmsNorm,
-  slice,
-  type Tensor,
-} from '@minke/tensor';
+import { type Arena, concat, gatherRows, type LowRank, type Module, slice, type Tensor } from '@minke/tensor';
 import { attention, cachedAttention, latentAttention } from './attention.ts';
 import type { AttentionBatch, AttentionForm } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
+import { LatentProjections } from './latent-projections.ts';
 import {
   type AttentionOptions,
   checkBatch,
@@ -31,7 +21,6 @@ import {
   initArena,
   initParameters,
 } from './layer.ts';
-import { absorbOutput, absorbQuery, expandKeys } from './projections.ts';
 import { type RopeLayout, RopeTable } from './rope.ts';
 import { attentionScale, type YarnConfig } from './yarn.ts';
 
@@ -101,8 +90,7 @@ export class MultiHeadLatentAttention implements Module {
   /** What scores are multiplied by before the softmax. */
   readonly scale: number;
   readonly #parameters: Map<string, Tensor>;
-  readonly #rope: RopeTable;
-  readonly #additions: ReadonlyMap<string, LowRank>;
+  readonly #projections: LatentProjections;
 
   /**
    * Takes over parameters named as `parameters()` returns them, and rotary tables of matching width.
@@ -114,22 +102,21 @@ export class MultiHeadLatentAttention implements Module {
     rope: RopeTable,
     additions: ReadonlyMap<string, LowRank> = new Map(),
   ) {
-    this.config = validate(config);
+    this.config = validateMla(config);
     checkParameters('mlaAttention', mlaParameterShapes(config), parameters);
     check(
       rope.config.width === config.qkRopeHeadDim,
       () => `mlaAttention: expected rotary tables of width ${config.qkRopeHeadDim}, got ${rope.config.width}`,
     );
     this.#parameters = new Map(parameters);
-    this.#rope = rope;
-    this.#additions = additions;
+    this.#projections = new LatentProjections(config, this.#parameters, rope, additions);
     this.scale =
       config.softmaxScale ?? attentionScale(config.qkNopeHeadDim + config.qkRopeHeadDim, config.yarn ?? null);
   }
 
   /** A fresh layer: normal weights, norms of one, zero biases. Throws `invalid-config`. */
   static init(config: MlaConfig, options: InitOptions): MultiHeadLatentAttention {
-    validate(config);
+    validateMla(config);
     const arena = initArena(options);
     const parameters = initParameters(arena, mlaParameterShapes(config), options);
     return new MultiHeadLatentAttention(config, parameters, mlaRope(config, arena));
@@ -154,7 +141,7 @@ export class MultiHeadLatentAttention implements Module {
    * @returns the shape of x
    */
   forward(x: Tensor, options: AttentionOptions = {}): Tensor {
-    const { hiddenSize: D, numHeads: H, vHeadDim } = this.config;
+    const { hiddenSize: D } = this.config;
     check(
       (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
       () => `mlaAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
@@ -163,8 +150,9 @@ export class MultiHeadLatentAttention implements Module {
     const rows = x.reshape([-1, D]);
     const batch = options.batch ?? defaultBatch(x, cache);
     checkBatch(batch, cache, rows);
-    const q = this.#queries(rows, batch.positions);
-    const { latent, ropeKey } = this.#latents(rows, batch.positions);
+    const projections = this.#projections;
+    const q = projections.queries(projections.queryLatent(rows), batch.positions);
+    const { latent, ropeKey } = projections.latents(rows, batch.positions);
     let o: Tensor;
     if (cache === undefined) o = this.#uncached(q, latent, ropeKey, batch, form ?? 'expanded');
     else if (cache.kind === 'expanded') {
@@ -174,39 +162,7 @@ export class MultiHeadLatentAttention implements Module {
       );
       o = this.#fromExpandedCache(q, latent, ropeKey, batch, cache, layer);
     } else o = this.#fromLatentCache(q, latent, ropeKey, batch, cache, layer, form);
-    return this.#project(o.reshape([-1, H * vHeadDim]), 'o_proj').reshape(x.shape);
-  }
-
-  /** Rotated queries [N, H, dn + P]. */
-  #queries(x: Tensor, positions: Tensor): Tensor {
-    const { numHeads: H, qkNopeHeadDim, qkRopeHeadDim, qLoraRank } = this.config;
-    const q =
-      qLoraRank === null
-        ? this.#project(x, 'q_proj')
-        : this.#project(this.#norm(this.#project(x, 'q_a_proj'), 'q_a_layernorm.weight'), 'q_b_proj');
-    return this.#rope.apply(q.reshape([-1, H, qkNopeHeadDim + qkRopeHeadDim]), positions, qkNopeHeadDim);
-  }
-
-  /** The normalised latent [N, R] and the rotated shared key [N, P]. */
-  #latents(x: Tensor, positions: Tensor): { latent: Tensor; ropeKey: Tensor } {
-    const { kvLoraRank: R, qkRopeHeadDim: P } = this.config;
-    const both = this.#project(x, 'kv_a_proj_with_mqa');
-    const ropeKey = this.#rope.apply(slice(both, 1, R, P).reshape([-1, 1, P]), positions);
-    return {
-      latent: this.#norm(slice(both, 1, 0, R), 'kv_a_layernorm.weight'),
-      ropeKey: ropeKey.reshape([-1, P]),
-    };
-  }
-
-  #norm(x: Tensor, weight: string): Tensor {
-    return rmsNorm(x, this.#get(weight), this.config.latentNormEps ?? 1e-6);
-  }
-
-  /** Keys [M, H, dn + P] and values [M, H, dv] of latents [M, R] and rotated keys [M, P]. */
-  #expand(latent: Tensor, ropeKey: Tensor): { k: Tensor; v: Tensor } {
-    const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv } = this.config;
-    const up = this.#project(latent, 'kv_b_proj').reshape([-1, H, dn + dv]);
-    return expandKeys(up, ropeKey, dn);
+    return projections.output(o).reshape(x.shape);
   }
 
   #uncached(q: Tensor, latent: Tensor, ropeKey: Tensor, batch: AttentionBatch, form: AttentionForm): Tensor {
@@ -215,7 +171,7 @@ export class MultiHeadLatentAttention implements Module {
       [latent, ropeKey] = [gatherRows(latent, keyRows), gatherRows(ropeKey, keyRows)];
     }
     if (form === 'absorbed') return this.#absorbed(q, concat([latent, ropeKey], 1), batch.ranges);
-    const { k, v } = this.#expand(latent, ropeKey);
+    const { k, v } = this.#projections.expand(latent, ropeKey);
     return attention(q, k, v, batch.ranges, { scale: this.scale });
   }
 
@@ -228,7 +184,7 @@ export class MultiHeadLatentAttention implements Module {
     layer: number,
   ): Tensor {
     const { rows, ranges } = batch.cached!;
-    const { k, v } = this.#expand(latent, ropeKey);
+    const { k, v } = this.#projections.expand(latent, ropeKey);
     cache.write(layer, k, v, rows);
     return cachedAttention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
   }
@@ -262,7 +218,7 @@ export class MultiHeadLatentAttention implements Module {
         const region = q.arena.adopt(cache.latents(layer)).rows(run.region, run.region + run.regionLength);
         [keyLatent, key] = [slice(region, 1, 0, R), slice(region, 1, R, P)];
       }
-      const { k, v } = this.#expand(keyLatent, key);
+      const { k, v } = this.#projections.expand(keyLatent, key);
       outputs.push(
         attention(q.rows(run.start, end), k, v, batch.ranges.rows(run.start, end), { scale: this.scale }),
       );
@@ -272,23 +228,10 @@ export class MultiHeadLatentAttention implements Module {
 
   /** Attention of rotated queries to rows [M, R + P] of latents and keys, in the absorbed form: [N, H, dv]. */
   #absorbed(q: Tensor, keys: Tensor, ranges: Tensor): Tensor {
-    const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv, kvLoraRank: R } = this.config;
-    const weight = this.#get('kv_b_proj.weight');
-    const addition = this.#additions.get('kv_b_proj');
-    const whole = addition ? lowRankSum(q.arena, weight, addition) : q.arena.adopt(weight);
-    const up = whole.reshape([H, dn + dv, R]);
-    const query = absorbQuery(q, up, dn);
-    const z = latentAttention(query, keys, ranges, { scale: this.scale, valueWidth: R });
-    return absorbOutput(z, up, dn);
-  }
-
-  #project(x: Tensor, name: string): Tensor {
-    const weight = this.#get(`${name}.weight`);
-    return lowRankLinear(x, weight, this.#additions.get(name), this.#parameters.get(`${name}.bias`));
-  }
-
-  #get(name: string): Tensor {
-    return this.#parameters.get(name) as Tensor;
+    const { kvLoraRank: valueWidth } = this.config;
+    return this.#projections.absorbed(q, (query) =>
+      latentAttention(query, keys, ranges, { scale: this.scale, valueWidth }),
+    );
   }
 }
 
@@ -320,7 +263,8 @@ function formOf(run: { role: 'prompt' | 'generated' }, pinned: AttentionForm | u
   return pinned ?? (run.role === 'prompt' ? 'expanded' : 'absorbed');
 }
 
-function validate(config: MlaConfig): MlaConfig {
+/** Returns the config; throws `invalid-config` naming everything that is wrong with it. */
+export function validateMla(config: MlaConfig): MlaConfig {
   const problems: string[] = [];
   const sizes = [
     'hiddenSize',

@@ -84,6 +84,62 @@ export const attentionOps = {
       return [[at(q!, 0), at(q!, 1), valueWidth!]];
     },
   },
+  splitAttention: {
+    doc:
+      'attention whose ranges have parts: ranges[n] = [low, first, near, end]; query n, head h attends to key rows first <= m ' +
+      '< end, with bias[n, h] added to the scores of rows m < near and sink[h] as one more score without a value; rows low ' +
+      '<= m < first are read with weight zero (tiles of keys begin at low); values are the first `valueWidth` entries of v',
+    inputs: [f32('q', 3), f32('k', 3), f32('v', 3), i32('ranges', 2), f32('bias', 2), f32('sink', 1)],
+    outputs: [f32('o', 3), f32('lse', 2)],
+    attributes: { scale: 'float', valueWidth: 'int' },
+    shapes: ([q, k, v, ranges, bias, sink], { valueWidth }) => {
+      attentionCheck(q!, k!, v!, ranges!, 4);
+      expect(at(bias!, 0) === at(q!, 0) && at(bias!, 1) === at(q!, 1), 'bias [N, H]');
+      expect(at(sink!, 0) === at(q!, 1), 'sink [H]');
+      const part = at(v!, 1) === 1 && valueWidth! >= 0 && valueWidth! <= at(v!, 2);
+      expect(part || valueWidth! === at(v!, 2), 'valueWidth the width of v, or with one key head a part of it');
+      return [
+        [at(q!, 0), at(q!, 1), valueWidth!],
+        [at(q!, 0), at(q!, 1)],
+      ];
+    },
+  },
+  splitAttentionGrad: {
+    doc: 'gradients of splitAttention by q, k, v (all of its width) and bias, probabilities recomputed from lse; scale not 0',
+    inputs: [
+      f32('q', 3),
+      f32('k', 3),
+      f32('v', 3),
+      i32('ranges', 2),
+      f32('bias', 2),
+      f32('o', 3),
+      f32('lse', 2),
+      f32('do', 3),
+    ],
+    outputs: [f32('dq', 3), f32('dk', 3), f32('dv', 3), f32('dbias', 2)],
+    attributes: { scale: 'float' },
+    shapes: ([q, k, v, ranges, bias, o, , dout]) => {
+      attentionCheck(q!, k!, v!, ranges!, 4);
+      allSame([o!, dout!], 'o and do');
+      expect(at(o!, 2) === at(v!, 2), 'o and v of equal width');
+      return [q!, k!, v!, bias!];
+    },
+  },
+  gatheredAttention: {
+    doc:
+      'attention in the absorbed form to rows that each query names: q [N, H, C] against cache[rows[n, i]] [C] for every i, ' +
+      'whose first `valueWidth` entries are also the value; a row that is not there does not count; sink as in splitAttention',
+    inputs: [f32('q', 3), f32('cache', 2), i32('rows', 2), f32('sink', 1)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float', valueWidth: 'int' },
+    shapes: ([q, cache, rows, sink], { valueWidth }) => {
+      expect(at(q!, 2) === at(cache!, 1), 'q and cache of equal width');
+      expect(at(rows!, 0) === at(q!, 0), 'rows [N, K]');
+      expect(at(sink!, 0) === at(q!, 1), 'sink [H]');
+      expect(valueWidth! >= 0 && valueWidth! <= at(cache!, 1), 'valueWidth within the cache width');
+      return [[at(q!, 0), at(q!, 1), valueWidth!]];
+    },
+  },
   expandKeys: {
     doc:
       'keys and values of every head from their joint projection: k[m, h] = up[m, h, : nope] then shared[m], ' +

@@ -15,7 +15,7 @@ import {
   type Shape,
   type TensorRef,
 } from '@minke/core';
-import { Draw, forward, type HostTensor, i32 } from './draw.ts';
+import { Draw, f32, forward, type HostTensor, i32 } from './draw.ts';
 import { execute, sameBits, type Written } from './execute.ts';
 
 /** A check that throws, with what was wrong, when the backend does not keep the contract. */
@@ -435,6 +435,15 @@ function invariance(seed: number): ContractCheck[] {
   ]);
   const grouped = i32([rows, 4], groups.flat());
   const farCache = draw.normal([700, 40]);
+  const parts = i32(
+    [rows, 4],
+    Array.from({ length: rows }, (_, n) =>
+      n < 20 ? [3, 3, 500 + n, 640 + n] : [448, 470 + n, 470 + n, 600 + n],
+    ).flat(),
+  );
+  const [shifts, sinks] = [draw.normal([rows, 4]), draw.normal([4])];
+  const named = draw.integers([rows, 310], -1, 701);
+  const noSinks = f32([3], [-Infinity, -Infinity, -Infinity]);
   return [
     batchInvariance('matmul', '', [x, draw.normal([131, 67])], [0], { transA: 0, transB: 0 }),
     batchInvariance('matmul', ', b transposed', [x, draw.normal([67, 131])], [0], { transA: 0, transB: 1 }),
@@ -458,6 +467,45 @@ function invariance(seed: number): ContractCheck[] {
         });
         const inputs = [queries, farKeys, farValues, i32([rows, 4], both.flat())];
         equalBits(await execute(backend, 'prefixedAttention', inputs, { scale }), [o!], 'cut in two');
+      },
+    },
+    batchInvariance('splitAttention', '', [queries, farKeys, farValues, parts, shifts, sinks], [0, 3, 4], {
+      scale,
+      valueWidth: 16,
+    }),
+    batchInvariance('gatheredAttention', '', [latent, farCache, named, noSinks], [0, 2], {
+      scale,
+      valueWidth: 32,
+    }),
+    {
+      name: 'splitAttention: the bits of attention where the bias is zero and there is no sink',
+      op: 'splitAttention',
+      async run(backend) {
+        const [o, lse] = await execute(backend, 'attention', [queries, farKeys, farValues, far], { scale });
+        const halves = Array.from({ length: rows }, (_, n) => {
+          const [low, high] = [far.data[2 * n] as number, far.data[2 * n + 1] as number];
+          return [low, low, low + ((131 * n) % (high - low + 1)), high];
+        });
+        const zeros = f32([rows, 4], new Array<number>(4 * rows).fill(0));
+        const without = f32([4], new Array<number>(4).fill(-Infinity));
+        const inputs = [queries, farKeys, farValues, i32([rows, 4], halves.flat()), zeros, without];
+        const got = await execute(backend, 'splitAttention', inputs, { scale, valueWidth: 16 });
+        equalBits(got, [o!, lse!], 'in two parts');
+      },
+    },
+    {
+      name: 'gatheredAttention: the bits of latentAttention where the rows are those of its range',
+      op: 'gatheredAttention',
+      async run(backend) {
+        const attributes = { scale, valueWidth: 32 };
+        const whole = i32([rows, 2], Array.from({ length: rows }, () => [20, 620]).flat());
+        const want = await execute(backend, 'latentAttention', [latent, farCache, whole], attributes);
+        const same = i32(
+          [rows, 600],
+          Array.from({ length: 600 * rows }, (_, i) => 20 + (i % 600)),
+        );
+        const inputs = [latent, farCache, same, noSinks];
+        equalBits(await execute(backend, 'gatheredAttention', inputs, attributes), want, 'row by row');
       },
     },
     batchInvariance('latentAttention', ', long ranges', [latent, farCache, far], [0, 2], {

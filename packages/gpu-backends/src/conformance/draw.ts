@@ -135,6 +135,20 @@ export class Draw {
     return i32([rows, 2], pairs.flat());
   }
 
+  /** Ranges in four parts: without a far part, with all of it, windows whose tiles begin before them, and odd ones. */
+  splitRanges(rows: number, keys: number): HostTensor {
+    const parts = Array.from({ length: rows }, (_, n) => {
+      const kind = this.random.integer(0, 6);
+      const end = Math.min(this.random.integer(0, 2) ? n + 1 : keys, keys);
+      const near = Math.max(0, end - this.random.integer(1, 40));
+      if (kind === 0) return [0, 0, 0, end];
+      if (kind <= 2) return [0, 0, near, end];
+      if (kind <= 4) return [near - (near % 64), near, near, end];
+      return [0, near >> 1, near, end + 9];
+    });
+    return i32([rows, 4], parts.flat());
+  }
+
   /** Two such ranges for each query. */
   prefixedRanges(rows: number, keys: number): HostTensor {
     return i32([rows, 4], [...this.ranges(2 * rows, keys).data]);

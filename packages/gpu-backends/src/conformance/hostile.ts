@@ -46,6 +46,7 @@ const undefinedFor: { readonly [O in OpName]?: readonly Kind[] } = {
   adamW: ['infinities', 'subnormal numbers'],
   // Changed keys no longer fit the log-sum-exp that was saved: probabilities above one, or infinite.
   attentionGrad: ['infinities', 'subnormal numbers'],
+  splitAttentionGrad: ['infinities', 'subnormal numbers'],
 };
 
 /** `tensor` with a few of its numbers, at least one, replaced by hostile ones. */

@@ -292,6 +292,50 @@ export const networkDrafts = {
     );
   },
 
+  splitAttention(draw: Draw): Draft<'splitAttention'>[] {
+    return attentionSizes.flatMap(([n, h, hk, m, d, dv]) =>
+      (['plain', 'window', 'sink'] as const).map((kind) => ({
+        label: `${kind}, ${h} heads over ${hk}, ${m} keys`,
+        inputs: [
+          draw.normal([n, h, d], 2),
+          draw.normal([m, hk, d]),
+          draw.normal([m, hk, dv]),
+          draw.splitRanges(n, m),
+          kind === 'window' ? f32([n, h], new Array<number>(n * h).fill(-Infinity)) : draw.normal([n, h]),
+          kind === 'sink' ? draw.normal([h], 2) : f32([h], new Array<number>(h).fill(-Infinity)),
+        ],
+        attributes: { scale: Math.fround(d ** -0.5), valueWidth: kind === 'plain' || hk !== 1 ? dv : dv >> 1 },
+      })),
+    );
+  },
+
+  splitAttentionGrad(draw: Draw): Draft<'splitAttentionGrad'>[] {
+    return networkDrafts.splitAttention(draw).map(({ label, inputs, attributes: { scale } }) => {
+      const valueWidth = inputs[2]!.shape[2]!;
+      const [o, lse] = forward('splitAttention', inputs, { scale, valueWidth });
+      return {
+        label,
+        inputs: [...inputs.slice(0, 5), o!, lse!, draw.normal(o!.shape)],
+        attributes: { scale },
+      };
+    });
+  },
+
+  gatheredAttention(draw: Draw): Draft<'gatheredAttention'>[] {
+    return attentionSizes.flatMap(([n, h, , m, d]) =>
+      [0, 3, 70, 600].map((count) => ({
+        label: `${count} of ${m} rows`,
+        inputs: [
+          draw.normal([n, h, d], 2),
+          draw.normal([m, d]),
+          draw.integers([n, count], -1, m + 1),
+          count === 3 ? draw.normal([h]) : f32([h], new Array<number>(h).fill(-Infinity)),
+        ],
+        attributes: { scale: Math.fround(d ** -0.5), valueWidth: count === 70 ? d : d >> 1 },
+      })),
+    );
+  },
+
   expandKeys(draw: Draw): Draft<'expandKeys'>[] {
     return latentSizes.map(({ n, h, nope, rotary, value }) => ({
       label: `nope ${nope}`,

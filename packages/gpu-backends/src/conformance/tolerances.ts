@@ -182,6 +182,10 @@ export const tolerances: {
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
   prefixedAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   latentAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
+  splitAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
+  splitAttentionGrad: (shapes) =>
+    attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
+  gatheredAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 2, 1)),
   expandKeys: () => EXACT,
   expandKeysGrad: (shapes) => sum(axis(shapes, 0, 1)),
   absorbQuery: (_, { nope }) => sum(nope),

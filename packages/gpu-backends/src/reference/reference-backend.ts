@@ -41,6 +41,7 @@ import { optimisers } from './optimisers.ts';
 import { reductions } from './reductions.ts';
 import { routing } from './routing.ts';
 import { sampling } from './sampling.ts';
+import { splitAttention } from './split-attention.ts';
 
 const kernels: Kernels = {
   ...memory,
@@ -52,6 +53,7 @@ const kernels: Kernels = {
   ...optimisers,
   ...sampling,
   ...attention,
+  ...splitAttention,
   ...routing,
   ...latent,
   ...experts,

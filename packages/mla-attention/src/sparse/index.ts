@@ -1,0 +1,16 @@
+export { attentionTarget, indexerLoss } from './indexer-loss.ts';
+export {
+  type IndexerConfig,
+  indexerParameterShapes,
+  LightningIndexer,
+  validateIndexer,
+} from './lightning-indexer.ts';
+export {
+  type IndexerStage,
+  type SparseAttentionOptions,
+  SparseLatentAttention,
+  type SparseMlaConfig,
+  sparseIndexerRope,
+  sparseParameterShapes,
+} from './sparse-attention.ts';
+export { SparseCache, type SparseCacheSize, sparseCacheBytes } from './sparse-cache.ts';
