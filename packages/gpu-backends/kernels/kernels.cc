@@ -17,6 +17,7 @@
 #include "memory.h"
 #include "ops.gen.h"
 #include "optimisers.h"
+#include "recurrences.h"
 #include "routing.h"
 #include "rows.h"
 #include "sampling.h"
@@ -88,6 +89,8 @@ static void runCall(int op, const Call& call) {
     case OP_MOE_FEED_FORWARD: return moeFeedForward(call);
     case OP_MOE_FEED_FORWARD_GRAD: return moeFeedForwardGrad(call);
     case OP_MOE_FEED_FORWARD_GRAD_WEIGHT: return moeFeedForwardGradWeight(call);
+    case OP_SMOOTH_ROWS: return smoothRows(call);
+    case OP_SMOOTH_ROWS_GRAD: return smoothRowsGrad(call);
   }
 }
 

@@ -200,4 +200,7 @@ export const tolerances: {
   moeFeedForward: (shapes) => fused(axis(shapes, 2, 2) + axis(shapes, 2, 1) + axis(shapes, 5, 0), 1),
   moeFeedForwardGrad: (shapes) => fused(axis(shapes, 1, 2) + 2 * axis(shapes, 1, 1) + axis(shapes, 4, 0), 1),
   moeFeedForwardGradWeight: (shapes) => fused(axis(shapes, 3, 0)),
+  // Errors of earlier rows fade as the rows do.
+  smoothRows: () => ({ relative: 32 * UNIT, magnitude: 'tensor' }),
+  smoothRowsGrad: (shapes) => fused(axis(shapes, 0, 1) + 32),
 };
