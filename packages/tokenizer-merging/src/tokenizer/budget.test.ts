@@ -13,17 +13,20 @@ const specialTokens = ['<eos>', { content: '<think>', special: false }];
 const tokenizer = trainBpe(corpus, { vocabSize: 420, specialTokens });
 
 describe('splitting at a budget', () => {
-  it.each([6, 7, 10, 31, 1000])('gives parts of at most %i tokens whose ids are those of the whole', (most) => {
-    for (const whole of [text, text.repeat(3), '', ' ', 'a', '\u0301x', text.replaceAll(' ', '')]) {
-      const parts = splitByTokens(tokenizer, whole, most);
-      expect(parts.map((part) => part.text).join('')).toBe(whole);
-      expect(parts.flatMap(({ ids }) => [...ids])).toEqual([...tokenizer.encode(whole)]);
-      for (const part of parts) {
-        expect(part.ids.length).toBeLessThanOrEqual(most);
-        expect([...tokenizer.encode(part.text)]).toEqual([...part.ids]);
+  it.each([6, 7, 10, 31, 1000])(
+    'gives parts of at most %i tokens whose ids are those of the whole',
+    (most) => {
+      for (const whole of [text, text.repeat(3), '', ' ', 'a', '\u0301x', text.replaceAll(' ', '')]) {
+        const parts = splitByTokens(tokenizer, whole, most);
+        expect(parts.map((part) => part.text).join('')).toBe(whole);
+        expect(parts.flatMap(({ ids }) => [...ids])).toEqual([...tokenizer.encode(whole)]);
+        for (const part of parts) {
+          expect(part.ids.length).toBeLessThanOrEqual(most);
+          expect([...tokenizer.encode(part.text)]).toEqual([...part.ids]);
+        }
       }
-    }
-  });
+    },
+  );
 
   it('makes parts long', () => {
     const parts = splitByTokens(tokenizer, text.repeat(4), 20);
@@ -55,14 +58,19 @@ describe('an extended vocabulary', () => {
   });
 
   it('keeps ids and merges, and fits other texts better', () => {
-    const logs = Array.from({ length: 30 }, (_, i) => `[error] request-${i} timed out; retrying request-${i}`);
+    const logs = Array.from(
+      { length: 30 },
+      (_, i) => `[error] request-${i} timed out; retrying request-${i}`,
+    );
     const wider = extendVocabulary(tokenizer, logs, { vocabSize: tokenizer.vocabSize + 40 });
     const [before, after] = [tokenizer.toJson(), wider.toJson()];
     expect(after.model.vocab).toMatchObject(before.model.vocab);
     expect(after.model.merges.slice(0, before.model.merges.length)).toEqual(before.model.merges);
     expect(after.added_tokens).toEqual(before.added_tokens);
     expect(wider.vocabSize).toBeGreaterThan(tokenizer.vocabSize);
-    expect(tokenReport(wider, logs).bytesPerToken).toBeGreaterThan(2 * tokenReport(tokenizer, logs).bytesPerToken);
+    expect(tokenReport(wider, logs).bytesPerToken).toBeGreaterThan(
+      2 * tokenReport(tokenizer, logs).bytesPerToken,
+    );
     for (const line of [...logs, ...corpus]) expect(wider.decode(wider.encode(line))).toBe(line);
   });
 

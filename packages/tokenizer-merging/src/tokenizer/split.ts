@@ -47,7 +47,8 @@ export function splitByTokens(tokenizer: Tokenizer, text: string, maxTokens: num
   while ((cuts.at(-1) as number) < ids.length) {
     const from = cuts.at(-1) as number;
     let to = Math.min(from + limit, ids.length);
-    while (to > from && (dead.has(to) || !whole(to) || !encodesTo(textOf(from, to), ids.subarray(from, to)))) to--;
+    while (to > from && (dead.has(to) || !whole(to) || !encodesTo(textOf(from, to), ids.subarray(from, to))))
+      to--;
     if (to > from) {
       cuts.push(to);
       limit = maxTokens;
