@@ -17,6 +17,7 @@ import { fusedOps } from './ops/fused.ts';
 import { linearAlgebraOps } from './ops/linear-algebra.ts';
 import { memoryOps } from './ops/memory.ts';
 import type { OpRow } from './ops/op-row.ts';
+import { recurrenceOps } from './ops/recurrences.ts';
 import { reductionOps } from './ops/reductions.ts';
 
 export { broadcastDivisor } from './ops/elementwise.ts';
@@ -31,6 +32,7 @@ export const opTable = {
   ...attentionOps,
   ...expertOps,
   ...expertFeedForwardOps,
+  ...recurrenceOps,
 } as const satisfies Readonly<Record<string, OpRow>>;
 
 export type OpName = keyof typeof opTable;

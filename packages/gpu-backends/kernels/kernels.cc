@@ -18,6 +18,7 @@
 #include "memory.h"
 #include "ops.gen.h"
 #include "optimisers.h"
+#include "recurrences.h"
 #include "routing.h"
 #include "rows.h"
 #include "sampling.h"
@@ -94,6 +95,8 @@ static void runCall(int op, const Call& call) {
     case OP_MOE_FEED_FORWARD_PACKED: return moeFeedForwardPacked(call);
     case OP_MOE_FEED_FORWARD_GRAD: return moeFeedForwardGrad(call);
     case OP_MOE_FEED_FORWARD_GRAD_WEIGHT: return moeFeedForwardGradWeight(call);
+    case OP_SMOOTH_ROWS: return smoothRows(call);
+    case OP_SMOOTH_ROWS_GRAD: return smoothRowsGrad(call);
   }
 }
 

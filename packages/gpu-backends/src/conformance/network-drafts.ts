@@ -75,6 +75,26 @@ function groupRanges(rows: number, keys: number): HostTensor {
   return i32([rows, 4], numbers.flat());
 }
 
+/** Rows and widths of smoothing. */
+const smoothSizes = [
+  [1, 1],
+  [0, 4],
+  [3, 0],
+  [7, 5],
+  [2, 64],
+  [33, 130],
+  [300, 17],
+  [90, 513],
+] as const;
+
+/** A start about every so many rows, as any number but 0. */
+function chains(draw: Draw, rows: number, every: number): HostTensor {
+  const starts = Array.from({ length: rows }, () =>
+    draw.random.integer(0, every) === 0 ? draw.random.pick([1, -1, 7]) : 0,
+  );
+  return i32([rows], starts);
+}
+
 export const networkDrafts = {
   rmsNorm(draw: Draw): Draft<'rmsNorm'>[] {
     return [1, 1e-4, 1e15].flatMap((scale) =>
@@ -122,6 +142,24 @@ export const networkDrafts = {
         }),
       ),
     );
+  },
+
+  smoothRows(draw: Draw): Draft<'smoothRows'>[] {
+    return smoothSizes.flatMap(([n, d]) =>
+      [2, 30].map((every) => ({
+        label: `chains of about ${every}`,
+        inputs: [draw.normal([n, d]), draw.uniform([n], 0, 1), chains(draw, n, every)],
+        attributes: {},
+      })),
+    );
+  },
+
+  smoothRowsGrad(draw: Draw): Draft<'smoothRowsGrad'>[] {
+    return networkDrafts.smoothRows(draw).map(({ label, inputs }) => {
+      const [x] = inputs as [HostTensor];
+      const [y] = forward('smoothRows', inputs, {}) as [HostTensor];
+      return { label, inputs: [...inputs, y, draw.normal(x.shape)], attributes: {} };
+    });
   },
 
   swiglu(draw: Draw): Draft<'swiglu'>[] {

@@ -38,6 +38,7 @@ import { matmul } from './matmul.ts';
 import { memory } from './memory.ts';
 import { normalisation } from './normalisation.ts';
 import { optimisers } from './optimisers.ts';
+import { recurrences } from './recurrences.ts';
 import { reductions } from './reductions.ts';
 import { routing } from './routing.ts';
 import { sampling } from './sampling.ts';
@@ -57,6 +58,7 @@ const kernels: Kernels = {
   ...routing,
   ...latent,
   ...experts,
+  ...recurrences,
 };
 
 /** How the reference backend stores and computes. */

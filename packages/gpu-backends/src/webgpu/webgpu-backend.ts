@@ -37,6 +37,7 @@ import { latent } from './kernels/latent.ts';
 import { layer } from './kernels/layer.ts';
 import { matmul } from './kernels/matmul.ts';
 import { copyBytes, memory } from './kernels/memory.ts';
+import { recurrences } from './kernels/recurrences.ts';
 import { reductions } from './kernels/reductions.ts';
 import { type Block, GPUBufferUsageFlags, MemoryPool } from './memory-pool.ts';
 
@@ -49,6 +50,7 @@ const kernels: Kernels = {
   ...attention,
   ...latent,
   ...experts,
+  ...recurrences,
 };
 
 class WebgpuBuffer implements BackendBuffer {

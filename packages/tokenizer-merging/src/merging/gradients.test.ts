@@ -1,9 +1,9 @@
 // Gradients against finite differences, in f64. The straight-through confidence has none: PyTorch's fixture covers it.
-import { Random } from '@minke/core';
+import { type Backend, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
-import { AdamW, Arena, affine, gradcheck, type Tensor } from '@minke/tensor';
+import { AdamW, Arena, affine, gradcheck, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
-import { normals } from '../testing/backends.ts';
+import { distance, normals, withoutOps } from '../testing/backends.ts';
 import {
   DynamicTokenInflator,
   type InflatorConfig,
@@ -82,13 +82,34 @@ describe('gradients', () => {
     expect(report).toMatchObject({ ok: true });
   });
 
-  it('of smoothing', async () => {
-    const report = await gradcheck(
-      (x, g) => smooth(x as Tensor, g as Tensor, [1, 0, 0, 1, 1, 0]),
-      [{ shape: [6, D] }, { shape: [6, 1] }],
-      { backend },
-    );
-    expect(report).toMatchObject({ ok: true });
+  it('of smoothing, fused and in waves', async () => {
+    for (const own of [backend, withoutOps(backend, 'smoothRows')]) {
+      const report = await gradcheck(
+        (x, g) => smooth(x as Tensor, g as Tensor, [1, 0, 0, 1, 1, 0]),
+        [{ shape: [6, D] }, { shape: [6, 1] }],
+        { backend: own },
+      );
+      expect(report).toMatchObject({ ok: true });
+    }
+  });
+
+  it('of smoothing are the same fused as in waves', async () => {
+    const starts = Array.from({ length: 40 }, (_, n) => Number(n % 13 === 0));
+    const run = (own: Backend) => {
+      const owner = new Arena(own, { persistent: true });
+      using arena = new Arena(own, { grad: true });
+      const x = owner.parameter(normals(40 * D, 1), [40, D]);
+      const g = owner.parameter(
+        normals(40, 2).map((v) => 1 / (1 + Math.exp(v))),
+        [40, 1],
+      );
+      const y = smooth(arena.adopt(x), arena.adopt(g), starts);
+      sum(mul(y, arena.tensor(normals(40 * D, 3), [40, D]))).backward();
+      return [y, x.grad as Tensor, g.grad as Tensor].map((t) => Array.from(t.readSync()));
+    };
+    const waves = run(withoutOps(backend, 'smoothRowsGrad'));
+    for (const [i, values] of run(backend).entries())
+      expect(distance(values, waves[i] as number[])).toBeLessThan(1e-14);
   });
 });
 

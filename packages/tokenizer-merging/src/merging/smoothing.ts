@@ -1,11 +1,12 @@
 /**
  * The exponential smoothing of entries: y[n] = g[n] x[n] + (1 - g[n]) y[n - 1], and y[n] = x[n] where a chain begins.
  *
- * H-Net, arXiv 2507.07955, equation 5. Each row is computed from the row before in the same two products and one
- * sum, whether the rows come at once or one by one, so training and generation agree bit for bit.
+ * H-Net, arXiv 2507.07955, equation 5. Each row is computed from the row before by the same operations, whether the
+ * rows come at once or one by one, so training and generation agree bit for bit. Backends without the fused op take
+ * the rows of all chains in waves.
  */
-import { add, affine, concat, mul, type Tensor } from '@minke/tensor';
-import { takeRows } from './rows.ts';
+import { add, affine, call, concat, customOp, mul, type Tensor } from '@minke/tensor';
+import { indices, takeRows } from './rows.ts';
 
 /**
  * Smooths rows.
@@ -14,6 +15,25 @@ import { takeRows } from './rows.ts';
  * @param starts 1 where a chain begins; the first row always does
  */
 export function smooth(x: Tensor, g: Tensor, starts: ArrayLike<number>): Tensor {
+  const { backend } = x.arena;
+  return backend.supports('smoothRows') && backend.supports('smoothRowsGrad')
+    ? fused(x, g, starts)
+    : inWaves(x, g, starts);
+}
+
+function fused(x: Tensor, g: Tensor, starts: ArrayLike<number>): Tensor {
+  const weights = g.reshape([starts.length]);
+  const begins = indices(x.arena, starts);
+  return customOp({
+    name: 'smooth',
+    inputs: [x, weights],
+    forward: () => call('smoothRows', [x, weights, begins], {}),
+    backward: ([dy], [y]) => call('smoothRowsGrad', [x, weights, begins, y as Tensor, dy as Tensor], {}),
+  })[0] as Tensor;
+}
+
+/** Wave j holds the j-th row of every chain. */
+function inWaves(x: Tensor, g: Tensor, starts: ArrayLike<number>): Tensor {
   const waves: number[][] = [];
   const depths: number[] = [];
   for (let n = 0; n < starts.length; n++) {
@@ -22,7 +42,6 @@ export function smooth(x: Tensor, g: Tensor, starts: ArrayLike<number>): Tensor 
     (waves[depth] ??= []).push(n);
   }
   if (waves.length <= 1) return x;
-  // Wave j holds the j-th row of every chain.
   const place = new Int32Array(starts.length);
   let placed = 0;
   let before = new Map<number, number>();

@@ -193,6 +193,11 @@ export class Tokenizer {
     );
   }
 
+  /** @internal Texts as they are split. */
+  *normalised(texts: Iterable<string>): Iterable<string> {
+    for (const text of texts) yield this.spec.nfc ? text.normalize('NFC') : text;
+  }
+
   private encodePlain(text: string, out: IdBuffer): void {
     this.spec.preTokenizer.split(this.spec.nfc ? text.normalize('NFC') : text, (piece) => {
       let ids = this.cache.get(piece);
@@ -204,7 +209,8 @@ export class Tokenizer {
     });
   }
 
-  private encodePiece(piece: string): Int32Array {
+  /** @internal Ids of one pre-token. */
+  encodePiece(piece: string): Int32Array {
     if (this.spec.ignoreMerges) {
       const id = this.spec.vocab.get(toByteAlphabet(piece));
       if (id !== undefined && !this.controls.has(id)) return Int32Array.of(id);

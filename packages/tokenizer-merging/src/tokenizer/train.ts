@@ -51,8 +51,9 @@ export function trainBpe(texts: Iterable<string>, options: TrainBpeOptions): Tok
 
   const alphabet = [...byteToChar].sort((a, b) => (a < b ? -1 : 1));
   const tokens = [...specials.map((token) => token.content), ...alphabet];
+  const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges = learnMerges(
-    counts,
+    countWords(counts, (piece) => Array.from(toByteAlphabet(piece), (char) => ids.get(char)!)),
     tokens,
     new Set(specials.map((token) => token.content)),
     vocabSize,
@@ -75,6 +76,40 @@ export function trainBpe(texts: Iterable<string>, options: TrainBpeOptions): Tok
     post_processor: null,
     decoder: byteLevelDecoder,
     model: { type: 'BPE', vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges },
+  });
+}
+
+/**
+ * Goes on training where a tokenizer's merges end, on other texts: its ids and merges stay, new ones are appended, so
+ * a model keeps its embeddings and learns the rows of new ids. On the texts it was trained on, the result is the
+ * tokenizer that `trainBpe` gives at the larger size.
+ *
+ * ```ts
+ * const wider = extendVocabulary(tokenizer, logFiles, { vocabSize: tokenizer.vocabSize + 500 });
+ * ```
+ */
+export function extendVocabulary(
+  tokenizer: Tokenizer,
+  texts: Iterable<string>,
+  { vocabSize, minFrequency = 2 }: Pick<TrainBpeOptions, 'vocabSize' | 'minFrequency'>,
+): Tokenizer {
+  checkOptions(vocabSize, minFrequency, [], 'extendVocabulary', tokenizer.vocabSize);
+  const json = tokenizer.toJson();
+  const preTokenizer = parsePreTokenizer(json.pre_tokenizer);
+  const counts = countPieces(tokenizer.normalised(texts), preTokenizer);
+  const tokens = Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.idToToken(id) ?? '');
+  const merges = learnMerges(
+    countWords(counts, (piece) => tokenizer.encodePiece(piece)),
+    tokens,
+    new Set(tokenizer.specialTokens.map(({ content }) => content)),
+    vocabSize,
+    minFrequency,
+  );
+  const vocab = { ...json.model.vocab };
+  for (let id = tokenizer.vocabSize; id < tokens.length; id++) vocab[tokens[id]!] = id;
+  return Tokenizer.fromJson({
+    ...json,
+    model: { ...json.model, vocab, merges: [...json.model.merges, ...merges] },
   });
 }
 
@@ -108,16 +143,17 @@ function checkOptions(
   vocabSize: number,
   minFrequency: number,
   specials: readonly { content: string }[],
+  where = 'trainBpe',
+  least = 256 + specials.length,
 ): void {
-  const least = 256 + specials.length;
   check(
     Number.isInteger(vocabSize) && vocabSize >= least && vocabSize < idSpan,
     () =>
-      `trainBpe: expected vocabSize from ${least} (bytes and special tokens) to ${idSpan - 1}, got ${vocabSize}`,
+      `${where}: expected vocabSize from ${least} (${where === 'trainBpe' ? 'bytes and special tokens' : 'what there is'}) to ${idSpan - 1}, got ${vocabSize}`,
   );
   check(
     Number.isInteger(minFrequency) && minFrequency >= 1,
-    () => `trainBpe: expected minFrequency of at least 1, got ${minFrequency}`,
+    () => `${where}: expected minFrequency of at least 1, got ${minFrequency}`,
   );
   const seen = new Set<string>();
   for (const { content } of specials) {
@@ -143,22 +179,31 @@ function countPieces(
   return counts;
 }
 
-/** Appends the new tokens to `tokens`; gives the merges in order. */
-function learnMerges(
+/** Distinct pre-tokens as ids, and how often each occurs. */
+interface CountedWords {
+  readonly words: number[][];
+  readonly frequencies: number[];
+}
+
+function countWords(
   pieces: ReadonlyMap<string, number>,
+  idsOf: (piece: string) => Iterable<number>,
+): CountedWords {
+  return {
+    words: Array.from(pieces.keys(), (piece) => [...idsOf(piece)]),
+    frequencies: [...pieces.values()],
+  };
+}
+
+/** Appends the new tokens to `tokens` (ids without a token are empty); gives the new merges in order. */
+function learnMerges(
+  { words, frequencies }: CountedWords,
   tokens: string[],
   forbidden: ReadonlySet<string>,
   vocabSize: number,
   minFrequency: number,
 ): [string, string][] {
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const words: number[][] = [];
-  const frequencies: number[] = [];
-  for (const [piece, count] of pieces) {
-    words.push(Array.from(toByteAlphabet(piece), (char) => ids.get(char)!));
-    frequencies.push(count);
-  }
-
   const counts = new Map<number, number>();
   const holders = new Map<number, number[]>();
   const change = (pair: number, by: number, word: number) => {
