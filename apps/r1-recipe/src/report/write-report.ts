@@ -13,6 +13,14 @@ import { type ReportJson, reportJson } from './report-json.ts';
 import { readRunData } from './run-data.ts';
 
 /**
+ * The card of a run's final model; undefined where no model was measured as `final`. Writes nothing, and throws like
+ * `writeReport`.
+ */
+export function modelCardOf(run: string): string | undefined {
+  return modelCard(readRunData(run), run)?.text;
+}
+
+/**
  * Resolves with what `report.json` says. Throws `invalid-file` where the run's folder is damaged or holds no run.
  *
  * @example
