@@ -4,6 +4,7 @@ import { lineChart } from './chart.ts';
 import { chartStyle } from './chart-style.ts';
 import { computeCells, computeHeader, computeNote } from './compute-table.ts';
 import { coverageText } from './coverage.ts';
+import { cell, markdownTable, tableText } from './markdown-table.ts';
 import {
   barCells,
   barHeader,
@@ -16,15 +17,7 @@ import {
   timeHeader,
 } from './report-parts.ts';
 import type { RunData } from './run-data.ts';
-import {
-  columnName,
-  formatInterval,
-  formatValue,
-  notesOf,
-  passCurves,
-  type StageTable,
-  stageTables,
-} from './stage-table.ts';
+import { formatValue, notesOf, passCurves, stageTables } from './stage-table.ts';
 
 export interface MarkdownReport {
   readonly text: string;
@@ -93,21 +86,6 @@ export function markdownReport(data: RunData): MarkdownReport {
   return { text: `${blocks.join('\n\n')}\n`, plots };
 }
 
-function tableText({ group, metrics, rows }: StageTable): string {
-  const header = ['stage', ...metrics.map((metric) => columnName(metric, group)), 'n'];
-  const lines = rows.map(({ stage, cells }) => {
-    const values = cells.map((row) => {
-      if (row === undefined) return '–';
-      const interval = formatInterval(row);
-      return interval === '' ? formatValue(row.value) : `${formatValue(row.value)} (${interval})`;
-    });
-    const counts = [...new Set(cells.flatMap((row) => (row === undefined ? [] : [row.n])))];
-    return [stage, ...values, counts.join(', ')];
-  });
-  const title = group === '' ? '' : `### ${group}\n\n`;
-  return title + markdownTable(header, lines);
-}
-
 /** The points of the pass@k plot, a column for each k that some model was measured at. */
 function passTable(curves: readonly Curve[]): string {
   const ks = [...new Set(curves.flatMap(({ x }) => x))].sort((a, b) => a - b);
@@ -116,16 +94,6 @@ function passTable(curves: readonly Curve[]): string {
     return [label, ...values.map((value) => (value === undefined ? '–' : formatValue(value)))];
   });
   return markdownTable(['stage', ...ks.map((k) => `k = ${k}`)], rows);
-}
-
-function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
-  const rule = `|${header.map((_, i) => (i === 0 ? ' --- ' : ' --: ')).join('|')}|`;
-  return [line(header), rule, ...rows.map(line)].join('\n');
-}
-
-function cell(text: string): string {
-  return text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('\n', ' ');
 }
 
 /** An SVG that is seen outside of a page brings its own style. */

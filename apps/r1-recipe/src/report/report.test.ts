@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { chartsOf } from '../logs/charts.ts';
+import { outputHashes } from '../run/content-hash.ts';
 import { lineChart, lineFigure, niceTicks } from './chart.ts';
 import { passCurves, stageTables } from './stage-table.ts';
 import { timeRow, totalTime } from './time-table.ts';
@@ -36,6 +37,93 @@ it('gives the recorded report from the recorded run, to the byte', () => {
     if (wanted) writeFileSync(join(golden, name), text);
     expect(text, name).toBe(readFileSync(join(golden, name), 'utf8'));
   }
+});
+
+/** The recorded run with a measurement of its last model as the final one. */
+function withFinal(name: string): string {
+  const run = copyOf(name);
+  const edit = (path: string, change: (value: Record<string, unknown>) => void) => {
+    const value = JSON.parse(readFileSync(join(run, path), 'utf8'));
+    change(value);
+    writeFileSync(join(run, path), JSON.stringify(value));
+  };
+  const view = {
+    name: 'measure-final',
+    title: 'measure-final',
+    inputs: ['zero'],
+    folder: 'stages/measure-final-5',
+  };
+  edit('state.json', (state) => {
+    const [base, ...others] = state.stages as Record<string, unknown>[];
+    const rest = { state: 'done', why: 'never ran', seconds: 10, progress: null, problem: null };
+    state.stages = [base, ...others, { ...view, ...rest }];
+  });
+  edit('stages/base-000000000001/stage.json', (record) => {
+    const reasoning = { gcd: { weight: 0.3 }, products: { weight: 0.1 } };
+    record.settings = { tasks: [{ reasoning }, { general: { greeting: 1 } }] };
+  });
+  mkdirSync(join(run, view.folder));
+  const row = (metric: string, value: number) => ({
+    metric,
+    value,
+    low: null,
+    high: null,
+    n: 200,
+    seeds: [0],
+  });
+  const rows = [
+    { ...row('pass@1', 0.58), low: 0.56, high: 0.6, n: 2000 },
+    row('family/gcd', 0.75),
+    row('family/products', 0.5),
+    row('set/beyond-search', 0.025),
+  ];
+  writeFileSync(join(run, view.folder, 'evaluation.json'), JSON.stringify({ stage: 'final', rows }));
+  return run;
+}
+
+it('puts the card of the final model beside it, to the byte, and changes no output of its stage', () => {
+  const run = withFinal('card');
+  const stage = join(run, 'stages/zero-000000000002');
+  const before = outputHashes(stage);
+  writeReport(run);
+  const card = readFileSync(join(stage, 'model/README.md'), 'utf8');
+  const recordedCard = join(golden, 'model-card.md');
+  if (process.env.MINKE_UPDATE_GOLDEN === '1') writeFileSync(recordedCard, card);
+  expect(card).toBe(readFileSync(recordedCard, 'utf8'));
+  expect(outputHashes(stage)).toEqual(before);
+  writeReport(run);
+  expect(readFileSync(join(stage, 'model/README.md'), 'utf8')).toBe(card);
+});
+
+it('says on the card what the model is, came from, can do and cannot', () => {
+  const run = withFinal('card facts');
+  writeReport(run);
+  const card = readFileSync(join(run, 'stages/zero-000000000002/model/README.md'), 'utf8');
+  const [, front, text] = card.split(/^---$/m) as [string, string, string];
+  for (const line of [
+    'license: apache-2.0',
+    'library_name: transformers',
+    '- deepseek_v3',
+    '      name: "gcd"',
+  ])
+    expect(front.split('\n')).toContain(line);
+  expect(front.match(/value: (.*)/g)).toEqual(['value: 0.580', 'value: 0.750', 'value: 0.500']);
+  // Its stages, without those that only came after it.
+  expect(text).toMatch(/\| Base \| pre-training/);
+  expect(text).not.toContain('| Rejection sampling |');
+  for (const part of [
+    ...['0.580 (0.560 to 0.600)', '| problems | gcd | 75.0 % |', '| chat | greeting | 100.0 % |'],
+    ...['Planted in the base mixture', 'minke serve', 'beyond-search 0.025', '| R1-Zero: greedy accuracy | '],
+  ])
+    expect(text).toContain(part);
+  expect(text).not.toMatch(/undefined|NaN|\d (min|s)\b/);
+});
+
+it('makes no card of a run without a final model', () => {
+  const run = copyOf('no card');
+  writeReport(run);
+  const cards = readdirSync(run, { recursive: true }).filter((path) => String(path).endsWith('README.md'));
+  expect(cards).toEqual([]);
 });
 
 it('gives the same report again, and names its plots', () => {

@@ -34,6 +34,8 @@ export interface StageData {
   readonly time: TimeRow;
   readonly compute: ComputeRow | undefined;
   readonly bars: readonly Bar[];
+  /** As the stage's record has them. */
+  readonly settings: unknown;
 }
 
 export interface RunData {
@@ -90,6 +92,7 @@ function stageData(run: string, view: StageView, folder: string, state: RunState
       [path, ...inputFolders(run, view, state)],
     ),
     bars: readBars(path),
+    settings: record?.settings,
   };
 }
 

@@ -2,7 +2,8 @@
  * Names for content: the hash of a value as JSON, and of a folder's files.
  *
  * A folder's hash covers what other stages may read. Checkpoints are a stage's own business and metrics have
- * wall-clock figures, so neither counts, nor do the runner's files: two runs that learnt the same are the same.
+ * wall-clock figures, so neither counts, nor do the files of the runner and of the report: two runs that learnt the same
+ * are the same.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
@@ -11,6 +12,9 @@ import { join } from 'node:path';
 /** Files of the runner in a stage's folder. */
 export const startedFile = 'stage.json';
 export const doneFile = 'done.json';
+
+/** The model card, which the report puts beside the final model: what a stage made is not changed by it. */
+export const cardFile = 'model/README.md';
 
 /** JSON with sorted names, so that equal values have equal texts. Throws for what JSON cannot say. */
 export function canonicalJson(value: unknown): string {
@@ -48,7 +52,7 @@ export function outputHashes(folder: string): Record<string, string> {
 function outputPaths(folder: string, prefix: string): string[] {
   return readdirSync(join(folder, prefix), { withFileTypes: true }).flatMap((entry) => {
     const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
-    if (entry.name.endsWith('.tmp') || path === startedFile || path === doneFile) return [];
+    if (entry.name.endsWith('.tmp') || [startedFile, doneFile, cardFile].includes(path)) return [];
     if (entry.isDirectory()) return entry.name === 'checkpoints' ? [] : outputPaths(folder, path);
     return entry.name === 'metrics.jsonl' ? [] : [path];
   });
