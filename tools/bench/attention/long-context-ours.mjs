@@ -82,8 +82,10 @@ function attentionOnly() {
   ];
   return step(() => {
     for (let layer = 0; layer < layers; layer++) {
-      const scores = own.scores(arena.adopt(iq), arena.adopt(weights), cache.indexKeys(layer));
-      const { indices } = topK(scores, indexer.topK);
+      const indices = arena.scope(() => {
+        const scores = own.scores(arena.adopt(iq), arena.adopt(weights), cache.indexKeys(layer));
+        return topK(scores, indexer.topK).indices;
+      });
       gatheredAttention(arena.adopt(q), cache.latents(layer), indices, options);
     }
   });
@@ -105,9 +107,11 @@ function wholeStep() {
   return step((batch) => {
     let x = arena.adopt(input);
     attentions.forEach((attention, layer) => {
-      const result = attention.forward(x, { batch, cache, ...(sparse && { layer }) });
-      const h = add(x, sparse ? result.output : result);
-      x = add(h, mlp(h));
+      x = arena.scope(() => {
+        const result = attention.forward(x, { batch, cache, ...(sparse && { layer }) });
+        const h = add(x, sparse ? result.output : result);
+        return add(h, mlp(h));
+      });
     });
   });
 }
