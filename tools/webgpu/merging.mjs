@@ -1,4 +1,4 @@
-// The tests of token merging and inflation on WebGPU: the same files that run on the other backends, with Dawn named
+// The tests of token merging and inflation, of layers with windows and of sparse attention on WebGPU: the same files that run on the other backends, with Dawn named
 // to them.
 
 import { readFileSync } from 'node:fs';
@@ -10,8 +10,12 @@ const here = dirname(fileURLToPath(import.meta.url));
 const vitest = join(repositoryRoot, 'node_modules/vitest/vitest.mjs');
 const env = { ...process.env, MINKE_DAWN: join(here, 'node_modules/webgpu/index.js') };
 const report = join(here, 'node_modules/.merging.json');
-const files = 'packages/tokenizer-merging/src/merging';
-const args = [vitest, 'run', files, '-t', 'on webgpu', '--reporter=json', `--outputFile=${report}`];
+const files = [
+  'packages/tokenizer-merging/src/merging',
+  'packages/mla-attention/src/hybrid',
+  'packages/mla-attention/src/sparse',
+];
+const args = [vitest, 'run', ...files, '-t', 'on webgpu', '--reporter=json', `--outputFile=${report}`];
 await run(process.execPath, args, { cwd: repositoryRoot, env, show: true, timeoutMs: 8 * 60_000 });
 const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'));
 if (numPassedTests === 0) throw new Error('expected tests on webgpu, got none');

@@ -13,10 +13,11 @@ const plan = quick
   : { rounds: 15, roundSeconds: 0.3, budgetSeconds: 60 };
 
 /**
- * @param {{ bench: string, script: URL, cases: { name: string, wish: object, flops: number }[] }} options `script`
- *   is our side; `wish` is given to both sides
+ * @param {{ bench: string, script: URL, cases: { name: string, wish: object, flops: number }[],
+ *   more?: (report: Report) => Promise<void> }} options `script` is our side; `wish` is given to both sides; `more`
+ *   adds rows of its own
  */
-export async function benchOps({ bench, script, cases }) {
+export async function benchOps({ bench, script, cases, more }) {
   const report = new Report(bench, threadCounts);
   for (const { name, wish, flops } of cases)
     for (const threads of threadCounts) {
@@ -38,5 +39,6 @@ export async function benchOps({ bench, script, cases }) {
           peer: peers[way],
         });
     }
+  await more?.(report);
   report.finish();
 }

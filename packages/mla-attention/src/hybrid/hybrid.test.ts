@@ -8,6 +8,7 @@ import { type MlaConfig, MultiHeadLatentAttention, mlaRope } from '../mla.ts';
 import { testBackends } from '../testing/backends.ts';
 import { distance, normals, withoutOps } from '../testing/tensors.ts';
 import {
+  gatheredAttention,
   HybridCache,
   HybridLatentAttention,
   hybridCacheBytes,
@@ -269,6 +270,23 @@ describe.each(await testBackends())('layers with windows on %s', (name, backend)
 });
 
 describe('layers with windows', () => {
+  it('attend to named rows from general ops as they do fused', () => {
+    const fused = createReference({ bits: 64 });
+    const outputs = [fused, withoutOps(createReference({ bits: 64 }), 'gatheredAttention')].flatMap((own) =>
+      [true, false].map((sunk) => {
+        using arena = new Arena(own);
+        const q = arena.tensor(normals(3 * 2 * 6, 1), [3, 2, 6]);
+        const cache = arena.tensor(normals(9 * 6, 2), [9, 6]);
+        const rows = arena.tensor([0, 4, -1, 8, 9, 2, 3, 3, -1, -1, 7, 1], [3, 4], 'i32');
+        const sink = sunk ? { sink: arena.tensor([0.5, -1], [2]) } : {};
+        return gatheredAttention(q, cache, rows, { scale: 0.4, valueWidth: 5, ...sink }).readSync();
+      }),
+    );
+    expect(distance(outputs[0]!, outputs[2]!)).toBeLessThan(1e-12);
+    expect(distance(outputs[1]!, outputs[3]!)).toBeLessThan(1e-12);
+    expect(distance(outputs[0]!, outputs[1]!)).toBeGreaterThan(1e-3);
+  });
+
   const backend = createReference({ bits: 64 });
   const tiny = { ...config, hiddenSize: 5, numHeads: 2, kvLoraRank: 3, qkNopeHeadDim: 3, vHeadDim: 2 };
 

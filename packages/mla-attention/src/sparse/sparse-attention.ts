@@ -230,13 +230,15 @@ export class SparseLatentAttention implements Module {
         for (let i = dense; i < count; i += queryBlock) {
           const [a, b] = [start + i, start + Math.min(count, i + queryBlock)];
           const end = region + context + b - start;
-          const scores = this.indexer.scores(
-            index.q.rows(a, b),
-            index.weights.rows(a, b),
-            keys.rows(region, end),
-          );
-          const visible = b - a === 1 ? scores : add(scores, causalMask(arena, context + i, b - a));
-          const { indices } = topK(visible, most);
+          const indices = arena.scope(() => {
+            const scores = this.indexer.scores(
+              index.q.rows(a, b),
+              index.weights.rows(a, b),
+              keys.rows(region, end),
+            );
+            const visible = b - a === 1 ? scores : add(scores, causalMask(arena, context + i, b - a));
+            return topK(visible, most).indices;
+          });
           outputs.push(gatheredAttention(query.rows(a, b), table.rows(region, end), indices, options));
         }
       }
