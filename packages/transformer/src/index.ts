@@ -27,6 +27,13 @@ export {
   loraTargets,
 } from './lora.ts';
 export { loadLora, saveLora } from './lora-files.ts';
+export { type MergingConfig, validateMerging } from './merging-config.ts';
+export { MergingState, type MergingStateSize, type SavedPlace } from './merging-state.ts';
+export {
+  type MergingForwardOptions,
+  type MergingResult,
+  MergingTransformer,
+} from './merging-transformer.ts';
 export {
   mtpCopies,
   type PublishedTensor,

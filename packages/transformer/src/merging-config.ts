@@ -1,0 +1,48 @@
+/**
+ * Where tokens are merged in a model and how, as plain data, and its checks.
+ *
+ * The layout pre / middle / post is that of Hourglass (arXiv 2110.13711) and H-Net (arXiv 2507.07955): the outer
+ * layers see every token, the middle ones one entry for several.
+ */
+import { MinkeError } from '@minke/core';
+import type { InflatorConfig, MergerConfig } from '@minke/tokenizer-merging/merging';
+import { type DeepSeekConfig, show } from './config.ts';
+
+/** Which layers are in the middle, and the settings of what is around them. */
+export interface MergingConfig
+  extends Omit<MergerConfig, 'hiddenSize'>,
+    Omit<InflatorConfig, 'hiddenSize' | 'maxRun'> {
+  /** Layers before tokens are merged, at least 1: the router decides by what they say about a token. */
+  readonly preLayers: number;
+  /** Layers after every token has its own row again. */
+  readonly postLayers: number;
+}
+
+/** Throws `invalid-config` naming every problem; returns the config. */
+export function validateMerging(config: MergingConfig, { numLayers }: DeepSeekConfig): MergingConfig {
+  const problems: string[] = [];
+  const { preLayers, postLayers, threshold, maxRun, mix } = config;
+  const count = (name: string, value: unknown, least: number) => {
+    const good = Number.isSafeInteger(value) && (value as number) >= least;
+    if (!good) problems.push(`${name} an integer of ${least} or more, got ${show(value)}`);
+    return good;
+  };
+  const counts = [count('preLayers', preLayers, 1), count('postLayers', postLayers, 0)];
+  if (counts.every(Boolean) && preLayers + postLayers >= numLayers)
+    problems.push(
+      `preLayers and postLayers to leave one of ${numLayers} layers or more, got ${preLayers} and ${postLayers}`,
+    );
+  if (threshold !== undefined && !(threshold >= 0 && threshold <= 1))
+    problems.push(`threshold from 0 to 1, got ${show(threshold)}`);
+  if (maxRun !== undefined) count('maxRun', maxRun, 1);
+  if (mix !== undefined && !['mass', 'gated', 'select'].includes(mix))
+    problems.push(`mix mass, gated or select, got ${show(mix)}`);
+  for (const name of ['smoothing', 'offsets', 'refine'] as const)
+    if (config[name] !== undefined && typeof config[name] !== 'boolean')
+      problems.push(`${name} true or false, got ${show(config[name])}`);
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `merging: expected ${problems.join('; ')}`, {
+      details: { problems },
+    });
+  return config;
+}

@@ -1,0 +1,288 @@
+// A model that merges: identity, causality, steps, going back, and that a leaking variant would be noticed.
+import { type Backend, Random } from '@minke/core';
+import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
+import { createReference } from '@minke/gpu-backends/reference';
+import { type AttentionForm, createMlaCache } from '@minke/mla-attention';
+import { deepseekV3Gate } from '@minke/moe-router';
+import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
+import {
+  DynamicTokenInflator,
+  type MergeBatch,
+  type MergePlan,
+  ratioLoss,
+  SoftTokenMerger,
+} from '@minke/tokenizer-merging/merging';
+import { describe, expect, it } from 'vitest';
+import {
+  attentionConfig,
+  type DeepSeekConfig,
+  DeepSeekModel,
+  type MergingConfig,
+  type MergingState,
+  MergingTransformer,
+  presets,
+  validateMerging,
+} from './index.ts';
+
+const config: DeepSeekConfig = {
+  ...presets['DeepSeek-V3'],
+  vocabSize: 61,
+  hiddenSize: 36,
+  intermediateSize: 52,
+  numLayers: 4,
+  numHeads: 3,
+  qLoraRank: 21,
+  kvLoraRank: 17,
+  qkNopeHeadDim: 12,
+  qkRopeHeadDim: 4,
+  vHeadDim: 9,
+  moe: { ...deepseekV3Gate, expertSize: 19, experts: 8, topK: 2, groups: 2, topGroups: 1 },
+  firstDenseLayers: 1,
+  mtpLayers: 0,
+  yarn: null,
+  maxPositions: 64,
+  initStd: 0.2,
+  bosTokenId: 0,
+  eosTokenIds: [1],
+};
+const V = config.vocabSize;
+const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, refine: true };
+const draw = new Random(11);
+const tokens = (count: number) => Array.from({ length: count }, () => draw.integer(0, V));
+const sequences = [23, 1, 14].map(tokens);
+const text = sequences[0] as number[];
+const rows = (numbers: ArrayLike<number>, start: number, end: number) =>
+  Array.from({ length: (end - start) * V }, (_, i) => numbers[start * V + i] as number);
+
+/** A model with merging whose every parameter is random; `merger` makes another merger of the same parameters. */
+function build(backend: Backend, merger = SoftTokenMerger) {
+  const arena = new Arena(backend, { persistent: true });
+  const model = DeepSeekModel.init(config, { arena, seed: 3 });
+  const made = MergingTransformer.init(model, merging, { arena });
+  const random = new Random(4);
+  for (const part of [made.merger, made.inflator])
+    for (const parameter of part.parameters().values()) {
+      const square = parameter.shape.join() === `${config.hiddenSize},${config.hiddenSize}`;
+      const unit = (i: number) => Number(square && i % (config.hiddenSize + 1) === 0);
+      parameter.write(
+        Float32Array.from({ length: parameter.size }, (_, i) => unit(i) + 0.2 * random.normal()),
+      );
+    }
+  return new MergingTransformer(model, merging, {
+    merger: new merger(made.merger.config, made.merger.parameters()),
+    inflator: made.inflator,
+  });
+}
+
+async function logitsOf(
+  model: MergingTransformer,
+  batch: readonly (readonly number[])[],
+  options: Pick<MergeBatch, 'threshold' | 'boundaries'> = {},
+): Promise<{ logits: ArrayLike<number>; plan: MergePlan }> {
+  using arena = new Arena(model.backend);
+  const { logits, plan } = await model.forward(model.model.batch(arena, batch), options);
+  return { logits: await logits.read(), plan };
+}
+
+/** New tokens of sequences of a state, [sequence, ids]. */
+async function step(
+  model: MergingTransformer,
+  state: MergingState,
+  pieces: readonly (readonly [sequence: number, ids: readonly number[]])[],
+  form?: AttentionForm,
+): Promise<ArrayLike<number>> {
+  using arena = new Arena(model.backend);
+  const requests = pieces.map(([sequence, { length }]) => ({
+    sequence,
+    count: length,
+    role: 'prompt' as const,
+  }));
+  const ids = pieces.flatMap(([, own]) => own);
+  const batch = { ids: arena.tensor(ids, [ids.length], 'i32'), ...state.append(arena, requests) };
+  return (await model.forward(batch, { state, ...(form && { form }) })).logits.read();
+}
+
+/** Numbers up to a token that change with the tokens after it. */
+async function leaks(model: MergingTransformer): Promise<number> {
+  const { logits } = await logitsOf(model, [text]);
+  let count = 0;
+  for (const t of [0, 3, 8, 15, 21]) {
+    const changed = text.map((id, i) => (i > t ? (id + 7 + i) % V : id));
+    const other = await logitsOf(model, [changed]);
+    for (let i = 0; i < (t + 1) * V; i++) if (!Object.is(other.logits[i], logits[i])) count++;
+  }
+  return count;
+}
+
+/** Makes entries of the last token of each run, which lies after the boundary: what must not be. */
+class LeakingMerger extends SoftTokenMerger {
+  override merge(h: Tensor, plan: MergePlan, batch?: MergeBatch): Tensor {
+    super.merge(h, plan, batch);
+    const last = Array.from(plan.size, (_, entry) => plan.entryOfToken.lastIndexOf(entry));
+    return gatherRows(h, h.arena.tensor(last, [last.length], 'i32'));
+  }
+}
+
+const backends: [string, () => Backend | Promise<Backend>][] = [
+  ['reference', createReference],
+  ['wasm', createWasm],
+];
+if (nativeAvailable().available) backends.push(['native', () => createNative({ threads: 2 })]);
+
+describe.each(backends)('a model that merges, on %s', async (_, create) => {
+  const backend = await create();
+  const model = build(backend);
+
+  it('merges something and not everything, and its middle cache has a row for each entry', async () => {
+    const { plan } = await logitsOf(model, sequences);
+    expect(plan.size.some((size) => size > 1)).toBe(true);
+    expect(plan.boundary.some((b, t) => b === 1 && plan.forced[t] === 0)).toBe(true);
+    using state = model.createState({ maxTokens: 32, maxEntries: 30, sequences: 3 });
+    await step(
+      model,
+      state,
+      sequences.map((ids, b) => [b, ids]),
+    );
+    expect(sequences.map((_, b) => state.entries(b))).toEqual(
+      sequences.map((_, b) => plan.entryOffsets[b + 1]! - plan.entryOffsets[b]!),
+    );
+    expect(sequences.map((_, b) => state.length(b))).toEqual(sequences.map(({ length }) => length));
+    const latents = (layers: number, maxTokens: number) => {
+      using cache = createMlaCache(backend, attentionConfig(config), { layers, sequences: 3, maxTokens });
+      return cache.bytes;
+    };
+    const merge = 4 * 3 * (4 + 1) * config.hiddenSize;
+    expect(state.bytes).toBe(latents(2, 32) + latents(2, 30) + merge);
+  });
+
+  it('is the model without merging at threshold 0, bit for bit', async () => {
+    using arena = new Arena(backend);
+    const plain = await model.model.forward(model.model.batch(arena, sequences)).logits.read();
+    const { logits } = await logitsOf(model, sequences, { threshold: 0 });
+    expect(logits).toEqual(plain);
+    expect((await logitsOf(model, sequences)).logits).not.toEqual(plain);
+  });
+
+  it('gives a sequence the same logits alone as in a batch', async () => {
+    const { logits } = await logitsOf(model, sequences);
+    let row = 0;
+    for (const sequence of sequences) {
+      const alone = await logitsOf(model, [sequence]);
+      expect(Array.from(alone.logits)).toEqual(rows(logits, row, row + sequence.length));
+      row += sequence.length;
+    }
+  });
+
+  it.each(['expanded', 'absorbed'] as const)(
+    'computes the same token by token and in chunks as at once, %s',
+    async (form) => {
+      const at = async (chunks: readonly number[]) => {
+        using state = model.createState({ maxTokens: 32, form });
+        const logits: number[] = [];
+        let start = 0;
+        for (let i = 0; start < text.length; i++) {
+          const ids = text.slice(start, start + (chunks[i % chunks.length] as number));
+          logits.push(...Array.from(await step(model, state, [[0, ids]], form)));
+          start += ids.length;
+        }
+        return logits;
+      };
+      const whole = await at([text.length]);
+      expect(await at([1])).toEqual(whole);
+      expect(await at([9, 1, 1, 4])).toEqual(whole);
+      // What a trainer computes.
+      if (form === 'expanded') expect(whole).toEqual(Array.from((await logitsOf(model, [text])).logits));
+    },
+  );
+
+  it('steps sequences together of which some make an entry and some do not', async () => {
+    const [a, b] = [text.slice(0, 14), sequences[2] as number[]];
+    const expected = await Promise.all([a, b].map(async (ids) => (await logitsOf(model, [ids])).logits));
+    using state = model.createState({ maxTokens: 32, sequences: 2, form: 'expanded' });
+    const different = new Set<boolean>();
+    for (let t = 0; t < 14; t++) {
+      const before = [state.entries(0), state.entries(1)];
+      const logits = await step(model, state, [
+        [1, [b[t] as number]],
+        [0, [a[t] as number]],
+      ]);
+      expect(rows(logits, 0, 1)).toEqual(rows(expected[1]!, t, t + 1));
+      expect(rows(logits, 1, 2)).toEqual(rows(expected[0]!, t, t + 1));
+      different.add(state.entries(0) - before[0]! === state.entries(1) - before[1]!);
+    }
+    expect(different.has(false)).toBe(true);
+  });
+
+  it('does not see the future, and a variant that does is noticed', async () => {
+    expect(await leaks(model)).toBe(0);
+    expect(await leaks(build(backend, LeakingMerger))).toBeGreaterThan(0);
+  });
+
+  it('goes back to any token after guesses, and shares a prefix', async () => {
+    const { logits } = await logitsOf(model, [text]);
+    using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
+    for (let t = 0; t < 12; t++) {
+      using place = state.save([0]);
+      await step(model, state, [[0, sequences[2] as number[]]]);
+      state.restore(place);
+      expect(state.length(0)).toBe(t);
+      const ids = [text[t] as number];
+      expect(Array.from(await step(model, state, [[0, ids]]))).toEqual(rows(logits, t, t + 1));
+    }
+    using prefix = state.save([0]);
+    await step(model, state, [[0, sequences[2] as number[]]]);
+    using arena = new Arena(backend);
+    state.copyTo(arena, prefix, 1);
+    arena.submit();
+    const rest = await step(model, state, [[1, text.slice(12)]]);
+    expect(Array.from(rest)).toEqual(rows(logits, 12, text.length));
+  });
+
+  it('has gradients for every parameter that takes part', async () => {
+    using arena = new Arena(backend, { grad: true });
+    const { logits, plan } = await model.forward(model.model.batch(arena, sequences));
+    const next = sequences.flatMap((ids) => [...ids.slice(1), -1]);
+    const loss = sum(crossEntropy(logits, arena.tensor(next, [next.length], 'i32')));
+    loss.backward();
+    affine(ratioLoss(plan, 2), 0.03, 0).backward();
+    for (const [name, parameter] of model.parameters()) {
+      if (name.endsWith('e_score_correction_bias')) continue;
+      const grad = await (parameter.grad as Tensor).read();
+      expect(Array.from(grad).every(Number.isFinite), name).toBe(true);
+      expect(
+        Array.from(grad).some((x) => x !== 0),
+        name,
+      ).toBe(true);
+    }
+  });
+
+  it('refuses tokens that may not fit, with nothing reserved', async () => {
+    using state = model.createState({ maxTokens: 32, maxEntries: 6 });
+    using arena = new Arena(backend);
+    const request = (count: number) => [{ sequence: 0, count, role: 'prompt' as const }];
+    expect(() => state.append(arena, request(7))).toThrow(/at most 6 entries.*0 and 7/);
+    expect(state.length(0)).toBe(0);
+    await step(model, state, [[0, text.slice(0, 5)]]);
+    state.clear(0);
+    expect([state.length(0), state.entries(0)]).toEqual([0, 0]);
+  });
+});
+
+it('names every problem of a config', () => {
+  const wrong = { preLayers: 0, postLayers: 1.5, threshold: 2, maxRun: 0, mix: 'x', refine: 1 };
+  expect(() => validateMerging(wrong as never, config)).toThrow(
+    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; mix.*"x"; refine.*1/,
+  );
+  expect(() => validateMerging({ preLayers: 2, postLayers: 2 }, config)).toThrow(/leave one of 4 layers/);
+  expect(validateMerging(merging, config)).toBe(merging);
+});
+
+it('refuses parts that do not fit each other', () => {
+  const arena = new Arena(createReference(), { persistent: true });
+  const model = DeepSeekModel.init(config, { arena, seed: 1 });
+  const parts = {
+    merger: SoftTokenMerger.init({ hiddenSize: config.hiddenSize, maxRun: 4 }, { arena }),
+    inflator: DynamicTokenInflator.init({ hiddenSize: config.hiddenSize, maxRun: 5 }, { arena }),
+  };
+  expect(() => new MergingTransformer(model, merging, parts)).toThrow(/same maxRun.*4 and 5/);
+});
