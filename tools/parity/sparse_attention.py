@@ -6,6 +6,7 @@ In float64 from float32 weights and inputs:
 
 - `deepseekV32`: attention of `DeepseekV32Attention` over one sequence, with its indexer's choice. Many heads, as
   scores that are zero in all of them are ties. Its rotary tables are float32.
+- `moba`: mixture of block attention (arXiv 2502.13189, section 2.2), query by query from its formulas.
 - `gptOss`: sinks of `gpt_oss`, its eager attention with and without a window, on random queries, keys and values.
 """
 
@@ -70,10 +71,23 @@ def gpt_oss(tokens=20, heads=4, key_heads=2, width=6):
     return result | {"windowTokens": 5}
 
 
+def moba(tokens=22, heads=4, key_heads=2, width=6, block=4, top_k=3):
+    q, k, v = randn(tokens, heads, width), randn(tokens, key_heads, width), randn(tokens, key_heads, width)
+    o = torch.zeros(tokens, heads, width).double()
+    for t in range(tokens):
+        for h in range(heads):
+            key, value, own = k[:, h * key_heads // heads], v[:, h * key_heads // heads], t // block
+            liking = sorted(((q[t, h] @ key[b * block:(b + 1) * block].mean(0)).item(), b) for b in range(own))
+            chosen = {own} | {b for _, b in liking[max(0, len(liking) - (top_k - 1)):]}
+            seen = [s for s in range(t + 1) if s // block in chosen]
+            o[t, h] = torch.softmax(key[seen] @ q[t, h] * width**-0.5, 0) @ value[seen]
+    return {"q": flat(q), "k": flat(k), "v": flat(v), "o": flat(o), "scale": width**-0.5, "blockSize": block, "topK": top_k}
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    fixture = {"deepseekV32": deepseek_v32(), "gptOss": gpt_oss()}
+    fixture = {"deepseekV32": deepseek_v32(), "gptOss": gpt_oss(), "moba": moba()}
     (folder / "sparse-attention.json").write_text(json.dumps(fixture, separators=(",", ":")) + "\n")
 
 

@@ -1,3 +1,4 @@
+export { type BlockAttentionOptions, blockAttention } from './block-attention.ts';
 export { attentionTarget, indexerLoss } from './indexer-loss.ts';
 export {
   type IndexerConfig,
