@@ -56,10 +56,9 @@ describe('splitting at a budget', () => {
 
 describe('an extended vocabulary', () => {
   it('is the larger one where the texts are those of before', () => {
-    expect(tokenizer.vocabSize).toBe(320);
-    const larger = trainBpe(corpus, { vocabSize: 370, specialTokens });
-    expect(larger.vocabSize).toBe(370);
-    expect(extendVocabulary(tokenizer, corpus, { vocabSize: 370 }).toJson()).toEqual(larger.toJson());
+    const larger = trainBpe(corpus, { vocabSize: 360, specialTokens });
+    expect([tokenizer.vocabSize, larger.vocabSize]).toEqual([320, 360]); // the texts have merges for both
+    expect(extendVocabulary(tokenizer, corpus, { vocabSize: 360 }).toJson()).toEqual(larger.toJson());
   });
 
   it('keeps ids and merges, and fits other texts better', () => {
