@@ -97,7 +97,10 @@ export const attentionOps = {
       expect(at(bias!, 0) === at(q!, 0) && at(bias!, 1) === at(q!, 1), 'bias [N, H]');
       expect(at(sink!, 0) === at(q!, 1), 'sink [H]');
       const part = at(v!, 1) === 1 && valueWidth! >= 0 && valueWidth! <= at(v!, 2);
-      expect(part || valueWidth! === at(v!, 2), 'valueWidth the width of v, or with one key head a part of it');
+      expect(
+        part || valueWidth! === at(v!, 2),
+        'valueWidth the width of v, or with one key head a part of it',
+      );
       return [
         [at(q!, 0), at(q!, 1), valueWidth!],
         [at(q!, 0), at(q!, 1)],

@@ -342,7 +342,10 @@ export const networkDrafts = {
           kind === 'window' ? f32([n, h], new Array<number>(n * h).fill(-Infinity)) : draw.normal([n, h]),
           kind === 'sink' ? draw.normal([h], 2) : f32([h], new Array<number>(h).fill(-Infinity)),
         ],
-        attributes: { scale: Math.fround(d ** -0.5), valueWidth: kind === 'plain' || hk !== 1 ? dv : dv >> 1 },
+        attributes: {
+          scale: Math.fround(d ** -0.5),
+          valueWidth: kind === 'plain' || hk !== 1 ? dv : dv >> 1,
+        },
       })),
     );
   },
