@@ -88,7 +88,7 @@ function rewardTerms(names: ReadonlySet<string>): ChartSpec {
 }
 
 /** Values of a metric over steps, or batches, or else lines. */
-export function curveOf(lines: readonly JsonLine[], name: string, label = name): Curve {
+function curveOf(lines: readonly JsonLine[], name: string, label = name): Curve {
   const points = lines.flatMap((line, i) => {
     const y = line[name];
     if (typeof y !== 'number' || !Number.isFinite(y)) return [];

@@ -26,7 +26,7 @@ const keepAliveMs = 15_000;
 const loopback = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 /** The routes, without a socket. */
-export function createPageApp(feed: RunFeed, readers: Set<SSEStreamingApi>): Hono {
+function createPageApp(feed: RunFeed, readers: Set<SSEStreamingApi>): Hono {
   const app = new Hono();
   app.use(async (c, next) => {
     const name = (c.req.header('host') ?? '').replace(/:\d+$/, '');

@@ -2,39 +2,22 @@
 import { escapeHtml, lineFigure } from './chart.ts';
 import { chartStyle, figureStyle } from './chart-style.ts';
 import { computeCells, computeHeader, computeNote } from './compute-table.ts';
-import { coverageText } from './coverage.ts';
 import {
-  barCells,
   barHeader,
   barNote,
-  plantedText,
   reasonRows,
+  reportContents,
   runLine,
   tableNote,
   timeCells,
   timeHeader,
 } from './report-parts.ts';
 import type { RunData, StageData } from './run-data.ts';
-import {
-  columnName,
-  formatInterval,
-  formatValue,
-  notesOf,
-  passCurves,
-  type StageTable,
-  stageTables,
-} from './stage-table.ts';
+import { columnName, formatInterval, formatValue, type StageTable } from './stage-table.ts';
 
 export function htmlReport(data: RunData): string {
   const { state, stages } = data;
-  const evaluations = stages.flatMap((stage) => stage.evaluations);
-  const planted = plantedText(stages.flatMap((stage) => stage.planted));
-  const curves = passCurves(evaluations);
-  const coverage = coverageText(evaluations);
-  const notes = notesOf(evaluations);
-  const tables = stageTables(evaluations);
-  const bars = barCells(data);
-  const compute = stages.flatMap((stage) => stage.compute ?? []);
+  const { tables, notes, curves, coverage, planted, bars, compute } = reportContents(data);
   const body = [
     `<header><h1>Report of a training run</h1><p>${escapeHtml(runLine(data))}</p>`,
     `<p><code>${escapeHtml(state.command)}</code></p></header>`,

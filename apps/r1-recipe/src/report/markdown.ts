@@ -3,21 +3,19 @@ import type { Curve } from '../logs/charts.ts';
 import { lineChart } from './chart.ts';
 import { chartStyle } from './chart-style.ts';
 import { computeCells, computeHeader, computeNote } from './compute-table.ts';
-import { coverageText } from './coverage.ts';
 import { cell, markdownTable, tableText } from './markdown-table.ts';
 import {
-  barCells,
   barHeader,
   barNote,
-  plantedText,
   reasonRows,
+  reportContents,
   runLine,
   tableNote,
   timeCells,
   timeHeader,
 } from './report-parts.ts';
 import type { RunData } from './run-data.ts';
-import { formatValue, notesOf, passCurves, stageTables } from './stage-table.ts';
+import { formatValue } from './stage-table.ts';
 
 export interface MarkdownReport {
   readonly text: string;
@@ -33,19 +31,13 @@ export function markdownReport(data: RunData): MarkdownReport {
     const curves = options.curves.map(({ label }) => label).join(', ');
     return `![${cell(`${options.title}: ${curves}`)}](plots/${file})`;
   };
-  const evaluations = data.stages.flatMap((stage) => stage.evaluations);
-  const planted = plantedText(data.stages.flatMap((stage) => stage.planted));
-  const curves = passCurves(evaluations);
-  const coverage = coverageText(evaluations);
-  const notes = notesOf(evaluations);
-  const bars = barCells(data);
-  const compute = data.stages.flatMap((stage) => stage.compute ?? []);
+  const { tables, notes, curves, coverage, planted, bars, compute } = reportContents(data);
   const blocks = [
     '# Report of a training run',
     `${runLine(data)} Command: \`${data.state.command.replaceAll('`', "'")}\``,
     '## Stages on held-out problems',
-    ...stageTables(evaluations).map(tableText),
-    evaluations.length > 0 ? tableNote : 'No stage was evaluated.',
+    ...tables.map(tableText),
+    tables.length > 0 ? tableNote : 'No stage was evaluated.',
     ...(notes.length > 0 ? [notes.map((note) => `- ${note}`).join('\n')] : []),
     ...(planted === undefined ? [] : [planted]),
     ...(bars.length === 0 ? [] : ['## Bars', markdownTable(barHeader, bars), barNote]),

@@ -12,9 +12,9 @@ import { cardFile } from '../run/content-hash.ts';
 import { computeCells, computeHeader, computeNote } from './compute-table.ts';
 import type { EvaluationRow } from './evaluation-file.ts';
 import { markdownTable, tableText } from './markdown-table.ts';
-import { barCells, barHeader, barNote, plantedText, tableNote } from './report-parts.ts';
+import { barHeader, barNote, plantedText, reportContents, tableNote } from './report-parts.ts';
 import type { RunData, StageData } from './run-data.ts';
-import { formatInterval, formatValue, notesOf, stageTables } from './stage-table.ts';
+import { formatInterval, formatValue } from './stage-table.ts';
 import { type TaskShare, taskShares } from './task-shares.ts';
 import { shortNumber } from './words.ts';
 
@@ -48,13 +48,11 @@ export function modelCard(data: RunData, run: string): ModelCard | undefined {
   const final = data.stages.find(({ view }) => view.name === measured?.view.inputs[0]);
   if (measured === undefined || final?.view.folder == null) return undefined;
   const path = `${final.view.folder}/${cardFile}`;
-  const evaluations = data.stages.flatMap((stage) => stage.evaluations);
+  const { evaluations, tables, notes, bars } = reportContents(data);
   const rows = evaluations.flatMap(({ stage, rows }) => (stage === 'final' ? rows : []));
   const lineage = ancestors(final, data);
   const compute = lineage.flatMap((stage) => stage.compute ?? []);
   const planted = plantedText(lineage.flatMap((stage) => stage.planted));
-  const notes = notesOf(evaluations);
-  const bars = barCells(data);
   const shares = taskShares(lineage.map(({ settings }) => settings));
   const { recipe, seed, commit, command } = data.state;
   const blocks = [
@@ -73,9 +71,7 @@ export function modelCard(data: RunData, run: string): ModelCard | undefined {
     ),
     ...(compute.length === 0 ? [] : [markdownTable(computeHeader, computeCells(compute)), computeNote]),
     '## Stages on held-out problems',
-    ...stageTables(evaluations)
-      .filter(({ group }) => cardGroups.has(group))
-      .map(tableText),
+    ...tables.filter(({ group }) => cardGroups.has(group)).map(tableText),
     tableNote,
     ...(notes.length === 0 ? [] : [notes.map((note) => `- ${note}`).join('\n')]),
     ...(bars.length === 0 ? [] : ['## Bars', markdownTable(barHeader, bars), barNote]),

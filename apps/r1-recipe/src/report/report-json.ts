@@ -1,19 +1,12 @@
 /** `report.json`: the figures of the stage table with command, commit, seed and time, for programs. */
 import { type BarResult, judgeBars } from './bars.ts';
 import type { ComputeRow } from './compute-table.ts';
+import type { EvaluationRow } from './evaluation-file.ts';
 import type { RunData } from './run-data.ts';
 
 /** The repository's format for the result of a training run. */
 export interface ReportJson {
-  readonly stages: readonly {
-    readonly stage: string;
-    readonly metric: string;
-    readonly value: number;
-    readonly low: number | null;
-    readonly high: number | null;
-    readonly n: number;
-    readonly seeds: readonly number[];
-  }[];
+  readonly stages: readonly ({ readonly stage: string } & EvaluationRow)[];
   readonly command: string;
   readonly commit: string;
   readonly seed: number;

@@ -2,11 +2,28 @@
  * What the HTML and the Markdown report have in common: the words and the rows, before markup.
  */
 import { type Bar, judgeBars } from './bars.ts';
+import { coverageText } from './coverage.ts';
 import type { PlantedEffect } from './evaluation-file.ts';
 import type { RunData } from './run-data.ts';
-import { formatValue } from './stage-table.ts';
+import { formatValue, notesOf, passCurves, stageTables } from './stage-table.ts';
 import { type TimeRow, timeParts, totalTime } from './time-table.ts';
 import { duration, shortNumber } from './words.ts';
+
+/** What the stages left for the tables of a report. */
+export function reportContents(data: RunData) {
+  const { stages } = data;
+  const evaluations = stages.flatMap((stage) => stage.evaluations);
+  return {
+    evaluations,
+    tables: stageTables(evaluations),
+    notes: notesOf(evaluations),
+    curves: passCurves(evaluations),
+    coverage: coverageText(evaluations),
+    planted: plantedText(stages.flatMap((stage) => stage.planted)),
+    bars: barCells(data),
+    compute: stages.flatMap((stage) => stage.compute ?? []),
+  };
+}
 
 export const timeHeader = [
   'stage',
@@ -42,7 +59,7 @@ function timeLine({ stage, seconds, parts, ...row }: TimeRow): string[] {
 export const barHeader = ['what the run should show', 'bar', 'found', ''] as const;
 
 /** Rows of the table of bars; none where the recipe has none. */
-export function barCells({ stages }: RunData): readonly (readonly string[])[] {
+function barCells({ stages }: RunData): readonly (readonly string[])[] {
   const bars = stages.flatMap(({ bars }) => bars);
   const results = judgeBars(
     bars,

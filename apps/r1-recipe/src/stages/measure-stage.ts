@@ -10,7 +10,7 @@ import { withModel } from './model-folder.ts';
 import { contextLength } from './train-stages.ts';
 
 /** What a model writes before its answer when it does not think. */
-export const emptyThought = '\n</think>\n\n';
+const emptyThought = '\n</think>\n\n';
 
 /**
  * Measures the model of a stage.

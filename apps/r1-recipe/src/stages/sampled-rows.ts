@@ -33,7 +33,7 @@ function promptsFor(tasks: TaskAt, count: number, language: LanguageModel): Reje
 }
 
 /** A candidate as a trace of its problem. */
-export const traceOfCandidate = ({ prompt, text }: Pick<Candidate, 'prompt' | 'text'>) =>
+const traceOfCandidate = ({ prompt, text }: Pick<Candidate, 'prompt' | 'text'>) =>
   traceOf(prompt.task.problem as Problem, text);
 
 /** Samples a model into the stage's folder; `filters` decide about traces, beside being finished. */

@@ -10,6 +10,7 @@
  */
 import { check } from '@minke/core';
 import { add, affine, div, mul, neg, sigmoid, softplus, square, sub, sum, type Tensor } from '@minke/tensor';
+import { meanOf } from './statistics.ts';
 
 export interface DpoConfig {
   readonly name: 'sigmoid' | 'ipo' | 'robust';
@@ -98,18 +99,17 @@ export function preferenceMetrics(
   refRejected: ArrayLike<number>,
   beta: number,
 ): PreferenceMetrics {
-  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   const [good, bad] = [
     Array.from(chosen, (l, i) => beta * (l - (refChosen[i] as number))),
     Array.from(rejected, (l, i) => beta * (l - (refRejected[i] as number))),
   ];
   const leads = good.map((reward, i) => reward - (bad[i] as number));
   return {
-    'rewards/chosen': mean(good),
-    'rewards/rejected': mean(bad),
-    'rewards/margins': mean(leads),
-    'rewards/accuracies': mean(leads.map((lead) => (lead > 0 ? 1 : 0))),
-    'logps/chosen': mean(Array.from(chosen)),
-    'logps/rejected': mean(Array.from(rejected)),
+    'rewards/chosen': meanOf(good),
+    'rewards/rejected': meanOf(bad),
+    'rewards/margins': meanOf(leads),
+    'rewards/accuracies': meanOf(leads.map((lead) => (lead > 0 ? 1 : 0))),
+    'logps/chosen': meanOf(Array.from(chosen)),
+    'logps/rejected': meanOf(Array.from(rejected)),
   };
 }

@@ -6,6 +6,7 @@
  * model on pairs and its safety model on labels (https://arxiv.org/abs/2501.12948v2, section 3.1).
  */
 import { add, affine, mul, neg, softplus, square, sub, sum, type Tensor } from '@minke/tensor';
+import { meanOf } from './statistics.ts';
 
 export interface BradleyTerryOptions {
   /** Pairs of the whole optimiser step. */
@@ -48,13 +49,16 @@ export function rewardModelMetrics(
   rejected: ArrayLike<number>,
 ): RewardModelMetrics {
   const leads = Array.from(chosen, (score, i) => score - (rejected[i] as number));
-  const all = [...Array.from(chosen), ...Array.from(rejected)];
-  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  return scoreMetrics(leads, [...Array.from(chosen), ...Array.from(rejected)]);
+}
+
+/** @param leads how far each pair or label is on the right side, above 0; @param scores all of them */
+export function scoreMetrics(leads: readonly number[], scores: readonly number[]): RewardModelMetrics {
   return {
-    accuracy: mean(leads.map((lead) => (lead > 0 ? 1 : 0))),
-    margin: mean(leads),
-    min_reward: Math.min(...all),
-    mean_reward: mean(all),
-    max_reward: Math.max(...all),
+    accuracy: meanOf(leads.map((lead) => (lead > 0 ? 1 : 0))),
+    margin: meanOf(leads),
+    min_reward: Math.min(...scores),
+    mean_reward: meanOf(scores),
+    max_reward: Math.max(...scores),
   };
 }

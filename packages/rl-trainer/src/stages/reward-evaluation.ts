@@ -6,6 +6,7 @@
  * best on the training set, and how strongly scores go with length. For pairs the correlation is that of the
  * differences within pairs, which leaves out what the prompts differ in.
  */
+import { meanOf } from '../objectives/statistics.ts';
 import type { ScoreLearner, ScoreSequence } from '../score-learner.ts';
 import { microBatches } from './micro-batches.ts';
 
@@ -27,8 +28,6 @@ export interface RewardEvaluation {
   /** Accuracy on pairs whose chosen text is the shorter one; null where there are none. */
   readonly eval_accuracy_shorter: number | null;
 }
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Scores of many texts, in batches of at most so many tokens. */
 export async function scoreAll(
@@ -73,15 +72,15 @@ function pairFigures(
   const longer = lead(lengths);
   // A coin decides where both are of one length.
   const byLength = (differences: readonly number[], sign: number) =>
-    mean(differences.map((by) => (by === 0 ? 0.5 : by * sign > 0 ? 1 : 0)));
+    meanOf(differences.map((by) => (by === 0 ? 0.5 : by * sign > 0 ? 1 : 0)));
   const trained = lead(train.flatMap((unit) => unit.map(({ tokens }) => tokens.length)));
   const direction = byLength(trained, 1) >= byLength(trained, -1) ? 1 : -1;
   const shorter = leads.filter((_, i) => (longer[i] as number) < 0);
-  const right = (values: readonly number[]) => mean(values.map((value) => (value > 0 ? 1 : 0)));
+  const right = (values: readonly number[]) => meanOf(values.map((value) => (value > 0 ? 1 : 0)));
   return {
     eval_n: heldOut.length,
     eval_accuracy: right(leads),
-    eval_margin: mean(leads),
+    eval_margin: meanOf(leads),
     eval_length_baseline: byLength(longer, direction),
     eval_length_correlation: cosine(leads, longer),
     eval_accuracy_shorter: shorter.length === 0 ? null : right(shorter),
@@ -96,13 +95,13 @@ function labelFigures(
 ): RewardEvaluation {
   const labels = heldOut.map(([text]) => text?.label as number);
   const towards = scores.map((score, i) => score * (2 * (labels[i] as number) - 1));
-  const centred = (values: readonly number[]) => values.map((value) => value - mean(values));
+  const centred = (values: readonly number[]) => values.map((value) => value - meanOf(values));
   const rule = bestThreshold(train.map(([text]) => [text?.tokens.length as number, text?.label as number]));
   return {
     eval_n: heldOut.length,
-    eval_accuracy: mean(towards.map((score) => (score > 0 ? 1 : 0))),
-    eval_margin: mean(towards),
-    eval_length_baseline: mean(lengths.map((length, i) => (rule(length) === labels[i] ? 1 : 0))),
+    eval_accuracy: meanOf(towards.map((score) => (score > 0 ? 1 : 0))),
+    eval_margin: meanOf(towards),
+    eval_length_baseline: meanOf(lengths.map((length, i) => (rule(length) === labels[i] ? 1 : 0))),
     eval_length_correlation: cosine(centred(scores), centred(lengths)),
     eval_accuracy_shorter: null,
   };

@@ -8,6 +8,7 @@
 import { check } from '@minke/core';
 import { ShuffledSource } from '../example-source.ts';
 import { rewardModelMetrics } from '../objectives/index.ts';
+import { scoreMetrics } from '../objectives/reward-model-losses.ts';
 import type { RewardModel, ScoredText } from '../rewards/model-score.ts';
 import { type Schedule, scheduleFactor, scheduleProblems } from '../schedule.ts';
 import type { ScoreLearner, ScoreLossSpec, ScoreSequence } from '../score-learner.ts';
@@ -182,14 +183,7 @@ function figures(units: readonly ScoreUnit[], scores: readonly number[]) {
       scores.filter((_, i) => i % 2 === 1),
     );
   const towards = scores.map((score, i) => score * (2 * (units[i]?.[0]?.label as number) - 1));
-  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-  return {
-    accuracy: mean(towards.map((score) => (score > 0 ? 1 : 0))),
-    margin: mean(towards),
-    min_reward: Math.min(...scores),
-    mean_reward: mean(scores),
-    max_reward: Math.max(...scores),
-  };
+  return scoreMetrics(towards, scores);
 }
 
 function validate(config: RewardModelConfig): void {

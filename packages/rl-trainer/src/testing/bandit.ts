@@ -50,7 +50,7 @@ export const right: Reward = perCompletion(({ completion, answer }) =>
   completion.split(' ')[0] === answer ? 1 : 0,
 );
 
-export const banditPrompts = (seed = 0): ShuffledSource<RlPrompt> =>
+const banditPrompts = (seed = 0): ShuffledSource<RlPrompt> =>
   new ShuffledSource(
     Array.from({ length: 8 }, (_, k) => ({
       tokens: [1, k],

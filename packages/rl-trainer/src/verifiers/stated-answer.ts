@@ -40,7 +40,7 @@ export function boxedContents(text: string): string[] {
 }
 
 /** The contents of all `<answer>...</answer>`, in order. */
-export function taggedAnswers(text: string): string[] {
+function taggedAnswers(text: string): string[] {
   const contents: string[] = [];
   for (let at = text.indexOf('<answer>'); at >= 0; at = text.indexOf('<answer>', at + 8)) {
     const end = text.indexOf('</answer>', at);
