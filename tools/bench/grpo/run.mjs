@@ -3,7 +3,7 @@
 // (transformers' DeepseekV3ForCausalLM). Samples and updates are counted as sampled tokens a second, all of the step's
 // time included. No reference model, as is TRL's default. Mean log-probabilities of the prompts must agree to 1e-3.
 // TRL updates the larger model in four pieces of 32 samples by gradient accumulation, which its memory asks for; with
-// `--quick` that model has 4 prompts, one piece, because four steps of 16 take TRL more than four minutes.
+// `--quick` that model has 4 prompts, one piece, because a run of 16 beside TRL took more than four minutes.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
