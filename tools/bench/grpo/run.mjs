@@ -2,7 +2,8 @@
 // tokens each, then one update by AdamW with clipping, beside TRL's GRPOTrainer on the CPU with the same weights
 // (transformers' DeepseekV3ForCausalLM). Samples and updates are counted as sampled tokens a second, all of the step's
 // time included. No reference model, as is TRL's default. Mean log-probabilities of the prompts must agree to 1e-3.
-// TRL updates the larger model in four pieces of 32 samples by gradient accumulation, which its memory asks for.
+// TRL updates the larger model in four pieces of 32 samples by gradient accumulation, which its memory asks for; with
+// `--quick` that model has 4 prompts, one piece, because a run of 16 beside TRL took more than four minutes.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,10 +18,11 @@ import { pytorchWays, startPytorch } from '../harness/pytorch.mjs';
 import { Report } from '../harness/report.mjs';
 import { startNode } from '../harness/side.mjs';
 
-const [promptCount, promptLength, groupSize, newTokens] = [16, 32, 8, 64];
+const [promptLength, groupSize, newTokens] = [32, 8, 64];
+const promptsOf = { '1m': 16, '30m': quick ? 4 : 16 };
 const threads = 2;
 /** What TRL's update is cut into. */
-const pieces = { '1m': 1, '30m': 4 };
+const pieces = { '1m': 1, '30m': quick ? 1 : 4 };
 const configs = {
   /** The tiny reasoner at a smaller width: 0.8M parameters are active. */
   '1m': {
@@ -52,9 +54,17 @@ async function benchModel(model) {
   const { ours, ...peers } = await compare(starts, plan);
   for (const way of ways) {
     const [name, peer] = [caseName(way), peers[way]];
-    const work = promptCount * groupSize * newTokens;
+    const work = promptsOf[model] * groupSize * newTokens;
     report.addRates({
-      ...{ name, unit: 'tokens/s', work, flops: flopsOfStep(configs[model]), threads, ours, peer },
+      ...{
+        name,
+        unit: 'tokens/s',
+        work,
+        flops: flopsOfStep(configs[model], promptsOf[model]),
+        threads,
+        ours,
+        peer,
+      },
     });
     report.addMemory(`${name} memory`, ours, peer);
   }
@@ -68,14 +78,14 @@ async function writeModel(model) {
   await saveModel(DeepSeekModel.init(config, { arena, seed: 0 }), path, { dtype: 'f32' });
   arena.dispose();
   // The first ids are the peer's special tokens.
-  const prompts = tokenIds(config.vocabSize - 3, promptCount, promptLength).map((row) =>
+  const prompts = tokenIds(config.vocabSize - 3, promptsOf[model], promptLength).map((row) =>
     row.map((id) => id + 3),
   );
   return { folder: path, prompts };
 }
 
 /** Each prompt once, every new token but the last once, and a training step over all of it. */
-function flopsOfStep(config) {
+function flopsOfStep(config, promptCount) {
   const [samples, length] = [promptCount * groupSize, promptLength + newTokens];
   let flops = trainingFlops(config, samples, length);
   for (let keys = 1; keys < length; keys++)
