@@ -19,14 +19,15 @@ function prefixedRows(ranges: Tensor, n: number, rows: number): number[] {
   });
 }
 
-function dot(a: Tensor, fromA: number, b: Tensor, fromB: number, width: number): number {
+/** The product of `width` numbers of each. */
+export function dot(a: Tensor, fromA: number, b: Tensor, fromB: number, width: number): number {
   let sum = 0;
   for (let c = 0; c < width; c++) sum += a.data[fromA + c]! * b.data[fromB + c]!;
   return sum;
 }
 
 /** to[at ..] += scale * from[start ..], `width` numbers, in f64. */
-function addScaled(
+export function addScaled(
   to: Float64Array,
   at: number,
   scale: number,

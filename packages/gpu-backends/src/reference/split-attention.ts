@@ -2,6 +2,7 @@
  * Attention whose ranges have parts, with a bias on the far one and a sink, its gradient, and attention to rows that
  * each query names. One softmax: the bias moves far scores, the sink is a score without a value (as in gpt-oss).
  */
+import { addScaled, dot } from './attention.ts';
 import type { Kernels, Tensor } from './kernel.ts';
 import { logSumExp } from './reductions.ts';
 
@@ -26,23 +27,6 @@ function keysOf(ranges: Tensor, bias: Tensor, n: number, pair: number, rows: num
     keys.push({ row, far, bias: far ? bias.data[pair]! : 0, counts: row >= first });
   }
   return keys;
-}
-
-function dot(a: Tensor, fromA: number, b: Tensor, fromB: number, width: number): number {
-  let sum = 0;
-  for (let c = 0; c < width; c++) sum += a.data[fromA + c]! * b.data[fromB + c]!;
-  return sum;
-}
-
-function addScaled(
-  to: Float64Array,
-  at: number,
-  scale: number,
-  from: Tensor,
-  start: number,
-  width: number,
-): void {
-  for (let c = 0; c < width; c++) to[at + c] = to[at + c]! + scale * from.data[start + c]!;
 }
 
 export const splitAttention: Pick<Kernels, 'splitAttention' | 'splitAttentionGrad' | 'gatheredAttention'> = {
