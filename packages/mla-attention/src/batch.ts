@@ -17,6 +17,11 @@ export type AttentionForm = 'expanded' | 'absorbed';
 /** Where a token came from. Unless a form is pinned, prompts are computed expanded, generated tokens absorbed. */
 export type TokenRole = 'prompt' | 'generated';
 
+/** The form of a run: the pinned one, or by its role. */
+export function formOf(run: { readonly role: TokenRole }, pinned: AttentionForm | undefined): AttentionForm {
+  return pinned ?? (run.role === 'prompt' ? 'expanded' : 'absorbed');
+}
+
 /** Consecutive rows of a batch that belong to one sequence. */
 export interface Segment {
   /** Index of the sequence, in its cache if there is one. */

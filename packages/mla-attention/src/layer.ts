@@ -72,7 +72,7 @@ export function checkParameters(
 }
 
 /** One sequence per row of x [B, T, D], or one of all rows of [N, D]; appended to sequences 0 .. B - 1 of a cache. */
-export function defaultBatch(x: Tensor, cache?: AttentionCache): AttentionBatch {
+export function defaultBatch(x: Tensor, cache?: SequenceCache): AttentionBatch {
   const count = x.shape.at(-2) as number;
   const sequences = x.rank === 3 ? (x.shape[0] as number) : 1;
   if (cache === undefined) return packSequences(x.arena, new Array<number>(sequences).fill(count));

@@ -9,7 +9,7 @@
 import { type Backend, check, MinkeError } from '@minke/core';
 import { type Arena, concat, gatherRows, type LowRank, type Module, slice, type Tensor } from '@minke/tensor';
 import { attention, cachedAttention, latentAttention } from './attention.ts';
-import type { AttentionBatch, AttentionForm } from './batch.ts';
+import { type AttentionBatch, type AttentionForm, formOf } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
 import { LatentProjections } from './latent-projections.ts';
 import {
@@ -257,10 +257,6 @@ export function createMlaCache(
     return new LatentCache(backend, { ...size, width: kvLoraRank + qkRopeHeadDim });
   const keyWidth = qkNopeHeadDim + qkRopeHeadDim;
   return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth, valueWidth: vHeadDim });
-}
-
-function formOf(run: { role: 'prompt' | 'generated' }, pinned: AttentionForm | undefined): AttentionForm {
-  return pinned ?? (run.role === 'prompt' ? 'expanded' : 'absorbed');
 }
 
 /** Returns the config; throws `invalid-config` naming everything that is wrong with it. */

@@ -2,12 +2,8 @@
 // caches hold `context` tokens. `part` is the attention alone (scores, selection, softmax, values) or the whole step of
 // the four layers: projections and a SwiGLU as wide as the experts a token uses, without embedding and head.
 
-import {
-  gatheredAttention,
-  HybridCache,
-  HybridLatentAttention,
-} from '../../../packages/mla-attention/dist/hybrid/index.js';
-import { latentAttention } from '../../../packages/mla-attention/dist/index.js';
+import { HybridCache, HybridLatentAttention } from '../../../packages/mla-attention/dist/hybrid/index.js';
+import { gatheredAttention, latentAttention } from '../../../packages/mla-attention/dist/index.js';
 import { SparseCache, SparseLatentAttention } from '../../../packages/mla-attention/dist/sparse/index.js';
 import { Arena, add, linear, swiglu, topK } from '../../../packages/tensor/dist/index.js';
 import { hashed } from '../harness/numbers.mjs';

@@ -21,16 +21,23 @@ import {
   slice,
   type Tensor,
 } from '@minke/tensor';
-import type { AttentionBatch, AttentionForm, Run } from '../batch.ts';
-import { packSequences } from '../batch.ts';
+import { type AttentionBatch, type AttentionForm, formOf, type Run } from '../batch.ts';
+import { gatheredAttention } from '../gathered-attention.ts';
 import { LatentProjections } from '../latent-projections.ts';
-import { checkBatch, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
+import {
+  checkBatch,
+  checkParameters,
+  defaultBatch,
+  type InitOptions,
+  initArena,
+  initParameters,
+} from '../layer.ts';
 import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
 import type { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
 import type { HybridCache } from './hybrid-cache.ts';
-import { type LayerPlan, type LayerType, validateLayerPlan } from './layer-plan.ts';
-import { gatheredAttention, splitAttention } from './split-attention.ts';
+import { defaultFarBiasLimit, type LayerPlan, type LayerType, validateLayerPlan } from './layer-plan.ts';
+import { splitAttention } from './split-attention.ts';
 import { placedTokens, rangeRows, type SplitRanges, splitNumbers, splitRanges } from './split-ranges.ts';
 
 export interface HybridAttentionOptions {
@@ -134,7 +141,7 @@ export class HybridLatentAttention implements Module {
     );
     const { cache, form } = options;
     const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? this.#defaultBatch(x, cache);
+    const batch = options.batch ?? defaultBatch(x, cache);
     checkBatch(batch, cache, rows);
     const projections = this.#projections;
     const q = projections.queries(projections.queryLatent(rows), batch.positions);
@@ -157,7 +164,7 @@ export class HybridLatentAttention implements Module {
   }
 
   #farBias(x: Tensor, batch: AttentionBatch): Tensor {
-    const limit = this.plan.farBiasLimit ?? 30;
+    const limit = this.plan.farBiasLimit ?? defaultFarBiasLimit;
     const heads = this.config.numHeads;
     const lengths = batch.window?.lengths ?? lengthsOf(batch, this.plan.window);
     const byLength = matmul(lengths, x.arena.adopt(this.#get('far_bias.length')).reshape([1, heads]));
@@ -222,24 +229,14 @@ export class HybridLatentAttention implements Module {
     pinned: AttentionForm | undefined,
   ): Tensor {
     const { writes, named, old, order, ranges } = batch.window!.ring;
-    const { runs } = batch.cached!;
     const table = cache.latents(this.layer);
-    const { kvLoraRank: valueWidth } = this.config;
-    const sink = this.#parameters.get('sinks');
-    if (named !== null && runs.every((run) => formOf(run, pinned) === 'absorbed')) {
-      cache.write(this.layer, row, writes);
-      return this.#projections.absorbed(q, (query) =>
-        gatheredAttention(query, table, named, { scale: this.scale, valueWidth, ...(sink && { sink }) }),
-      );
-    }
-    const keys = named !== null ? null : this.#ordered(row, table, old, order);
+    const keys = named === null ? this.#ordered(row, table, old, order) : null;
     cache.write(this.layer, row, writes);
-    if (keys === null) return this.#stepExpanded(q, batch, table, pinned);
-    return this.#byRuns(runs, pinned, (form, start, end) => {
-      const own = rangeRows(ranges as SplitRanges, start, end);
-      if (form === 'absorbed') return this.#absorbed(q.rows(start, end), keys, own, undefined);
-      const [latent, key] = this.#split(keys);
-      return this.#expanded(q.rows(start, end), latent, key, own, undefined);
+    return this.#byRuns(batch.cached!.runs, pinned, (form, start, end) => {
+      const [query, own] = [q.rows(start, end), rangeRows(ranges, start, end)];
+      if (keys === null) return this.#named(query, table, (named as Tensor).rows(start, end), own, form);
+      if (form === 'absorbed') return this.#absorbed(query, keys, own, undefined);
+      return this.#expanded(query, ...this.#split(keys), own, undefined);
     });
   }
 
@@ -249,31 +246,19 @@ export class HybridLatentAttention implements Module {
     return order === null ? all : gatherRows(all, order);
   }
 
-  /** A step of one token a sequence whose form is pinned to expanded: named slots become keys and values. */
-  #stepExpanded(q: Tensor, batch: AttentionBatch, table: Tensor, pinned: AttentionForm | undefined): Tensor {
-    const named = batch.window!.ring.named as Tensor;
-    const count = named.shape[1] as number;
-    return this.#byRuns(batch.cached!.runs, pinned, (form, start, end) => {
-      const outputs: Tensor[] = [];
-      const { kvLoraRank: valueWidth } = this.config;
-      const sink = this.#parameters.get('sinks');
-      const part = named.rows(start, end);
-      if (form === 'absorbed') {
-        return this.#projections.absorbed(q.rows(start, end), (query) =>
-          gatheredAttention(query, table, part, { scale: this.scale, valueWidth, ...(sink && { sink }) }),
-        );
-      }
-      for (let n = start; n < end; n++) {
-        const keys = gatherRows(q.arena.adopt(table), named.rows(n, n + 1).reshape([count]));
-        const { context } = batch.segments![n]!;
-        const first = Math.max(0, context - this.plan.window + 1);
-        const low = Math.floor(first / 64) * 64;
-        const numbers = [0, first - low, first - low, context - low + 1];
-        const [latent, key] = this.#split(keys);
-        outputs.push(this.#expanded(q.rows(n, n + 1), latent, key, splitRanges(q.arena, numbers), undefined));
-      }
-      return outputs.length === 1 ? (outputs[0] as Tensor) : concat(outputs, 0);
+  /** Attention of queries to the rows of a table that each names; `ranges` are those among the named ones. */
+  #named(q: Tensor, table: Tensor, rows: Tensor, ranges: SplitRanges, form: AttentionForm): Tensor {
+    if (form === 'absorbed') {
+      const options = { ...this.#options(undefined), valueWidth: this.config.kvLoraRank };
+      return this.#projections.absorbed(q, (query) => gatheredAttention(query, table, rows, options));
+    }
+    const [queries, count] = rows.shape as readonly [number, number];
+    const outputs = Array.from({ length: queries }, (_, n) => {
+      const keys = gatherRows(q.arena.adopt(table), rows.rows(n, n + 1).reshape([count]));
+      const own = rangeRows(ranges, n, n + 1);
+      return this.#expanded(q.rows(n, n + 1), ...this.#split(keys), own, undefined);
     });
+    return outputs.length === 1 ? (outputs[0] as Tensor) : concat(outputs, 0);
   }
 
   /** Runs of the batch, those of the absorbed form together with their neighbours. */
@@ -327,23 +312,10 @@ export class HybridLatentAttention implements Module {
     return [slice(rows, 1, 0, R), slice(rows, 1, R, P)];
   }
 
-  #defaultBatch(x: Tensor, cache: HybridCache | undefined): AttentionBatch {
-    const count = x.shape.at(-2) as number;
-    const sequences = x.rank === 3 ? (x.shape[0] as number) : 1;
-    if (cache === undefined) return packSequences(x.arena, new Array<number>(sequences).fill(count));
-    return cache.append(
-      x.arena,
-      Array.from({ length: sequences }, (_, sequence) => ({ sequence, count, role: 'generated' as const })),
-    );
-  }
-
   #get(name: string): Tensor {
     return this.#parameters.get(name) as Tensor;
   }
 }
-
-const formOf = (run: Run, pinned: AttentionForm | undefined): AttentionForm =>
-  pinned ?? (run.role === 'prompt' ? 'expanded' : 'absorbed');
 
 /** What layers of a model have in common in one batch without a cache is made once. */
 const uncached = new WeakMap<AttentionBatch, Map<string, SplitRanges | Tensor>>();

@@ -7,8 +7,7 @@
  * `slack` more of them allow to truncate by that many tokens.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
-import type { Arena } from '@minke/tensor';
-import { scatterRows, type Tensor } from '@minke/tensor';
+import { type Arena, scatterRows, type Tensor } from '@minke/tensor';
 import type { AttentionBatch } from '../batch.ts';
 import { type AppendRequest, type CacheSize, SequenceCache } from '../cache.ts';
 import { type LayerPlan, validateLayerPlan } from './layer-plan.ts';

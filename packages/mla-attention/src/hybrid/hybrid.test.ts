@@ -8,10 +8,8 @@ import { type MlaConfig, MultiHeadLatentAttention, mlaRope } from '../mla.ts';
 import { testBackends } from '../testing/backends.ts';
 import { distance, normals, withoutOps } from '../testing/tensors.ts';
 import {
-  gatheredAttention,
   HybridCache,
   HybridLatentAttention,
-  hybridCacheBytes,
   hybridParameterShapes,
   interleavedPlan,
   type LayerPlan,
@@ -270,23 +268,6 @@ describe.each(await testBackends())('layers with windows on %s', (name, backend)
 });
 
 describe('layers with windows', () => {
-  it('attend to named rows from general ops as they do fused', () => {
-    const fused = createReference({ bits: 64 });
-    const outputs = [fused, withoutOps(createReference({ bits: 64 }), 'gatheredAttention')].flatMap((own) =>
-      [true, false].map((sunk) => {
-        using arena = new Arena(own);
-        const q = arena.tensor(normals(3 * 2 * 6, 1), [3, 2, 6]);
-        const cache = arena.tensor(normals(9 * 6, 2), [9, 6]);
-        const rows = arena.tensor([0, 4, -1, 8, 9, 2, 3, 3, -1, -1, 7, 1], [3, 4], 'i32');
-        const sink = sunk ? { sink: arena.tensor([0.5, -1], [2]) } : {};
-        return gatheredAttention(q, cache, rows, { scale: 0.4, valueWidth: 5, ...sink }).readSync();
-      }),
-    );
-    expect(distance(outputs[0]!, outputs[2]!)).toBeLessThan(1e-12);
-    expect(distance(outputs[1]!, outputs[3]!)).toBeLessThan(1e-12);
-    expect(distance(outputs[0]!, outputs[1]!)).toBeGreaterThan(1e-3);
-  });
-
   const backend = createReference({ bits: 64 });
   const tiny = { ...config, hiddenSize: 5, numHeads: 2, kvLoraRank: 3, qkNopeHeadDim: 3, vHeadDim: 2 };
 
@@ -313,45 +294,6 @@ describe('layers with windows', () => {
       }
     },
   );
-
-  it('take the bytes that are predicted for their plan', () => {
-    const size = {
-      plan: interleavedPlan(9, { window: 8 }),
-      width: 20,
-      maxTokens: 64,
-      sequences: 3,
-      slack: 2,
-    };
-    using cache = new HybridCache(backend, size);
-    expect(cache.bytes).toBe(hybridCacheBytes(size));
-    expect(cache.bytes).toBe(4 * 20 * 3 * (7 * 10 + 2 * 64));
-  });
-
-  it('describe a step again as an append describes it', () => {
-    const caches = [0, 1].map(
-      () => new HybridCache(createReference(), { plan, width: 20, maxTokens: 256, sequences: 3 }),
-    );
-    const arenas = caches.map(() => new Arena(createReference()));
-    const one = (sequence: number) => ({ sequence, count: 1, role: 'generated' as const });
-    const batches = caches.map((cache, i) => {
-      cache.append(arenas[i]!, [
-        { sequence: 1, count: 75, role: 'prompt' },
-        { sequence: 0, count: 20, role: 'prompt' },
-      ]);
-      return cache.append(arenas[i]!, [one(1), one(0)]);
-    });
-    caches[0]!.appendAgain(batches[0]!, [0, 1]);
-    const fresh = caches[1]!.append(arenas[1]!, [one(0), one(1)]);
-    const numbers = ({ window }: typeof fresh) =>
-      [
-        window!.ring.writes,
-        window!.ring.named!,
-        window!.hybrid.cached.parts,
-        window!.hybrid.ofRun.parts,
-        window!.lengths,
-      ].map((t) => Array.from(t.readSync()));
-    expect(numbers(batches[0]!)).toEqual(numbers(fresh));
-  });
 
   it('place the rows of sequences that share a beginning', () => {
     using arena = new Arena(backend);

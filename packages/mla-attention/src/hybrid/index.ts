@@ -5,5 +5,5 @@ export {
 } from './hybrid-attention.ts';
 export { HybridCache, type HybridCacheSize, hybridCacheBytes, ringSlots } from './hybrid-cache.ts';
 export { interleavedPlan, type LayerPlan, type LayerType, validateLayerPlan } from './layer-plan.ts';
-export { gatheredAttention, type SplitOptions, splitAttention } from './split-attention.ts';
+export { type SplitOptions, splitAttention } from './split-attention.ts';
 export { type Placed, placedTokens, type SplitRanges, splitNumbers, splitRanges } from './split-ranges.ts';

@@ -20,6 +20,9 @@ export interface LayerPlan {
   readonly farBiasLimit?: number;
 }
 
+/** `LayerPlan.farBiasLimit` where none is given: e^-30 is below the rounding of f32. */
+export const defaultFarBiasLimit = 30;
+
 const layerTypes: readonly LayerType[] = ['local', 'global', 'hybrid'];
 
 /** Returns the plan; throws `invalid-config` naming everything that is wrong with it. */
@@ -33,7 +36,7 @@ export function validateLayerPlan(plan: LayerPlan, layers = plan.layerTypes.leng
     problems.push(`layerTypes among ${layerTypes.join(', ')}, got ${[...new Set(unknown)].join(', ')}`);
   if (!Number.isSafeInteger(plan.window) || plan.window < 1)
     problems.push(`window a positive integer, got ${plan.window}`);
-  const { farBiasLimit = 30 } = plan;
+  const { farBiasLimit = defaultFarBiasLimit } = plan;
   if (!(farBiasLimit > 0)) problems.push(`farBiasLimit above 0, got ${farBiasLimit}`);
   if (problems.length > 0)
     throw new MinkeError('invalid-config', `layerPlan: expected ${problems.join('; ')}`);

@@ -36,8 +36,8 @@ export interface RingRows {
   readonly old: Tensor | null;
   /** Of those and the new rows after them, their order by sequence and position, i32 [O + N]; null: as they are. */
   readonly order: Tensor | null;
-  /** Rows of that order. */
-  readonly ranges: SplitRanges | null;
+  /** Rows of that order, or of those that a token names. */
+  readonly ranges: SplitRanges;
 }
 
 export interface WindowBatch {
@@ -90,6 +90,12 @@ function namedSlots(segments: readonly Segment[], { window, ring }: RingShape): 
   });
 }
 
+/** Which of the slots that a step names it attends to: those of the window. */
+const namedNumbers = (segments: readonly Segment[], { window }: RingShape): number[] =>
+  segments.flatMap(({ context }) =>
+    splitNumbers([{ position: context, base: -walkStart(context, window) }], 'local', window),
+  );
+
 /** Whether every sequence has one new token. */
 const isStep = (segments: readonly Segment[]) => segments.every(({ count }) => count === 1);
 
@@ -106,7 +112,8 @@ export function windowBatch(arena: Arena, batch: AttentionBatch, shape: RingShap
   let ring: RingRows;
   if (isStep(segments) && arena.backend.supports('gatheredAttention')) {
     const named = arena.tensor(namedSlots(segments, shape), [rows, window + keyTile - 1], 'i32');
-    ring = { writes: indices(writes), named, old: null, order: null, ranges: null };
+    const ranges = splitRanges(arena, namedNumbers(segments, shape));
+    ring = { writes: indices(writes), named, old: null, order: null, ranges };
   } else {
     const starts = segments.map(({ context }) => walkStart(context, window));
     const old = segments.flatMap(({ sequence, context }, s) =>
@@ -148,5 +155,6 @@ export function rewriteWindowBatch(
   }
   batch.ring.writes.write(writes);
   batch.ring.named!.write(namedSlots(segments, shape));
+  batch.ring.ranges.parts.write(namedNumbers(segments, shape));
   batch.lengths.write(lengths);
 }

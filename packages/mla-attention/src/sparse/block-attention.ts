@@ -14,12 +14,14 @@ import {
   concat,
   matmul,
   permute,
+  repeat,
   softmax,
   type Tensor,
   topK,
 } from '@minke/tensor';
 import { headsFirst } from '../attention.ts';
 import type { AttentionBatch } from '../batch.ts';
+import { causalMask } from './causal-mask.ts';
 
 export interface BlockAttentionOptions {
   readonly scale: number;
@@ -69,14 +71,9 @@ function ofSequence(q: Tensor, k: Tensor, v: Tensor, options: BlockAttentionOpti
   const queries = permute(q, [1, 0, 2]);
   const mask = arena.withoutGrad(() => blockMask(arena, queries, keys, options));
   const scores = affine(matmul(queries, keys, { transB: true }), options.scale, 0);
-  const causal = causalMask(arena, rows);
+  const causal = causalMask(arena, 0, rows);
   return permute(matmul(softmax(add(add(scores, mask), causal)), headsFirst(v, heads, q)), [1, 0, 2]);
 }
-
-const causalMask = (arena: Arena, rows: number): Tensor => {
-  const ends = Array.from({ length: 2 * rows }, (_, i) => (i & 1 ? (i + 1) / 2 : 0));
-  return call('rangeMask', [arena.tensor(ends, [rows, 2], 'i32')], { size: rows })[0] as Tensor;
-};
 
 /** 0 at keys of the chosen blocks and -1e30 elsewhere, [H, T, T]. */
 function blockMask(
@@ -95,7 +92,7 @@ function blockMask(
     table((b, t) => belongs(b, t) / sizeOf(b)),
     [blocks, rows],
   );
-  const means = matmul(repeatHeads(averaging, heads), k);
+  const means = matmul(repeat(averaging.reshape([1, blocks, rows]), 0, heads), k);
   // The own block comes before all others, those of the future after.
   const order = Array.from({ length: rows * blocks }, (_, i) => {
     const own = Math.floor(Math.floor(i / blocks) / blockSize);
@@ -108,10 +105,4 @@ function blockMask(
   const chosen = call('scatterLast', [ones, indices], { size: blocks })[0] as Tensor;
   const tokens = matmul(chosen, arena.tensor(table(belongs), [blocks, rows]));
   return affine(tokens, 1e30, -1e30).reshape([heads, rows, rows]);
-}
-
-/** [A, B] -> [H, A, B]. */
-function repeatHeads(x: Tensor, heads: number): Tensor {
-  const [a, b] = x.shape as readonly [number, number];
-  return concat(new Array<Tensor>(heads).fill(x.reshape([1, a, b])), 0);
 }

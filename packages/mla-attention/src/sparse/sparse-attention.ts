@@ -20,13 +20,21 @@ import {
   topK,
 } from '@minke/tensor';
 import { headsFirst, latentAttention } from '../attention.ts';
-import { type AttentionBatch, packSequences } from '../batch.ts';
-import { gatheredAttention } from '../hybrid/split-attention.ts';
+import type { AttentionBatch } from '../batch.ts';
+import { gatheredAttention } from '../gathered-attention.ts';
 import { LatentProjections } from '../latent-projections.ts';
-import { checkBatch, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
+import {
+  checkBatch,
+  checkParameters,
+  defaultBatch,
+  type InitOptions,
+  initArena,
+  initParameters,
+} from '../layer.ts';
 import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
 import { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
+import { causalMask } from './causal-mask.ts';
 import { attentionTarget, indexerLoss } from './indexer-loss.ts';
 import {
   type IndexerConfig,
@@ -135,7 +143,7 @@ export class SparseLatentAttention implements Module {
     );
     const { cache, layer = 0, stage } = options;
     const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? this.#defaultBatch(x, cache);
+    const batch = options.batch ?? defaultBatch(x, cache);
     checkBatch(batch, cache, rows);
     check(
       cache === undefined || stage === undefined,
@@ -245,16 +253,6 @@ export class SparseLatentAttention implements Module {
       return outputs.length === 2 ? (outputs[1] as Tensor) : concat(outputs, 0);
     });
   }
-
-  #defaultBatch(x: Tensor, cache: SparseCache | undefined): AttentionBatch {
-    const count = x.shape.at(-2) as number;
-    const sequences = x.rank === 3 ? (x.shape[0] as number) : 1;
-    if (cache === undefined) return packSequences(x.arena, new Array<number>(sequences).fill(count));
-    return cache.append(
-      x.arena,
-      Array.from({ length: sequences }, (_, sequence) => ({ sequence, count, role: 'generated' as const })),
-    );
-  }
 }
 
 /** Queries whose scores are in memory together. */
@@ -267,14 +265,6 @@ interface IndexTensors {
 }
 
 const canGather = (x: Tensor): boolean => x.arena.backend.supports('gatheredAttention');
-
-/** Tokens `context` .. `context + count` see themselves and what is before them, [count, context + count]. */
-function causalMask(arena: Arena, context: number, count: number): Tensor {
-  const numbers = Array.from({ length: count }, (_, i) => [0, context + i + 1]).flat();
-  return call('rangeMask', [arena.tensor(numbers, [count, 2], 'i32')], {
-    size: context + count,
-  })[0] as Tensor;
-}
 
 /** The rotary tables of the indexer: as latent attention's, in the half-split layout. */
 export function sparseIndexerRope(config: MlaConfig, arena: Arena): RopeTable {
