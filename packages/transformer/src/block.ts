@@ -81,6 +81,37 @@ export class Block {
   }
 }
 
+/** What blocks that follow one another need to know, and what the pass keeps. */
+export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices'> {
+  /** Layer of the cache that the first block has. Default 0. */
+  readonly first?: number;
+  /** As a block's, one for each mixture-of-experts layer in order. */
+  readonly choices?: readonly Tensor[] | undefined;
+  /** Leave the input to its owner where no gradient is recorded. Default false: it is given back after the first block. */
+  readonly keepInput?: boolean;
+}
+
+/** Blocks in order, and what their routers chose. */
+export function runBlocks(
+  blocks: readonly Block[],
+  input: Tensor,
+  { first = 0, choices, keepInput = false, ...options }: StackOptions,
+): { x: Tensor; loads: Tensor[]; routings: Routing[] } {
+  const { arena } = input;
+  const loads: Tensor[] = [];
+  const routings: Routing[] = [];
+  let x = input;
+  blocks.forEach((block, i) => {
+    const own = { ...options, layer: first + i, choices: choices?.[routings.length] };
+    const result = arena.scope(() => block.forward(x, own));
+    if (!arena.recordsGradients && !(keepInput && i === 0)) x.dispose();
+    x = result.x;
+    if (result.load) loads.push(result.load);
+    if (result.routing) routings.push(result.routing);
+  });
+  return { x, loads, routings };
+}
+
 /** A dense SwiGLU: down(silu(gate x) up x). */
 export class DenseMlp implements Module {
   readonly #parameters: ReadonlyMap<string, Tensor>;

@@ -33,7 +33,7 @@ import {
   sum,
   type Tensor,
 } from '@minke/tensor';
-import { Block, MtpModule, under } from './block.ts';
+import { Block, MtpModule, runBlocks, under } from './block.ts';
 import { attentionConfig, type DeepSeekConfig, validateConfig } from './config.ts';
 import { checkLora, type Lora } from './lora.ts';
 import { parameterShapes } from './names.ts';
@@ -238,21 +238,8 @@ export class DeepSeekModel implements Module {
 
   /** Hidden states without logits: for another head, or a loss that computes logits itself. Differentiable likewise. */
   hidden(batch: ModelBatch, options: Omit<ForwardOptions, 'outputs'> = {}): HiddenResult {
-    const { choices, ...attention } = options;
-    const { arena } = batch.ids;
-    const loads: Tensor[] = [];
-    const routings: Routing[] = [];
-    let x = gatherRows(arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
-    this.layers.forEach((block, layer) => {
-      const result = arena.scope(() =>
-        block.forward(x, { ...attention, batch, layer, choices: choices?.[routings.length] }),
-      );
-      if (!arena.recordsGradients) x.dispose();
-      x = result.x;
-      if (result.load) loads.push(result.load);
-      if (result.routing) routings.push(result.routing);
-    });
-    return { hidden: this.#norm(x, 'model.norm.weight'), loads, routings };
+    const { x, ...routed } = runBlocks(this.layers, this.embed(batch.ids), { ...options, batch });
+    return { hidden: this.finalNorm(x), ...routed };
   }
 
   /**
@@ -272,7 +259,7 @@ export class DeepSeekModel implements Module {
       module !== undefined,
       () => `predictAhead: expected a depth below ${this.mtp.length}, got ${depth}`,
     );
-    const embedded = gatherRows(hidden.arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
+    const embedded = this.embed(batch.ids);
     const result = module.forward(hidden, embedded, batch);
     return { logits: this.#head(result.hidden), ...result };
   }
@@ -342,6 +329,16 @@ export class DeepSeekModel implements Module {
     });
   }
 
+  /** Embeddings [N, D] of token ids i32 [N]; zeros for ids outside the vocabulary. */
+  embed(ids: Tensor): Tensor {
+    return gatherRows(ids.arena.adopt(this.#weight('model.embed_tokens.weight')), ids);
+  }
+
+  /** The norm between the last block and the head, [N, D]. */
+  finalNorm(x: Tensor): Tensor {
+    return rmsNorm(x, this.#weight('model.norm.weight'), this.config.normEps);
+  }
+
   /** [V, D]: logits are `linear(hidden, headWeight)`. */
   get headWeight(): Tensor {
     return this.#weight(this.config.tieEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight');
@@ -349,10 +346,6 @@ export class DeepSeekModel implements Module {
 
   #head(x: Tensor): Tensor {
     return linear(x, this.headWeight);
-  }
-
-  #norm(x: Tensor, name: string): Tensor {
-    return rmsNorm(x, this.#weight(name), this.config.normEps);
   }
 
   #weight(name: string): Tensor {

@@ -8,13 +8,8 @@
  * like tokens. Does not do: a bias of attention by the sizes of entries, balance losses over entries.
  */
 import { type Backend, check } from '@minke/core';
-import {
-  type AttentionBatch,
-  type AttentionCache,
-  type AttentionForm,
-  packSequences,
-} from '@minke/mla-attention';
-import { addParameters, gatherRows, linear, type Module, rmsNorm, type Tensor } from '@minke/tensor';
+import { type AttentionBatch, packSequences, type Segment } from '@minke/mla-attention';
+import { type Arena, addParameters, linear, type Module, type Tensor } from '@minke/tensor';
 import {
   DynamicTokenInflator,
   type InitOptions,
@@ -22,7 +17,7 @@ import {
   type MergePlan,
   SoftTokenMerger,
 } from '@minke/tokenizer-merging/merging';
-import type { Block } from './block.ts';
+import { runBlocks } from './block.ts';
 import type { DeepSeekModel, ForwardOptions, ModelBatch } from './deepseek.ts';
 import { type MergingConfig, validateMerging } from './merging-config.ts';
 import { MergingState, type MergingStateSize } from './merging-state.ts';
@@ -45,13 +40,6 @@ export interface MergingResult {
   readonly plan: MergePlan;
   /** Choices per expert, as the model's own; of entries in middle layers, which do not run where there are none. */
   readonly loads: readonly Tensor[];
-}
-
-/** Rows of one kind, for layers that follow one another. */
-interface Rows {
-  readonly batch: AttentionBatch;
-  readonly cache?: AttentionCache;
-  readonly form?: AttentionForm;
 }
 
 /**
@@ -130,68 +118,50 @@ export class MergingTransformer implements Module {
       segments !== undefined && batch.shared === undefined,
       () => 'MergingTransformer: expected a batch of whole or cached sequences without shared prompts',
     );
-    const loads: Tensor[] = [];
     const { preLayers, postLayers } = this.config;
-    const { layers, config } = this.model;
+    const { layers, headWeight } = this.model;
     const firstPost = layers.length - postLayers;
     const pinned = form === undefined ? {} : { form };
-    const outer: Rows = { batch, ...pinned, ...(state && { cache: state.outer }) };
-    const embedded = gatherRows(arena.adopt(this.#weight('model.embed_tokens.weight')), batch.ids);
-    const h = run(layers.slice(0, preLayers), embedded, outer, 0, loads);
+    const outer = { batch, ...pinned, ...(state && { cache: state.outer }) };
+    const pre = runBlocks(layers.slice(0, preLayers), this.model.embed(batch.ids), outer);
+    const h = pre.x;
     const merging: MergeBatch = {
       ...decisions,
       counts: segments.map(({ count }) => count),
       ...(state && { state: state.merge, sequences: segments.map(({ sequence }) => sequence) }),
     };
     const { entries, plan } = await this.merger.forward(h, merging);
-    let middle = entries;
+    let middle: Pick<ReturnType<typeof runBlocks>, 'x' | 'loads'> = { x: entries, loads: [] };
     if (plan.size.length > 0) {
-      const rows = {
-        batch: entryBatch(batch, plan, state),
-        ...pinned,
+      const batchOfEntries = entryBatch(arena, segments, plan, state);
+      middle = runBlocks(layers.slice(preLayers, firstPost), entries, {
+        ...{ batch: batchOfEntries, ...pinned, keepInput: true },
         ...(state && { cache: state.middle }),
-      };
-      middle = run(layers.slice(preLayers, firstPost), entries, rows, 0, loads);
+      });
     }
-    const x = this.inflator.forward(h, entries, middle, plan, merging);
-    const last = run(layers.slice(firstPost), x, outer, preLayers, loads);
-    const hidden = rmsNorm(last, this.#weight('model.norm.weight'), config.normEps);
-    const logits = linear(hidden, this.model.headWeight);
+    const inflated = this.inflator.forward(h, entries, middle.x, plan, merging);
+    const post = runBlocks(layers.slice(firstPost), inflated, { ...outer, first: preLayers });
+    const hidden = this.model.finalNorm(post.x);
+    const logits = linear(hidden, headWeight);
+    const loads = [...pre.loads, ...middle.loads, ...post.loads];
     if (state) arena.submit(); // a place saved next must find the rows written
     return { logits, hidden, plan, loads };
   }
-
-  #weight(name: string): Tensor {
-    return this.model.parameters().get(name) as Tensor;
-  }
-}
-
-/** Blocks in order, whose caches are layers `first`, `first + 1`, ... of a cache. */
-function run(blocks: readonly Block[], input: Tensor, rows: Rows, first: number, loads: Tensor[]): Tensor {
-  const { arena } = input;
-  let x = input;
-  blocks.forEach((block, i) => {
-    const result = arena.scope(() => block.forward(x, { ...rows, layer: first + i }));
-    if (!arena.recordsGradients && i > 0) x.dispose();
-    x = result.x;
-    if (result.load) loads.push(result.load);
-  });
-  return x;
 }
 
 /** The entries of a plan as a batch: each sequence's own, rotated where their boundaries are. */
-function entryBatch({ segments, ids }: ModelBatch, plan: MergePlan, state?: MergingState): AttentionBatch {
-  const { arena } = ids;
-  const counts = (segments ?? []).map(
+function entryBatch(
+  arena: Arena,
+  segments: readonly Segment[],
+  plan: MergePlan,
+  state: MergingState | undefined,
+): AttentionBatch {
+  const counts = segments.map(
     (_, b) => (plan.entryOffsets[b + 1] as number) - (plan.entryOffsets[b] as number),
   );
   const positions = arena.tensor(plan.entryPosition, [plan.entryPosition.length], 'i32');
   if (state === undefined) return { ...packSequences(arena, counts), positions };
-  const requests = (segments ?? []).map(({ sequence, role }, b) => ({
-    sequence,
-    role,
-    count: counts[b] as number,
-  }));
+  const requests = segments.map(({ sequence, role }, b) => ({ sequence, role, count: counts[b] as number }));
   const some = requests.filter(({ count }) => count > 0);
   return { ...state.middle.append(arena, some), positions };
 }
