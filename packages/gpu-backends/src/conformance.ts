@@ -7,6 +7,7 @@
  * lifetimes, equal bits). Needs no test runner: the browser runs it as it is.
  */
 import { type Attributes, type Backend, type OpName, opNames } from '@minke/core';
+import { attentionDrafts } from './conformance/attention-drafts.ts';
 import { contractChecks } from './conformance/contract.ts';
 import { type Draft, Draw } from './conformance/draw.ts';
 import { absolute, compare, execute } from './conformance/execute.ts';
@@ -71,6 +72,7 @@ const drafts: { readonly [O in OpName]: (draw: Draw) => Draft<O>[] } = {
   ...memoryDrafts,
   ...mathsDrafts,
   ...networkDrafts,
+  ...attentionDrafts,
   ...samplingDrafts,
   ...expertDrafts,
 };
