@@ -1,5 +1,5 @@
-// The tests of token merging and inflation, of layers with windows and of sparse attention on WebGPU: the same files that run on the other backends, with Dawn named
-// to them.
+// Tests of packages on WebGPU (token merging and inflation, layers with windows, sparse attention): the same files that
+// run on the other backends, with Dawn named to them.
 
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,7 +9,7 @@ import { repositoryRoot, run } from '../scripts/process.mjs';
 const here = dirname(fileURLToPath(import.meta.url));
 const vitest = join(repositoryRoot, 'node_modules/vitest/vitest.mjs');
 const env = { ...process.env, MINKE_DAWN: join(here, 'node_modules/webgpu/index.js') };
-const report = join(here, 'node_modules/.merging.json');
+const report = join(here, 'node_modules/.package-tests.json');
 const files = [
   'packages/tokenizer-merging/src/merging',
   'packages/mla-attention/src/hybrid',

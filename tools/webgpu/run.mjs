@@ -1,6 +1,6 @@
 // WebGPU in Node on a software adapter (SwiftShader, of Debian's chromium): the conformance suite, greedy answers
-// of the embedded model beside the other backends, a training run beside the reference, and the tests of token
-// merging. Needs the packages built; installs Dawn beside this file when it is missing.
+// of the embedded model beside the other backends, a training run beside the reference, and the tests of
+// packages that run on every backend. Needs the packages built; installs Dawn beside this file when it is missing.
 
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { countLine, parseCountLine, passOrFail, secondsSince } from '../scripts/
 
 const here = dirname(fileURLToPath(import.meta.url));
 const chromium = '/usr/lib/chromium';
-const checks = ['conformance', 'device', 'answers', 'training', 'merging', 'command-line'];
+const checks = ['conformance', 'device', 'answers', 'training', 'package-tests', 'command-line'];
 
 if (!existsSync(join(here, 'node_modules/webgpu'))) {
   console.log('installing Dawn (npm package webgpu)');
