@@ -45,7 +45,8 @@ export function trainBpe(texts: Iterable<string>, options: TrainBpeOptions): Tok
   const specials = (options.specialTokens ?? []).map((token) =>
     typeof token === 'string' ? { content: token, special: true } : { special: true, ...token },
   );
-  checkOptions(vocabSize, minFrequency, specials);
+  checkSizes('trainBpe', { vocabSize, minFrequency }, [256 + specials.length, 'bytes and special tokens']);
+  checkSpecials(specials);
   const preTokenizerJson = deepseekPreTokenizer(digits);
   const counts = countPieces(texts, parsePreTokenizer(preTokenizerJson));
 
@@ -93,7 +94,8 @@ export function extendVocabulary(
   texts: Iterable<string>,
   { vocabSize, minFrequency = 2 }: Pick<TrainBpeOptions, 'vocabSize' | 'minFrequency'>,
 ): Tokenizer {
-  checkOptions(vocabSize, minFrequency, [], 'extendVocabulary', tokenizer.vocabSize);
+  const present = tokenizer.vocabSize;
+  checkSizes('extendVocabulary', { vocabSize, minFrequency }, [present, 'what there is']);
   const json = tokenizer.toJson();
   const preTokenizer = parsePreTokenizer(json.pre_tokenizer);
   const counts = countPieces(tokenizer.normalised(texts), preTokenizer);
@@ -139,22 +141,22 @@ export function deepseekPreTokenizer(digits: DigitSplit): object {
   };
 }
 
-function checkOptions(
-  vocabSize: number,
-  minFrequency: number,
-  specials: readonly { content: string }[],
-  where = 'trainBpe',
-  least = 256 + specials.length,
+function checkSizes(
+  where: string,
+  { vocabSize, minFrequency }: { readonly vocabSize: number; readonly minFrequency: number },
+  [least, leastIs]: readonly [number, string],
 ): void {
   check(
     Number.isInteger(vocabSize) && vocabSize >= least && vocabSize < idSpan,
-    () =>
-      `${where}: expected vocabSize from ${least} (${where === 'trainBpe' ? 'bytes and special tokens' : 'what there is'}) to ${idSpan - 1}, got ${vocabSize}`,
+    () => `${where}: expected vocabSize from ${least} (${leastIs}) to ${idSpan - 1}, got ${vocabSize}`,
   );
   check(
     Number.isInteger(minFrequency) && minFrequency >= 1,
     () => `${where}: expected minFrequency of at least 1, got ${minFrequency}`,
   );
+}
+
+function checkSpecials(specials: readonly { readonly content: string }[]): void {
   const seen = new Set<string>();
   for (const { content } of specials) {
     check(
