@@ -49,7 +49,10 @@ export async function secondReinforcement(
   const steps = over ? settings.overSteps : settings.steps;
   const opening = { backend, format: model };
   const helpfulModel = await openRewardModel('helpful', rewardModels, opening);
-  const safeModel = await openRewardModel('safe', rewardModels, opening);
+  const safeModel = await openRewardModel('safe', rewardModels, opening).catch(async (problem) => {
+    await helpfulModel.dispose();
+    throw problem;
+  });
   const modelsFrom = over ? 0 : steps - settings.modelRewardSteps;
   const problems = [accuracy, format(0.5), language(0.5)];
   const general = [

@@ -21,14 +21,17 @@ import { workOf } from '../logs/token-work.ts';
 import type { StageContext } from '../run/index.ts';
 import { saveStageModel } from './model-folder.ts';
 import { accuracy } from './rewards.ts';
-import type { FitSettings, RlSettings } from './settings.ts';
+import { type FitSettings, type RlSettings, recipeSettings } from './settings.ts';
 import { promptsOf, rlPrompt } from './task-prompts.ts';
 
-/** Prompt and completion together, tokens, at most: the longest question and 256 new tokens. */
+/** Prompt and completion together, tokens, at most: questions take up to 40, replies up to 300. */
 export const contextLength = 384;
 
 /** Held-out problems whose answers a supervised stage logs at each checkpoint. */
 const shownProblems = 4;
+
+/** Of a reply, in tokens, as every model is measured. */
+const { maxNewTokens } = recipeSettings.full.measure;
 
 function sftConfig(
   { steps, tokensPerStep, learningRate, warmupSteps, checkpointEvery = 200 }: FitSettings,
@@ -58,7 +61,7 @@ export async function fit(
   });
   const shown = heldOutProblems('reasoning', shownProblems, 0);
   const prompts = shown.map((task) => rlPrompt(task, language));
-  const samples = heldOutSamples({ ...policy, prompts, rewards: [accuracy], maxNewTokens: 256 });
+  const samples = heldOutSamples({ ...policy, prompts, rewards: [accuracy], maxNewTokens });
   try {
     await trainSft({
       ...{ learner: policy.learner, source, config: sftConfig(settings, context.seed), samples },
