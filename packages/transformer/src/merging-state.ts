@@ -53,7 +53,7 @@ export class MergingState {
   constructor(
     backend: Backend,
     config: DeepSeekConfig,
-    { preLayers, postLayers }: MergingConfig,
+    { preLayers, postLayers, sizeBias }: MergingConfig,
     merger: SoftTokenMerger,
     { maxTokens, maxEntries = maxTokens, sequences = 1, form = 'absorbed' }: MergingStateSize,
   ) {
@@ -70,6 +70,7 @@ export class MergingState {
       sequences,
       maxTokens: maxEntries,
       form,
+      keyBias: sizeBias !== 0,
     });
     this.merge = merger.createState({ backend, sequences });
   }

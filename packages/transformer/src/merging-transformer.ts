@@ -5,11 +5,12 @@
  * The names are those of Yuan et al. (CVPR 2024 workshops), the layout is H-Net's (arXiv 2507.07955); no DeepSeek model
  * contains it. It stands around an existing model and shares its weights: with threshold 0 every token is an entry and
  * logits are that model's, bit for bit. Entries are rotated at the position of their boundary and routed to experts
- * like tokens. Does not do: a bias of attention by the sizes of entries, balance losses over entries.
+ * like tokens; one of s tokens has gamma log s added to its scores (ToMe, arXiv 2210.09461, equation 1, gamma 1 there).
+ * Does not do: balance losses over entries.
  */
 import { type Backend, check } from '@minke/core';
-import { type AttentionBatch, packSequences, type Segment } from '@minke/mla-attention';
-import { type Arena, addParameters, linear, type Module, type Tensor } from '@minke/tensor';
+import { type AttentionBatch, type KeyBias, packSequences, type Segment } from '@minke/mla-attention';
+import { Arena, addParameters, constantInit, linear, type Module, type Tensor } from '@minke/tensor';
 import {
   DynamicTokenInflator,
   type InitOptions,
@@ -19,7 +20,13 @@ import {
 } from '@minke/tokenizer-merging/merging';
 import { runBlocks } from './block.ts';
 import type { DeepSeekModel, ForwardOptions, ModelBatch } from './deepseek.ts';
-import { type MergingConfig, validateMerging } from './merging-config.ts';
+import {
+  learnsBias,
+  type MergingConfig,
+  middleLayers,
+  partConfigs,
+  validateMerging,
+} from './merging-config.ts';
 import { MergingState, type MergingStateSize } from './merging-state.ts';
 
 /** What a pass takes beside its tokens. */
@@ -42,6 +49,14 @@ export interface MergingResult {
   readonly loads: readonly Tensor[];
 }
 
+/** What stands around and in the middle layers of a model. */
+export interface MergingParts {
+  readonly merger: SoftTokenMerger;
+  readonly inflator: DynamicTokenInflator;
+  /** For each middle layer where the config says `learned`, [H]. */
+  readonly sizeBias?: readonly Tensor[];
+}
+
 /**
  * @example
  * const merging = MergingTransformer.init(model, { preLayers: 2, postLayers: 2 }, { arena });
@@ -53,17 +68,23 @@ export class MergingTransformer implements Module {
   readonly merger: SoftTokenMerger;
   readonly inflator: DynamicTokenInflator;
 
-  /** @param parts made for the model's width and the config's settings; `init` does */
-  constructor(
-    model: DeepSeekModel,
-    config: MergingConfig,
-    parts: { readonly merger: SoftTokenMerger; readonly inflator: DynamicTokenInflator },
-  ) {
+  /** Of each middle layer where it is learned, [H]. */
+  readonly sizeBias: readonly Tensor[];
+
+  /** @param parts made for the model's shape and the config's settings; `init` does */
+  constructor(model: DeepSeekModel, config: MergingConfig, parts: MergingParts) {
     this.config = validateMerging(config, model.config);
     this.model = model;
     this.merger = parts.merger;
     this.inflator = parts.inflator;
-    const { hiddenSize } = model.config;
+    this.sizeBias = parts.sizeBias ?? [];
+    const { hiddenSize, numHeads } = model.config;
+    const biases = middleLayers(model.config, config).length * Number(learnsBias(config));
+    check(
+      this.sizeBias.length === biases && this.sizeBias.every(({ size }) => size === numHeads),
+      () =>
+        `MergingTransformer: expected ${biases} size biases [${numHeads}], got ${this.sizeBias.map(({ shape }) => `[${shape.join(', ')}]`).join(', ') || 'none'}`,
+    );
     const same = this.merger.config.maxRun === this.inflator.config.maxRun;
     const widths = [this.merger.config.hiddenSize, this.inflator.config.hiddenSize];
     check(
@@ -75,16 +96,14 @@ export class MergingTransformer implements Module {
 
   /** Around a model, with a new merger and inflator. Throws `invalid-config`. */
   static init(model: DeepSeekModel, config: MergingConfig, options: InitOptions): MergingTransformer {
-    const { preLayers, postLayers, threshold, mix, smoothing, offsets, refine, ...rest } = validateMerging(
-      config,
-      model.config,
-    );
-    const shared = { ...rest, hiddenSize: model.config.hiddenSize };
-    const given = <T extends object>(settings: T) =>
-      Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+    const { merger, inflator } = partConfigs(model.config, config);
+    const { arena = new Arena(model.backend, { persistent: true, label: 'merging weights' }) } = options;
     return new MergingTransformer(model, config, {
-      merger: SoftTokenMerger.init({ ...shared, ...given({ threshold, mix }) }, options),
-      inflator: DynamicTokenInflator.init({ ...shared, ...given({ smoothing, offsets, refine }) }, options),
+      merger: SoftTokenMerger.init(merger, { arena }),
+      inflator: DynamicTokenInflator.init(inflator, { arena }),
+      sizeBias: learnsBias(config)
+        ? middleLayers(model.config, config).map(() => constantInit(arena, [model.config.numHeads], 0))
+        : [],
     });
   }
 
@@ -92,11 +111,19 @@ export class MergingTransformer implements Module {
     return this.model.backend;
   }
 
-  /** The model's parameters, then `merging.merger.*` and `merging.inflator.*`. */
+  /** The model's parameters, then those of merging. */
   parameters(): Map<string, Tensor> {
-    const all = this.model.parameters();
-    addParameters(all, 'merging.merger', this.merger);
-    return addParameters(all, 'merging.inflator', this.inflator);
+    return new Map([...this.model.parameters(), ...this.mergingParameters()]);
+  }
+
+  /** `merging.merger.*`, `merging.inflator.*` and `merging.layers.{layer}.size_bias`. */
+  mergingParameters(): Map<string, Tensor> {
+    const own = new Map<string, Tensor>();
+    addParameters(own, 'merging.merger', this.merger);
+    addParameters(own, 'merging.inflator', this.inflator);
+    const layers = middleLayers(this.model.config, this.config);
+    for (const [i, bias] of this.sizeBias.entries()) own.set(`merging.layers.${layers[i]}.size_bias`, bias);
+    return own;
   }
 
   /**
@@ -135,7 +162,7 @@ export class MergingTransformer implements Module {
     if (plan.size.length > 0) {
       const batchOfEntries = entryBatch(arena, segments, plan, state);
       middle = runBlocks(layers.slice(preLayers, firstPost), entries, {
-        ...{ batch: batchOfEntries, ...pinned, keepInput: true },
+        ...{ batch: batchOfEntries, ...pinned, keepInput: true, keyBiases: this.#keyBiases(arena, plan) },
         ...(state && { cache: state.middle }),
       });
     }
@@ -146,6 +173,17 @@ export class MergingTransformer implements Module {
     const loads = [...pre.loads, ...middle.loads, ...post.loads];
     if (state) arena.submit(); // a place saved next must find the rows written
     return { logits, hidden, plan, loads };
+  }
+
+  /** What the sizes of entries add to scores, for each middle layer. */
+  #keyBiases(arena: Arena, { logSize }: MergePlan): KeyBias[] | undefined {
+    const { sizeBias = 'learned' } = this.config;
+    if (sizeBias === 0) return undefined;
+    const of = arena.tensor(logSize, [logSize.length]);
+    if (sizeBias === 'learned') return this.sizeBias.map((weights) => ({ of, weights }));
+    const { numHeads } = this.model.config;
+    const weights = arena.tensor(new Float32Array(numHeads).fill(sizeBias), [numHeads]);
+    return middleLayers(this.model.config, this.config).map(() => ({ of, weights }));
   }
 }
 

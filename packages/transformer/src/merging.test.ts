@@ -1,8 +1,7 @@
 // A model that merges: identity, causality, steps, going back, and that a leaking variant would be noticed.
 import { type Backend, Random } from '@minke/core';
-import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
-import { type AttentionForm, createMlaCache } from '@minke/mla-attention';
+import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
 import {
@@ -14,7 +13,6 @@ import {
 } from '@minke/tokenizer-merging/merging';
 import { describe, expect, it } from 'vitest';
 import {
-  attentionConfig,
   type DeepSeekConfig,
   DeepSeekModel,
   type MergingConfig,
@@ -23,6 +21,7 @@ import {
   presets,
   validateMerging,
 } from './index.ts';
+import { testBackends } from './testing/backends.ts';
 
 const config: DeepSeekConfig = {
   ...presets['DeepSeek-V3'],
@@ -60,17 +59,14 @@ function build(backend: Backend, merger = SoftTokenMerger) {
   const model = DeepSeekModel.init(config, { arena, seed: 3 });
   const made = MergingTransformer.init(model, merging, { arena });
   const random = new Random(4);
-  for (const part of [made.merger, made.inflator])
-    for (const parameter of part.parameters().values()) {
-      const square = parameter.shape.join() === `${config.hiddenSize},${config.hiddenSize}`;
-      const unit = (i: number) => Number(square && i % (config.hiddenSize + 1) === 0);
-      parameter.write(
-        Float32Array.from({ length: parameter.size }, (_, i) => unit(i) + 0.2 * random.normal()),
-      );
-    }
+  for (const parameter of made.mergingParameters().values()) {
+    const square = parameter.shape.join() === `${config.hiddenSize},${config.hiddenSize}`;
+    const unit = (i: number) => Number(square && i % (config.hiddenSize + 1) === 0);
+    parameter.write(Float32Array.from({ length: parameter.size }, (_, i) => unit(i) + 0.2 * random.normal()));
+  }
   return new MergingTransformer(model, merging, {
     merger: new merger(made.merger.config, made.merger.parameters()),
-    inflator: made.inflator,
+    ...{ inflator: made.inflator, sizeBias: made.sizeBias },
   });
 }
 
@@ -123,14 +119,7 @@ class LeakingMerger extends SoftTokenMerger {
   }
 }
 
-const backends: [string, () => Backend | Promise<Backend>][] = [
-  ['reference', createReference],
-  ['wasm', createWasm],
-];
-if (nativeAvailable().available) backends.push(['native', () => createNative({ threads: 2 })]);
-
-describe.each(backends)('a model that merges, on %s', async (_, create) => {
-  const backend = await create();
+describe.each(await testBackends())('a model that merges, on %s', (_, backend) => {
   const model = build(backend);
 
   it('merges something and not everything, and its middle cache has a row for each entry', async () => {
@@ -147,12 +136,9 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
       sequences.map((_, b) => plan.entryOffsets[b + 1]! - plan.entryOffsets[b]!),
     );
     expect(sequences.map((_, b) => state.length(b))).toEqual(sequences.map(({ length }) => length));
-    const latents = (layers: number, maxTokens: number) => {
-      using cache = createMlaCache(backend, attentionConfig(config), { layers, sequences: 3, maxTokens });
-      return cache.bytes;
-    };
+    const latent = 4 * 3 * (config.kvLoraRank + config.qkRopeHeadDim);
     const merge = 4 * 3 * (4 + 1) * config.hiddenSize;
-    expect(state.bytes).toBe(latents(2, 32) + latents(2, 30) + merge);
+    expect(state.bytes).toBe(2 * 32 * latent + 2 * 30 * (latent + 4 * 3) + merge);
   });
 
   it('is the model without merging at threshold 0, bit for bit', async () => {
@@ -213,6 +199,23 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
     expect(different.has(false)).toBe(true);
   });
 
+  it('weighs entries by size: not at all with 0, as the learned numbers say with the same number everywhere', async () => {
+    const { merger, inflator } = model;
+    const of = async (sizeBias: 'learned' | number, learned?: number) => {
+      const own = { ...merging, sizeBias };
+      const arena = new Arena(backend, { persistent: true });
+      const values = new Float32Array(config.numHeads).fill(learned ?? 0);
+      const each = [0, 1].map(() => arena.parameter(values, [config.numHeads]));
+      const parts = { merger, inflator, sizeBias: learned === undefined ? [] : each };
+      return Array.from((await logitsOf(new MergingTransformer(model.model, own, parts), sequences)).logits);
+    };
+    const unweighed = await of(0);
+    expect(await of('learned', 0)).toEqual(unweighed);
+    const weighed = await of(1);
+    expect(await of('learned', 1)).toEqual(weighed);
+    expect(weighed).not.toEqual(unweighed);
+  });
+
   it('does not see the future, and a variant that does is noticed', async () => {
     expect(await leaks(model)).toBe(0);
     expect(await leaks(build(backend, LeakingMerger))).toBeGreaterThan(0);
@@ -269,9 +272,17 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
 });
 
 it('names every problem of a config', () => {
-  const wrong = { preLayers: 0, postLayers: 1.5, threshold: 2, maxRun: 0, mix: 'x', refine: 1 };
+  const wrong = {
+    preLayers: 0,
+    postLayers: 1.5,
+    threshold: 2,
+    maxRun: 0,
+    sizeBias: '1',
+    mix: 'x',
+    refine: 1,
+  };
   expect(() => validateMerging(wrong as never, config)).toThrow(
-    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; mix.*"x"; refine.*1/,
+    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; sizeBias.*"1"; mix.*"x"; refine.*1/,
   );
   expect(() => validateMerging({ preLayers: 2, postLayers: 2 }, config)).toThrow(/leave one of 4 layers/);
   expect(validateMerging(merging, config)).toBe(merging);
@@ -284,5 +295,9 @@ it('refuses parts that do not fit each other', () => {
     merger: SoftTokenMerger.init({ hiddenSize: config.hiddenSize, maxRun: 4 }, { arena }),
     inflator: DynamicTokenInflator.init({ hiddenSize: config.hiddenSize, maxRun: 5 }, { arena }),
   };
-  expect(() => new MergingTransformer(model, merging, parts)).toThrow(/same maxRun.*4 and 5/);
+  const unweighed = { ...merging, sizeBias: 0 };
+  expect(() => new MergingTransformer(model, unweighed, parts)).toThrow(/same maxRun.*4 and 5/);
+  expect(() => new MergingTransformer(model, merging, parts)).toThrow(
+    /expected 2 size biases \[3\], got none/,
+  );
 });
