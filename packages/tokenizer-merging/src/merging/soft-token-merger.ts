@@ -103,10 +103,17 @@ export class SoftTokenMerger implements Module {
     return new Map(this.#parameters);
   }
 
-  /** A state for generating: `sequences` of them, all new. */
-  createState(options: { readonly backend: Backend; readonly sequences?: number }): MergeState {
+  /**
+   * A state for generating: `sequences` of them, all new.
+   * @param options.rollback tokens that can be taken back (`truncate`), two rows of D numbers each; default 0
+   */
+  createState(options: {
+    readonly backend: Backend;
+    readonly sequences?: number;
+    readonly rollback?: number;
+  }): MergeState {
     const { hiddenSize, maxRun } = this.config;
-    return new MergeState(options.backend, options.sequences ?? 1, hiddenSize, maxRun);
+    return new MergeState(options.backend, options.sequences ?? 1, hiddenSize, maxRun, options.rollback);
   }
 
   /** Decides about boundaries and merges: h [T, D]. The router's probabilities are read on the way. */
