@@ -137,7 +137,7 @@ describe.each(await testBackends())('a model that merges, on %s', (_, backend) =
     );
     expect(sequences.map((_, b) => state.length(b))).toEqual(sequences.map(({ length }) => length));
     const latent = 4 * 3 * (config.kvLoraRank + config.qkRopeHeadDim);
-    const merge = 4 * 3 * (4 + 1) * config.hiddenSize;
+    const merge = 4 * 3 * (4 + 1 + 2 * 32) * config.hiddenSize;
     expect(state.bytes).toBe(2 * 32 * latent + 2 * 30 * (latent + 4 * 3) + merge);
   });
 
@@ -239,6 +239,44 @@ describe.each(await testBackends())('a model that merges, on %s', (_, backend) =
     arena.submit();
     const rest = await step(model, state, [[1, text.slice(12)]]);
     expect(Array.from(rest)).toEqual(rows(logits, 12, text.length));
+  });
+
+  it.each([
+    ['at once', [29]],
+    ['token by token', new Array<number>(29).fill(1)],
+  ])('goes on from every length it is cut back to, having come %s', async (_, chunks) => {
+    const { logits } = await logitsOf(model, [text]);
+    for (let length = 1; length < text.length; length += 1 + (length % 3)) {
+      using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
+      const all = [...text.slice(0, length), ...(sequences[2] as number[]), ...text].slice(0, 29);
+      let start = 0;
+      for (const count of chunks) {
+        await step(model, state, [[0, all.slice(start, start + count)]]);
+        start += count;
+      }
+      using arena = new Arena(backend);
+      state.copySequence(arena, 0, 1, length);
+      arena.submit();
+      state.truncate(0, length);
+      expect([0, 1].map((s) => [state.length(s), state.entries(s)])).toEqual(
+        new Array(2).fill([length, (await logitsOf(model, [text.slice(0, length)])).plan.size.length]),
+      );
+      const expected = rows(logits, length, text.length);
+      for (const s of [0, 1]) {
+        const rest = await step(model, state, [[s, text.slice(length)]], 'expanded');
+        expect(Array.from(rest)).toEqual(expected);
+      }
+    }
+  });
+
+  it('says how far back it remembers', async () => {
+    using state = model.createState({ maxTokens: 32, rollback: 3 });
+    await step(model, state, [[0, text]]);
+    expect([state.reaches(0, 20), state.reaches(0, 19)]).toEqual([true, false]);
+    expect(() => state.truncate(0, 19)).toThrow(/length from 20 to 23, or 0, got 19.*rollback of 3 tokens/);
+    expect([state.length(0), state.entries(0)]).toEqual([23, state.middle.length(0)]);
+    state.truncate(0, 0);
+    expect([state.length(0), state.entries(0)]).toEqual([0, 0]);
   });
 
   it('has gradients for every parameter that takes part', async () => {
