@@ -1,6 +1,7 @@
 export { Block, DenseMlp, MtpModule } from './block.ts';
 export { attentionConfig, type DeepSeekConfig, isMoeLayer, type MoeShape, validateConfig } from './config.ts';
 export {
+  type BalancedRows,
   DeepSeekModel,
   type ForwardOptions,
   type ForwardResult,
@@ -31,6 +32,8 @@ export { type MergingConfig, validateMerging } from './merging-config.ts';
 export { MergingState, type MergingStateSize, type SavedPlace } from './merging-state.ts';
 export {
   type MergingForwardOptions,
+  type MergingHidden,
+  type MergingParts,
   type MergingResult,
   MergingTransformer,
 } from './merging-transformer.ts';

@@ -149,6 +149,28 @@ describe.each(await testBackends())('a model that merges, on %s', (_, backend) =
     expect((await logitsOf(model, sequences)).logits).not.toEqual(plain);
   });
 
+  it('has the balance loss of the model at threshold 0, and one over entries where tokens are merged', async () => {
+    using arena = new Arena(backend);
+    const batch = model.batch(arena, sequences);
+    const plain = model.model.balanceLoss(model.model.hidden(batch), batch, { alpha: 0.5 });
+    const same = await model.hidden(batch, { threshold: 0 });
+    const merged = await model.hidden(batch);
+    const losses = [same, merged].map((result) => model.balanceLoss(result, batch, { alpha: 0.5 }));
+    const [expected, own, other] = await Promise.all(
+      [plain, ...losses].map(async (t) => (await t.read())[0]),
+    );
+    expect(own).toBeCloseTo(expected as number, 5);
+    expect(other).not.toBeCloseTo(expected as number, 3);
+    expect(merged.entrySegments.map(({ count }) => count)).toEqual(
+      sequences.map((_, b) => merged.plan.entryOffsets[b + 1]! - merged.plan.entryOffsets[b]!),
+    );
+    const chosen = await Promise.all(
+      merged.loads.map(async (load) => Array.from(await load.read()).reduce((a, b) => a + b)),
+    );
+    const [tokens, entries] = [sequences.flat().length, merged.plan.size.length];
+    expect(chosen).toEqual([entries, entries, tokens].map((rows) => rows * 2));
+  });
+
   it('gives a sequence the same logits alone as in a batch', async () => {
     const { logits } = await logitsOf(model, sequences);
     let row = 0;
@@ -242,30 +264,32 @@ describe.each(await testBackends())('a model that merges, on %s', (_, backend) =
   });
 
   it.each([
-    ['at once', [29]],
-    ['token by token', new Array<number>(29).fill(1)],
+    ['at once', [text.length]],
+    ['token by token', text.map(() => 1)],
   ])('goes on from every length it is cut back to, having come %s', async (_, chunks) => {
-    const { logits } = await logitsOf(model, [text]);
-    for (let length = 1; length < text.length; length += 1 + (length % 3)) {
-      using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
-      const all = [...text.slice(0, length), ...(sequences[2] as number[]), ...text].slice(0, 29);
-      let start = 0;
-      for (const count of chunks) {
-        await step(model, state, [[0, all.slice(start, start + count)]]);
-        start += count;
-      }
+    const { logits, plan } = await logitsOf(model, [text]);
+    using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
+    let start = 0;
+    for (const count of chunks) await step(model, state, [[0, text.slice(start, (start += count))]]);
+    for (let length = text.length - 1; length >= 1; length--) {
       using arena = new Arena(backend);
       state.copySequence(arena, 0, 1, length);
       arena.submit();
       state.truncate(0, length);
-      expect([0, 1].map((s) => [state.length(s), state.entries(s)])).toEqual(
-        new Array(2).fill([length, (await logitsOf(model, [text.slice(0, length)])).plan.size.length]),
+      const entries = plan.boundary.slice(0, length).reduce((sum, one) => sum + one, 0);
+      for (const s of [0, 1]) expect([state.length(s), state.entries(s)]).toEqual([length, entries]);
+      const wrong = (sequences[2] as number[]).slice(0, 1 + (length % 6));
+      await step(model, state, [[0, wrong]]);
+      state.truncate(0, length);
+      const rest = text.slice(length);
+      const both = await step(
+        model,
+        state,
+        [0, 1].map((s) => [s, rest] as const),
+        'expanded',
       );
       const expected = rows(logits, length, text.length);
-      for (const s of [0, 1]) {
-        const rest = await step(model, state, [[s, text.slice(length)]], 'expanded');
-        expect(Array.from(rest)).toEqual(expected);
-      }
+      expect(Array.from(both)).toEqual([...expected, ...expected]);
     }
   });
 
