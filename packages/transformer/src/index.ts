@@ -28,7 +28,9 @@ export {
   loraTargets,
 } from './lora.ts';
 export { loadLora, saveLora } from './lora-files.ts';
-export { type MergingConfig, validateMerging } from './merging-config.ts';
+export { type MergingConfig, mergingParameterShapes, validateMerging } from './merging-config.ts';
+export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
+export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, type SavedPlace } from './merging-state.ts';
 export {
   type MergingForwardOptions,

@@ -5,7 +5,12 @@
  * layers see every token, the middle ones one entry for several.
  */
 import { MinkeError } from '@minke/core';
-import type { InflatorConfig, MergerConfig } from '@minke/tokenizer-merging/merging';
+import {
+  type InflatorConfig,
+  inflatorParameterShapes,
+  type MergerConfig,
+  mergerParameterShapes,
+} from '@minke/tokenizer-merging/merging';
 import { type DeepSeekConfig, show } from './config.ts';
 
 /** Which layers are in the middle, and the settings of what is around them. */
@@ -81,4 +86,20 @@ export function partConfigs(
     merger: { ...shared, ...given({ threshold, mix }) },
     inflator: { ...shared, ...given({ smoothing, offsets, refine }) },
   };
+}
+
+/** Names and shapes of what merging adds to a model's parameters, without allocating anything. */
+export function mergingParameterShapes(
+  config: DeepSeekConfig,
+  merging: MergingConfig,
+): Map<string, readonly number[]> {
+  const { merger, inflator } = partConfigs(config, merging);
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, shape] of mergerParameterShapes(merger)) shapes.set(`merging.merger.${name}`, shape);
+  for (const [name, shape] of inflatorParameterShapes(inflator))
+    shapes.set(`merging.inflator.${name}`, shape);
+  if (learnsBias(merging))
+    for (const layer of middleLayers(config, merging))
+      shapes.set(`merging.layers.${layer}.size_bias`, [config.numHeads]);
+  return shapes;
 }

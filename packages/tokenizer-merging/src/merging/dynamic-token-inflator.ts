@@ -50,7 +50,7 @@ export class DynamicTokenInflator implements Module {
   constructor(config: InflatorConfig, parameters: ReadonlyMap<string, Tensor>) {
     this.config = resolveInflatorConfig(config);
     this.#parameters = parameters;
-    for (const [name, shape] of inflatorShapes(this.config)) {
+    for (const [name, shape] of inflatorParameterShapes(config)) {
       const found = parameters.get(name)?.shape;
       check(
         found?.join() === shape.join(),
@@ -62,7 +62,7 @@ export class DynamicTokenInflator implements Module {
 
   /** All zeros: the change is repeated, and nothing refined. Throws `invalid-config`. */
   static init(config: InflatorConfig, options: InitOptions): DynamicTokenInflator {
-    const shapes = inflatorShapes(resolveInflatorConfig(config));
+    const shapes = inflatorParameterShapes(config);
     const arena = initArena(options);
     return new DynamicTokenInflator(
       config,
@@ -185,10 +185,10 @@ export class DynamicTokenInflator implements Module {
   }
 }
 
-/** Parameters of an inflator, by name. */
-function inflatorShapes(config: Required<InflatorConfig>): Map<string, number[]> {
-  const { hiddenSize: D, maxRun, offsets, refine } = config;
-  const shapes = new Map<string, number[]>();
+/** Names and shapes of an inflator's parameters. Throws `invalid-config`. */
+export function inflatorParameterShapes(config: InflatorConfig): Map<string, readonly number[]> {
+  const { hiddenSize: D, maxRun, offsets, refine } = resolveInflatorConfig(config);
+  const shapes = new Map<string, readonly number[]>();
   if (offsets && maxRun > 1) shapes.set('offset_scale', [maxRun - 1, D]);
   if (refine) {
     shapes.set('refine.weight', [D, D]);

@@ -58,6 +58,16 @@ export function initArena(options: InitOptions): Arena {
   return new Arena(options.backend, { persistent: true, label: 'merging weights' });
 }
 
+/** Names and shapes of a merger's parameters. */
+export function mergerParameterShapes({ hiddenSize: D }: MergerConfig): Map<string, readonly number[]> {
+  return new Map([
+    ['query.weight', [D, D]],
+    ['key.weight', [D, D]],
+    ['importance.weight', [1, D]],
+    ['gate', [D]],
+  ]);
+}
+
 /**
  * @example
  * const merger = SoftTokenMerger.init({ hiddenSize: 64 }, { backend });
@@ -71,9 +81,7 @@ export class SoftTokenMerger implements Module {
   constructor(config: MergerConfig, parameters: ReadonlyMap<string, Tensor>) {
     this.config = resolveMergerConfig(config);
     this.#parameters = parameters;
-    const D = this.config.hiddenSize;
-    const shapes = { 'query.weight': [D, D], 'key.weight': [D, D], 'importance.weight': [1, D], gate: [D] };
-    for (const [name, shape] of Object.entries(shapes)) {
+    for (const [name, shape] of mergerParameterShapes(config)) {
       const found = parameters.get(name)?.shape;
       check(
         found?.join() === shape.join(),
