@@ -31,7 +31,7 @@ export { loadLora, saveLora } from './lora-files.ts';
 export { type MergingConfig, mergingParameterShapes, validateMerging } from './merging-config.ts';
 export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
 export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
-export { MergingState, type MergingStateSize, type SavedPlace } from './merging-state.ts';
+export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
   type MergingForwardOptions,
   type MergingHidden,

@@ -36,6 +36,27 @@ export interface MergingStateSize {
   readonly form?: AttentionForm;
 }
 
+/** Bytes that a `MergingState` of a size holds, without making it: caches of outer and middle layers, and merging's. */
+export function mergingStateBytes(
+  config: DeepSeekConfig,
+  { preLayers, postLayers, maxRun = 8, sizeBias }: MergingConfig,
+  size: MergingStateSize,
+): { outer: number; middle: number; merge: number } {
+  const { maxTokens, maxEntries = maxTokens, sequences = 1, form, rollback = maxTokens } = size;
+  const { kvLoraRank, numHeads, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
+  const row = (bias: number) =>
+    form === 'expanded'
+      ? numHeads * (qkNopeHeadDim + qkRopeHeadDim + bias + vHeadDim)
+      : kvLoraRank + qkRopeHeadDim + bias;
+  const layers = preLayers + postLayers;
+  const of = (numbers: number) => 4 * sequences * numbers;
+  return {
+    outer: of(layers * maxTokens * row(0)),
+    middle: of((config.numLayers - layers) * maxEntries * row(Number(sizeBias !== 0))),
+    merge: of((maxRun + rollback + rollback + 1) * config.hiddenSize),
+  };
+}
+
 /** A place in some sequences, from `MergingState.save`. Dispose it when done. */
 export interface SavedPlace extends Disposable {
   readonly sequences: readonly number[];

@@ -18,6 +18,7 @@ import {
   type MergingConfig,
   type MergingState,
   MergingTransformer,
+  mergingStateBytes,
   presets,
   validateMerging,
 } from './index.ts';
@@ -136,9 +137,16 @@ describe.each(await testBackends())('a model that merges, on %s', (_, backend) =
       sequences.map((_, b) => plan.entryOffsets[b + 1]! - plan.entryOffsets[b]!),
     );
     expect(sequences.map((_, b) => state.length(b))).toEqual(sequences.map(({ length }) => length));
-    const latent = 4 * 3 * (config.kvLoraRank + config.qkRopeHeadDim);
-    const merge = 4 * 3 * (4 + 1 + 2 * 32) * config.hiddenSize;
-    expect(state.bytes).toBe(2 * 32 * latent + 2 * 30 * (latent + 4 * 3) + merge);
+    expect(state.bytes).toBe(4 * 3 * (2 * 32 * 21 + 2 * 30 * 22 + (4 + 1 + 2 * 32) * 36));
+    for (const form of ['expanded', 'absorbed'] as const)
+      for (const sizeBias of ['learned', 0, 0.5] as const) {
+        const own = { ...merging, sizeBias };
+        const size = { maxTokens: 11, maxEntries: 7, sequences: 2, rollback: 3, form };
+        using other = MergingTransformer.init(model.model, own, {}).createState(size);
+        const { outer, middle, merge } = mergingStateBytes(config, own, size);
+        expect([other.outer.bytes, other.middle.bytes, other.merge.bytes]).toEqual([outer, middle, merge]);
+        expect(other.bytes).toBe(outer + middle + merge);
+      }
   });
 
   it('is the model without merging at threshold 0, bit for bit', async () => {
