@@ -6,6 +6,7 @@ import {
   type AttentionBatch,
   type AttentionCache,
   type AttentionForm,
+  type KeyBias,
   MultiHeadLatentAttention,
   type RopeTable,
 } from '@minke/mla-attention';
@@ -29,6 +30,8 @@ export interface BlockOptions {
   readonly cache?: AttentionCache;
   readonly form?: AttentionForm;
   readonly layer?: number;
+  /** A bias of attention scores by key. */
+  readonly keyBias?: KeyBias;
   /** Experts of each row, i32 [N, K], instead of the router's choice; nothing to a dense feed-forward. */
   readonly choices?: Tensor | undefined;
 }
@@ -82,11 +85,13 @@ export class Block {
 }
 
 /** What blocks that follow one another need to know, and what the pass keeps. */
-export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices'> {
+export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices' | 'keyBias'> {
   /** Layer of the cache that the first block has. Default 0. */
   readonly first?: number;
   /** As a block's, one for each mixture-of-experts layer in order. */
   readonly choices?: readonly Tensor[] | undefined;
+  /** As a block's, one for each block. */
+  readonly keyBiases?: readonly KeyBias[] | undefined;
   /** Leave the input to its owner where no gradient is recorded. Default false: it is given back after the first block. */
   readonly keepInput?: boolean;
 }
@@ -95,14 +100,18 @@ export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices'> {
 export function runBlocks(
   blocks: readonly Block[],
   input: Tensor,
-  { first = 0, choices, keepInput = false, ...options }: StackOptions,
+  { first = 0, choices, keyBiases, keepInput = false, ...options }: StackOptions,
 ): { x: Tensor; loads: Tensor[]; routings: Routing[] } {
   const { arena } = input;
   const loads: Tensor[] = [];
   const routings: Routing[] = [];
   let x = input;
   blocks.forEach((block, i) => {
-    const own = { ...options, layer: first + i, choices: choices?.[routings.length] };
+    const keyBias = keyBiases?.[i];
+    const own = {
+      ...{ ...options, layer: first + i, choices: choices?.[routings.length] },
+      ...(keyBias && { keyBias }),
+    };
     const result = arena.scope(() => block.forward(x, own));
     if (!arena.recordsGradients && !(keepInput && i === 0)) x.dispose();
     x = result.x;

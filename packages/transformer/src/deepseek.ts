@@ -66,6 +66,11 @@ export interface HiddenResult {
   readonly routings: readonly Routing[];
 }
 
+/** Whose rows the routings of a balance loss have: a batch, or the entries of one. */
+export interface BalancedRows extends Pick<AttentionBatch, 'segments'> {
+  readonly ids: Pick<Tensor, 'size' | 'arena'>;
+}
+
 export interface ForwardResult extends HiddenResult {
   /** [M, V], M as `outputs` says. */
   readonly logits: Tensor;
@@ -300,7 +305,7 @@ export class DeepSeekModel implements Module {
   /** V3's sequence-wise balance loss, section 2.1.2, summed over layers: one element, to be added to the main loss. */
   balanceLoss(
     { routings }: Pick<HiddenResult, 'routings'>,
-    { segments, ids }: ModelBatch,
+    { segments, ids }: BalancedRows,
     { alpha }: { alpha: number },
   ): Tensor {
     check(
@@ -357,7 +362,8 @@ export class DeepSeekModel implements Module {
   }
 }
 
-function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {
+/** The rows of hidden states that logits are wanted for. */
+export function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {
   if (outputs === 'all') return hidden;
   if (outputs !== 'last') return gatherRows(hidden, outputs);
   const { segments } = batch;

@@ -201,16 +201,21 @@ export function toHuggingFaceConfig(
 const floatFields =
   /"(rms_norm_eps|initializer_range|rope_theta|routed_scaling_factor|factor|mscale|mscale_all_dim|attention_factor)": (-?\d+)(?=[,\n])/g;
 
-/** The text of config.json: `toHuggingFaceConfig` as JSON that transformers' strict types accept. */
+/**
+ * The text of config.json: `toHuggingFaceConfig` as JSON that transformers' strict types accept.
+ * @param further fields beyond those of transformers
+ */
 export function huggingFaceConfigText(
   config: DeepSeekConfig,
   dtype: 'float32' | 'bfloat16' = 'bfloat16',
+  further: Readonly<Record<string, unknown>> = {},
 ): string {
-  return `${JSON.stringify(toHuggingFaceConfig(config, dtype), null, 2).replace(floatFields, '"$1": $2.0')}\n`;
+  const fields = { ...toHuggingFaceConfig(config, dtype), ...further };
+  return `${JSON.stringify(fields, null, 2).replace(floatFields, '"$1": $2.0')}\n`;
 }
 
-/** Typed access to a JSON object that collects problems instead of throwing. */
-class Fields {
+/** @internal Typed access to a JSON object that collects problems instead of throwing. */
+export class Fields {
   readonly #json: Record<string, unknown>;
   readonly #prefix: string;
   readonly problems: string[];
