@@ -30,6 +30,8 @@ export const composedOps = [
   'splitAttention',
   'splitAttentionGrad',
   'gatheredAttention',
+  'indexerScores',
+  'selectLargest',
   'route',
   'routeGrad',
   'moeFeedForward',

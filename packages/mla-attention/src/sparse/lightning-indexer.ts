@@ -10,6 +10,7 @@ import { check, MinkeError } from '@minke/core';
 import {
   add,
   affine,
+  call,
   linear,
   type Module,
   matmul,
@@ -20,6 +21,7 @@ import {
   square,
   sub,
   type Tensor,
+  topK,
 } from '@minke/tensor';
 import { checkParameters } from '../layer.ts';
 import type { RopeTable } from '../rope.ts';
@@ -120,6 +122,28 @@ export class LightningIndexer implements Module {
     const products = relu(matmul(q.reshape([rows * heads, width]), q.arena.adopt(keys), { transB: true }));
     const summed = matmul(weights.reshape([rows, 1, heads]), products.reshape([rows, heads, size]));
     return summed.reshape([rows, size]);
+  }
+
+  /**
+   * The `topK` rows of `keys` that each query scores highest in its range, i32 [N, topK]; of equal scores the first
+   * ones. Without gradient, and without products of heads in memory where the backend has the ops for it: then rows
+   * ascend, and -1 stands where a range has fewer.
+   * @param ranges i32 [N, 2], first row and end of what a query sees; at least `topK` rows each
+   */
+  select(q: Tensor, weights: Tensor, keys: Tensor, ranges: Tensor): Tensor {
+    const { arena } = q;
+    const { topK: most } = this.config;
+    return arena.withoutGrad(() =>
+      arena.scope(() => {
+        const table = arena.adopt(keys);
+        if (!arena.backend.supports('indexerScores') || !arena.backend.supports('selectLargest')) {
+          const visible = call('rangeMask', [ranges], { size: keys.shape[0] as number })[0] as Tensor;
+          return topK(add(this.scores(q, weights, keys), visible), most).indices;
+        }
+        const scores = call('indexerScores', [q, weights, table, ranges], {})[0] as Tensor;
+        return call('selectLargest', [scores], { k: most })[0] as Tensor;
+      }),
+    );
   }
 
   #get(name: string): Tensor {

@@ -34,7 +34,6 @@ import {
 import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
 import { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
-import { causalMask } from './causal-mask.ts';
 import { attentionTarget, indexerLoss } from './indexer-loss.ts';
 import {
   type IndexerConfig,
@@ -238,15 +237,11 @@ export class SparseLatentAttention implements Module {
         for (let i = dense; i < count; i += queryBlock) {
           const [a, b] = [start + i, start + Math.min(count, i + queryBlock)];
           const end = region + context + b - start;
-          const indices = arena.scope(() => {
-            const scores = this.indexer.scores(
-              index.q.rows(a, b),
-              index.weights.rows(a, b),
-              keys.rows(region, end),
-            );
-            const visible = b - a === 1 ? scores : add(scores, causalMask(arena, context + i, b - a));
-            return topK(visible, most).indices;
-          });
+          const ends = Array.from({ length: b - a }, (_, row) => [0, context + i + row + 1]);
+          const visible = arena.tensor(ends.flat(), [b - a, 2], 'i32');
+          const { q: iq, weights } = index;
+          const rows = keys.rows(region, end);
+          const indices = this.indexer.select(iq.rows(a, b), weights.rows(a, b), rows, visible);
           outputs.push(gatheredAttention(query.rows(a, b), table.rows(region, end), indices, options));
         }
       }
