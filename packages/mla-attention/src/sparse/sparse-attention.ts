@@ -17,7 +17,6 @@ import {
   permute,
   softmax,
   type Tensor,
-  topK,
 } from '@minke/tensor';
 import { headsFirst, latentAttention } from '../attention.ts';
 import type { AttentionBatch } from '../batch.ts';
@@ -41,6 +40,7 @@ import {
   LightningIndexer,
   validateIndexer,
 } from './lightning-indexer.ts';
+import { selectionMask } from './selection-mask.ts';
 import type { SparseCache } from './sparse-cache.ts';
 
 export interface SparseMlaConfig extends MlaConfig {
@@ -182,7 +182,7 @@ export class SparseLatentAttention implements Module {
     const size = k.shape[0] as number;
     const visible = call('rangeMask', [batch.ranges], { size })[0] as Tensor;
     const scores = this.indexer.scores(index.q, index.weights, index.keys);
-    const selected = stage === 'warm-up' ? visible : this.#selection(scores, visible);
+    const selected = stage === 'warm-up' ? visible : selectionMask(scores, visible, this.config.indexer.topK);
     const heads = this.config.numHeads;
     const dots = matmul(permute(q, [1, 0, 2]), headsFirst(k, heads, q), { transB: true });
     const p = softmax(add(affine(dots, this.scale, 0), selected));
@@ -190,19 +190,6 @@ export class SparseLatentAttention implements Module {
     if (stage === undefined) return [o, null];
     const target = attentionTarget(q.detach(), k.detach(), selected, this.scale);
     return [o, indexerLoss(scores, target, selected)];
-  }
-
-  /** 0 for the tokens with the `topK` largest scores among the visible ones, else -1e30 or less. */
-  #selection(scores: Tensor, visible: Tensor): Tensor {
-    const { arena } = scores;
-    return arena.withoutGrad(() => {
-      const [rows, size] = scores.shape as readonly [number, number];
-      const count = Math.min(this.config.indexer.topK, size);
-      if (count === size) return visible;
-      const { indices } = topK(add(scores, visible), count);
-      const chosen = call('scatterLast', [arena.full([rows, count], 1), indices], { size })[0] as Tensor;
-      return add(affine(chosen, 1e30, -1e30), visible);
-    });
   }
 
   /** Each query's selected latents, in the absorbed form; `maxTokens` rows a sequence in a cache, else null. */
