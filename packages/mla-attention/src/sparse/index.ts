@@ -21,6 +21,17 @@ export {
   selectKeys,
   validateIndexer,
 } from './lightning-indexer.ts';
+export { NativeSparseCache, type NativeSparseCacheSize, nativeSparseCacheBytes } from './native-cache.ts';
+export {
+  type NativeSparseConfig,
+  nativeSparseParameterShapes,
+  validateNativeSparse,
+} from './native-config.ts';
+export {
+  NativeSparseAttention,
+  type NativeSparseOptions,
+  nativeSparseRope,
+} from './native-sparse-attention.ts';
 export {
   type IndexerStage,
   type SparseAttentionOptions,
