@@ -7,6 +7,7 @@
  */
 import { type Arena, add, affine, call, clamp, matmul, mul, repeat, sub, type Tensor } from '@minke/tensor';
 import type { NativeSparseConfig } from './native-config.ts';
+import { selectLargest } from './selection-mask.ts';
 
 /** Positions of the queries: `context` tokens come before the first of `count`. */
 export interface Stretch {
@@ -42,7 +43,7 @@ export function chooseBlocks(
         }
     return add(matmul(probabilities, arena.tensor(overlap, [strides, blocks])), forced);
   };
-  return arena.withoutGrad(() => call('selectLargest', [scores()], { k: most })[0] as Tensor);
+  return arena.withoutGrad(() => selectLargest(scores(), most));
 }
 
 /** Rows of the chosen blocks' tokens, i32 [N, count x size]; -1 for those after the query and of no block. */

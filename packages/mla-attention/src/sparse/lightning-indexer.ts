@@ -24,6 +24,7 @@ import {
 } from '@minke/tensor';
 import { checkParameters } from '../layer.ts';
 import type { RopeTable } from '../rope.ts';
+import { selectLargest } from './selection-mask.ts';
 
 export interface IndexerConfig {
   /** Model width D. */
@@ -133,7 +134,8 @@ const column = (x: Tensor): Tensor => x.reshape([x.size, 1]);
 
 /**
  * The `most` rows of `keys` that each query scores highest in its range, i32 [N, most], ascending, then -1 where the
- * range has fewer; of equal scores the first ones. Without gradient, and without products of heads in memory.
+ * range has fewer; of equal scores the first ones. Without gradient, and without products of heads in memory where the
+ * backend has `indexerScores` (without `selectLargest` rows come by descending score).
  * @param q [N, Hi, Ci]; @param weights [N, Hi]; @param keys [M, Ci]
  * @param ranges i32 [N, 2], first row and end of what a query sees
  */
@@ -141,8 +143,11 @@ export function selectKeys(q: Tensor, weights: Tensor, keys: Tensor, ranges: Ten
   const { arena } = q;
   return arena.withoutGrad(() =>
     arena.scope(() => {
-      const scores = call('indexerScores', [q, weights, arena.adopt(keys), ranges], {})[0] as Tensor;
-      return call('selectLargest', [scores], { k: most })[0] as Tensor;
+      const table = arena.adopt(keys);
+      if (arena.backend.supports('indexerScores'))
+        return selectLargest(call('indexerScores', [q, weights, table, ranges], {})[0] as Tensor, most);
+      const visible = call('rangeMask', [ranges], { size: keys.shape[0] as number })[0] as Tensor;
+      return selectLargest(add(allScores(q, weights, table), visible), most);
     }),
   );
 }
