@@ -13,7 +13,7 @@ export const indexer: Pick<Kernels, 'indexerScores' | 'selectLargest'> = {
         let sum = 0;
         for (let h = 0; h < heads; h++) {
           const product = dot(q, (n * heads + h) * width, keys, m * width, width);
-          sum += weights.data[n * heads + h]! * (product <= 0 ? 0 : product);
+          sum += weights.data[n * heads + h]! * Math.max(product, 0);
         }
         y.data[n * size + m] = m >= first && m < end ? sum : -Infinity;
       }
