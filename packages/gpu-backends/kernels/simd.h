@@ -127,6 +127,31 @@ MINKE_INLINE int firstLane(vi mask) {
 #endif
 }
 
+/**
+ * Writes the lanes in which a comparison holds close together, and returns how many they are; up to W - 1 words after
+ * them are overwritten.
+ */
+MINKE_INLINE idx compress(int32_t* to, vi v, vi mask) {
+#if defined(__AVX512F__)
+  const __mmask16 bits = _mm512_movepi32_mask((__m512i)mask);
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(bits, (__m512i)v));
+  return __builtin_popcount(bits);
+#elif defined(__AVX2__) && defined(__BMI2__)
+  const unsigned bits = (unsigned)_mm256_movemask_ps((__m256)mask);
+  const uint64_t lanes = _pext_u64(0x0706050403020100u, _pdep_u64(bits, 0x0101010101010101u) * 0xff);
+  const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)lanes));
+  _mm256_storeu_si256((__m256i*)to, _mm256_permutevar8x32_epi32((__m256i)v, order));
+  return __builtin_popcount(bits);
+#else
+  idx n = 0;
+  for (int i = 0; i < W; i++) {
+    to[n] = v[i];
+    n += mask[i] & 1;
+  }
+  return n;
+#endif
+}
+
 /** Whole vectors, and the last `n` lanes of a row: the two ways a loop body touches memory. */
 struct Whole {
   MINKE_INLINE vf load(const float* p) const { return MINKE_NS::load(p); }

@@ -122,6 +122,13 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
       scale,
       valueWidth: 32,
     }),
+    batchInvariance(
+      'indexerScores',
+      '',
+      [latent, draw.normal([rows, 3]), farCache, draw.ranges(rows, 700)],
+      [0, 1, 3],
+      {},
+    ),
     {
       name: 'splitAttention: the bits of attention where the bias is zero and there is no sink',
       op: 'splitAttention',
