@@ -123,6 +123,11 @@ export abstract class SequenceCache {
     this.#reserve(requests, (segments, places) => rewriteCachedBatch(batch, segments, places));
   }
 
+  /** Whether a recorded pass follows what `appendAgain` writes. */
+  get repeats(): boolean {
+    return true;
+  }
+
   /** Makes sequence `to` hold the first `length` tokens of `from`, whatever it held; recorded in `arena`. */
   copySequence(arena: Arena, from: number, to: number, length: number): void {
     this.#checkPair('copySequence', from, to, length);

@@ -155,6 +155,24 @@ describe('lifetime', () => {
     expect(() => step.scope(async () => 1)).toThrow(/synchronous/);
   });
 
+  test('what is made unscoped outlives every scope around it', () => {
+    const step = new Arena(reference);
+    let shared: Tensor | undefined;
+    let own: Tensor | undefined;
+    step.scope(() =>
+      step.scope(() => {
+        shared = step.unscoped(() => exp(step.tensor([0], [1])));
+        own = neg(shared);
+      }),
+    );
+    expect(numbers(shared!)).toEqual([1]);
+    expect(() => neg(own!)).toThrow(/disposed/);
+    expect(() => step.scope(() => step.unscoped(() => void neg(own!)))).toThrow(/disposed/);
+    const after = step.scope(() => void (own = neg(shared!)));
+    expect(after).toBeUndefined();
+    expect(() => neg(own!)).toThrow(/disposed/);
+  });
+
   test('a scope keeps everything while gradients are recorded', () => {
     const owner = new Arena(reference, { persistent: true });
     const step = new Arena(reference, { grad: true });

@@ -243,6 +243,16 @@ export class Arena {
     }
   }
 
+  /** Runs `f` outside of every scope: what it makes lives until `reset`. For what later layers use again. */
+  unscoped<T>(f: () => T): T {
+    const scopes = this.#scopes.splice(0);
+    try {
+      return f();
+    } finally {
+      this.#scopes.push(...scopes);
+    }
+  }
+
   /** Runs `f` without recording gradients. */
   withoutGrad<T>(f: () => T): T {
     this.#paused++;

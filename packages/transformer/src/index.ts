@@ -11,6 +11,13 @@ export {
 } from './deepseek.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {
+  attentionCacheBytes,
+  type IndexerStage,
+  type LayerAttention,
+  type ModelCache,
+  type ModelCacheSize,
+} from './layer-attention.ts';
+export {
   type LoadOptions,
   loadModel,
   type OpenModel,

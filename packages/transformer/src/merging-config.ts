@@ -29,8 +29,13 @@ export interface MergingConfig
 }
 
 /** Throws `invalid-config` naming every problem; returns the config. */
-export function validateMerging(config: MergingConfig, { numLayers }: DeepSeekConfig): MergingConfig {
+export function validateMerging(
+  config: MergingConfig,
+  { numLayers, layerPlan, indexer }: DeepSeekConfig,
+): MergingConfig {
   const problems: string[] = [];
+  if (layerPlan !== undefined || indexer !== undefined)
+    problems.push(`latent attention in every layer, got ${indexer ? 'an indexer' : 'a layer plan'}`);
   const { preLayers, postLayers, threshold, maxRun, mix } = config;
   const count = (name: string, value: unknown, least: number) => {
     const good = Number.isSafeInteger(value) && (value as number) >= least;

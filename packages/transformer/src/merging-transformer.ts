@@ -230,7 +230,7 @@ export class MergingTransformer implements Module {
       ...(state && { state: state.merge, sequences: segments.map(({ sequence }) => sequence) }),
     };
     const { entries, plan } = await this.merger.forward(h, merging);
-    let middle: ReturnType<typeof runBlocks> = { x: entries, loads: [], routings: [] };
+    let middle: ReturnType<typeof runBlocks> = { x: entries, loads: [], routings: [], indexerLosses: [] };
     let entrySegments: readonly Segment[] = [];
     if (plan.size.length > 0) {
       const batchOfEntries = entryBatch(arena, segments, plan, state);
@@ -245,7 +245,7 @@ export class MergingTransformer implements Module {
     const hidden = this.model.finalNorm(post.x);
     const loads = [...pre.loads, ...middle.loads, ...post.loads];
     const routings = [...pre.routings, ...middle.routings, ...post.routings];
-    return { hidden, plan, loads, routings, entrySegments };
+    return { hidden, plan, loads, routings, indexerLosses: [], entrySegments };
   }
 
   /** What the sizes of entries add to scores, for each middle layer. */

@@ -12,6 +12,7 @@ import {
   affine,
   call,
   concat,
+  type LowRank,
   type Module,
   matmul,
   permute,
@@ -88,18 +89,23 @@ export class SparseLatentAttention implements Module {
   readonly #parameters: Map<string, Tensor>;
   readonly #projections: LatentProjections;
 
-  /** @param indexerRope tables of the indexer, half-split; @param rope of latent attention */
+  /**
+   * @param rope tables of latent attention
+   * @param indexerRope tables of the indexer, half-split
+   * @param additions low-rank additions to projections by their names (`q_b_proj`)
+   */
   constructor(
     config: SparseMlaConfig,
     parameters: ReadonlyMap<string, Tensor>,
     rope: RopeTable,
     indexerRope: RopeTable,
+    additions: ReadonlyMap<string, LowRank> = new Map(),
   ) {
     this.config = config;
     validateMla(config);
     checkParameters('sparseAttention', sparseParameterShapes(config), parameters);
     this.#parameters = new Map(parameters);
-    this.#projections = new LatentProjections(config, this.#parameters, rope, new Map());
+    this.#projections = new LatentProjections(config, this.#parameters, rope, additions);
     const prefix = 'indexer.';
     const own = [...parameters].filter(([name]) => name.startsWith(prefix));
     this.indexer = new LightningIndexer(
