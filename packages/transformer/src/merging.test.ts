@@ -274,32 +274,36 @@ describe.each(await testBackends())('a model that merges, on %s', (_, backend) =
   it.each([
     ['at once', [text.length]],
     ['token by token', text.map(() => 1)],
-  ])('goes on from every length it is cut back to, having come %s', async (_, chunks) => {
-    const { logits, plan } = await logitsOf(model, [text]);
-    using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
-    let start = 0;
-    for (const count of chunks) await step(model, state, [[0, text.slice(start, (start += count))]]);
-    for (let length = text.length - 1; length >= 1; length--) {
-      using arena = new Arena(backend);
-      state.copySequence(arena, 0, 1, length);
-      arena.submit();
-      state.truncate(0, length);
-      const entries = plan.boundary.slice(0, length).reduce((sum, one) => sum + one, 0);
-      for (const s of [0, 1]) expect([state.length(s), state.entries(s)]).toEqual([length, entries]);
-      const wrong = (sequences[2] as number[]).slice(0, 1 + (length % 6));
-      await step(model, state, [[0, wrong]]);
-      state.truncate(0, length);
-      const rest = text.slice(length);
-      const both = await step(
-        model,
-        state,
-        [0, 1].map((s) => [s, rest] as const),
-        'expanded',
-      );
-      const expected = rows(logits, length, text.length);
-      expect(Array.from(both)).toEqual([...expected, ...expected]);
-    }
-  });
+  ])(
+    'goes on from every length it is cut back to, having come %s',
+    async (_, chunks) => {
+      const { logits, plan } = await logitsOf(model, [text]);
+      using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
+      let start = 0;
+      for (const count of chunks) await step(model, state, [[0, text.slice(start, (start += count))]]);
+      for (let length = text.length - 1; length >= 1; length--) {
+        using arena = new Arena(backend);
+        state.copySequence(arena, 0, 1, length);
+        arena.submit();
+        state.truncate(0, length);
+        const entries = plan.boundary.slice(0, length).reduce((sum, one) => sum + one, 0);
+        for (const s of [0, 1]) expect([state.length(s), state.entries(s)]).toEqual([length, entries]);
+        const wrong = (sequences[2] as number[]).slice(0, 1 + (length % 6));
+        await step(model, state, [[0, wrong]]);
+        state.truncate(0, length);
+        const rest = text.slice(length);
+        const both = await step(
+          model,
+          state,
+          [0, 1].map((s) => [s, rest] as const),
+          'expanded',
+        );
+        const expected = rows(logits, length, text.length);
+        expect(Array.from(both)).toEqual([...expected, ...expected]);
+      }
+    },
+    180_000,
+  );
 
   it('says how far back it remembers', async () => {
     using state = model.createState({ maxTokens: 32, rollback: 3 });
