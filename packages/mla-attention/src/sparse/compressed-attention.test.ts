@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
-import { Arena, mul, sum, type Tensor } from '@minke/tensor';
+import { AdamW, Arena, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
 import { testBackends } from '../testing/backends.ts';
@@ -193,6 +193,42 @@ describe.each(backends)('on %s', (name, backend) => {
 
 describe('compressed attention', () => {
   const backend = createReference();
+
+  it.each(['warm-up', 'sparse'] as const)(
+    'teaches its indexer by its own loss, and nothing else by that: %s',
+    async (stage) => {
+      const layer = CompressedAttention.init(configOf('sparse'), { backend, seed: 3, std: 0.4 });
+      const own = new Map([...layer.parameters()].filter(([key]) => key.includes('.indexer.')));
+      const optimizer = new AdamW(own, { lr: 0.02, weightDecay: 0 });
+      const numbers = normals(2 * T * D, 9);
+      const losses: number[] = [];
+      for (let i = 0; i < 40; i++) {
+        using arena = new Arena(backend, { grad: true });
+        const { output, loss } = layer.learn(arena.tensor(numbers, [2, T, D]), { stage });
+        expect(output.shape).toEqual([2, T, D]);
+        loss.backward();
+        for (const [key, p] of layer.parameters()) expect(p.grad !== null, key).toBe(own.has(key));
+        losses.push((await loss.read())[0] as number);
+        optimizer.step(arena);
+        optimizer.zeroGrad(arena);
+      }
+      expect(Math.min(...losses)).toBeGreaterThanOrEqual(0);
+      // The sparse stage chooses anew each time, so its loss falls less evenly.
+      expect(losses.at(-1)!).toBeLessThan((stage === 'warm-up' ? 0.7 : 0.9) * losses[0]!);
+    },
+  );
+
+  it('has the output of its forward pass while it learns from what it selects', async () => {
+    const layer = CompressedAttention.init(configOf('sparse'), { backend, seed: 3, std: 0.4 });
+    using arena = new Arena(backend, { grad: true });
+    const x = arena.tensor(normals(T * D, 9), [T, D]);
+    const want = await layer.forward(x).read();
+    expect(distance(await layer.learn(x, { stage: 'sparse' }).output.read(), want)).toBe(0);
+    expect(distance(await layer.learn(x, { stage: 'warm-up' }).output.read(), want)).toBeGreaterThan(1e-3);
+    expect(() => layer.learn(x.rows(0, 2), { stage: 'sparse' })).toThrow(/a sequence that closes a window/);
+    const heavy = CompressedAttention.init(configOf('heavy'), { backend, seed: 3 });
+    expect(() => heavy.learn(x, { stage: 'sparse' })).toThrow(/a sparse compression/);
+  });
 
   it('takes the bytes that are predicted', () => {
     const size = { configs: kinds.map(configOf), maxTokens: 20, sequences: 3, slack: 2 };

@@ -14,7 +14,9 @@ import {
   add,
   affine,
   call,
+  clamp,
   concat,
+  div,
   gatherRows,
   linear,
   type Module,
@@ -24,6 +26,7 @@ import {
   rmsNorm,
   slice,
   softmax,
+  sum,
   type Tensor,
 } from '@minke/tensor';
 import type { AttentionBatch, Segment } from '../batch.ts';
@@ -44,6 +47,9 @@ import {
   validateCompressedAttention,
 } from './compressed-config.ts';
 import { CompressedIndexer, type IndexerQueries } from './compressed-indexer.ts';
+import { indexerLoss } from './indexer-loss.ts';
+import { selectionMask } from './selection-mask.ts';
+import type { IndexerStage } from './sparse-attention.ts';
 import { WindowPool } from './window-pool.ts';
 
 export interface CompressedAttentionOptions {
@@ -105,6 +111,44 @@ export class CompressedAttention implements Module {
    * @returns in the shape of x
    */
   forward(x: Tensor, options: CompressedAttentionOptions = {}): Tensor {
+    return this.#run(x, options, null).output;
+  }
+
+  /**
+   * The forward pass of a layer whose indexer learns, and its loss: KL(p || softmax(I)) over the entries that a query
+   * sees (`warm-up`, where it attends to all of them) or selects (`sparse`), p the weights of attention summed over
+   * heads and scaled to one. The indexer learns from this loss only, and nothing else does. As for DeepSeek-V3.2's.
+   * @param x [N, D] or [B, T, D] in an arena that records gradients
+   */
+  learn(
+    x: Tensor,
+    { stage, ...options }: Pick<CompressedAttentionOptions, 'batch'> & { readonly stage: IndexerStage },
+  ): { output: Tensor; loss: Tensor } {
+    check(
+      this.#indexer !== null && x.arena.recordsGradients,
+      () =>
+        'compressedAttention: expected a sparse compression and an arena with gradients to learn in, got others',
+    );
+    const { output, losses } = this.#run(x, options, stage);
+    check(
+      losses.length > 0,
+      () => 'compressedAttention: expected a sequence that closes a window to learn from, got shorter ones',
+    );
+    return {
+      output,
+      loss: affine(
+        losses.reduce((a, b) => add(a, b)),
+        1 / losses.length,
+        0,
+      ),
+    };
+  }
+
+  #run(
+    x: Tensor,
+    options: CompressedAttentionOptions,
+    stage: IndexerStage | null,
+  ): { output: Tensor; losses: Tensor[] } {
     const { hiddenSize: D, numHeads: H, headDim: C, ropeDim: P } = this.config;
     check(
       (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
@@ -130,15 +174,18 @@ export class CompressedAttention implements Module {
     const q = this.#rope.apply(unit, batch.positions, C - P);
     const raw = rmsNorm(linear(rows, this.#get('kv_proj.weight')), this.#get('kv_norm.weight'), this.#eps);
     const kv = this.#rope.apply(raw.reshape([count, 1, C]), batch.positions, C - P).reshape([count, C]);
-    const index = this.#indexer?.queries(rows, latent, batch.positions) ?? null;
+    const asks = () => this.#indexer?.queries(rows.detach(), latent.detach(), batch.positions) ?? null;
+    const index = stage === null ? arena.withoutGrad(asks) : asks();
+    const losses: Tensor[] = [];
     const outputs = batch.segments.map((segment) => {
       const own = <T extends Tensor>(t: T) => t.rows(segment.start, segment.start + segment.count);
       const parts = { segment, x: own(rows), q: own(q), kv: own(kv), index: index && mapValues(index, own) };
       if (cache !== undefined) return this.#cached(parts, cache, layer);
-      return this.#whole(parts);
+      return this.#whole(parts, stage, losses);
     });
     const o = outputs.length === 0 ? q : outputs.length === 1 ? outputs[0]! : concat(outputs, 0);
-    return this.#output(this.#rope.applyBack(o, batch.positions, C - P)).reshape(x.shape);
+    const output = this.#output(this.#rope.applyBack(o, batch.positions, C - P));
+    return { output: output.reshape(x.shape), losses };
   }
 
   get #eps(): number {
@@ -154,15 +201,16 @@ export class CompressedAttention implements Module {
   }
 
   /** A sequence from its first token on. */
-  #whole({ segment, x, q, kv, index }: Parts): Tensor {
+  #whole({ segment, x, q, kv, index }: Parts, stage: IndexerStage | null, losses: Tensor[]): Tensor {
     const { count } = segment;
     const end = this.#closed(count);
     const pool = this.#pool;
     const keys = pool ? concat([pool.entries(pool.rows(x), 0, end), kv], 0) : kv;
-    const indexKeys = this.#indexer?.entries(this.#indexer.rows(x), 0, end) ?? null;
+    const pooled = () => this.#indexer?.entries(this.#indexer.rows(x.detach()), 0, end) ?? null;
+    const indexKeys = stage === null ? x.arena.withoutGrad(pooled) : pooled();
     const { backend, recordsGradients } = x.arena;
     if (recordsGradients || !backend.supports('gatheredAttention'))
-      return this.#masked(q, keys, index, indexKeys, end);
+      return this.#masked(q, keys, index, indexKeys, end, stage, losses);
     return this.#named(q, keys, index, indexKeys, { segment, slot: (position) => end + position });
   }
 
@@ -225,6 +273,8 @@ export class CompressedAttention implements Module {
     index: IndexerQueries | null,
     indexKeys: Tensor | null,
     end: number,
+    stage: IndexerStage | null,
+    losses: Tensor[],
   ): Tensor {
     const { arena } = q;
     const [count, heads] = q.shape as readonly [number, number];
@@ -233,8 +283,9 @@ export class CompressedAttention implements Module {
       return call('rangeMask', [arena.tensor(numbers, [count, 2], 'i32')], { size })[0] as Tensor;
     };
     const closed = rangeMask((position) => [0, this.#closed(position + 1)], end);
+    const liking = index && indexKeys && end > 0 ? this.#indexer!.scores(index, indexKeys) : null;
     const entries =
-      index && indexKeys && this.#indexer ? this.#indexer.mask(index, indexKeys, closed) : closed;
+      liking === null || stage === 'warm-up' ? closed : selectionMask(liking, closed, this.#indexer!.topK);
     const tokens = rangeMask((position) => [position - this.config.window + 1, position + 1], count);
     const scores = affine(
       matmul(permute(q, [1, 0, 2]), keysOfHeads(keys, heads), { transB: true }),
@@ -244,6 +295,8 @@ export class CompressedAttention implements Module {
     const sinks = repeat(arena.adopt(this.#get('sinks')).reshape([heads, 1]), 1, count);
     const all = concat([add(scores, concat([entries, tokens], 1)), sinks.reshape([heads, count, 1])], 2);
     const p = slice(softmax(all), 2, 0, keys.shape[0] as number);
+    if (stage !== null && liking !== null)
+      losses.push(entryLoss(liking, slice(p.detach(), 2, 0, end), entries));
     return permute(matmul(p, keysOfHeads(keys, heads)), [1, 0, 2]);
   }
 
@@ -297,6 +350,17 @@ interface Parts {
   readonly q: Tensor;
   readonly kv: Tensor;
   readonly index: IndexerQueries | null;
+}
+
+/** KL of an indexer's scores [N, E] to the weights of entries [H, N, E], under a mask; none for queries without any. */
+function entryLoss(scores: Tensor, weights: Tensor, mask: Tensor): Tensor {
+  const { arena } = scores;
+  const target = arena.withoutGrad(() => {
+    const summed = sum(weights, 0);
+    const whole = affine(sum(summed, 1), 1, 1e-30).reshape([summed.shape[0] as number, 1]);
+    return div(summed, repeat(whole, 1, summed.shape[1] as number));
+  });
+  return indexerLoss(scores, target, clamp(mask, -1e30, 0));
 }
 
 /** The one row of every head, [H, M, C]. */
