@@ -54,6 +54,16 @@ export function openBackend({ backend, threads }: BackendOptions): Promise<Backe
   return backend === undefined ? auto(options) : createBackend(backend, options);
 }
 
+/** As `openBackend`, for hours of work: says on stderr what computes and why, before they are spent. */
+export async function announceBackend(options: BackendOptions): Promise<Backend> {
+  const backend = await openBackend(options);
+  const { name, device, threads, reason } = backend.info;
+  process.stderr.write(
+    `computes on ${name} (${device}), ${threads} thread${threads === 1 ? '' : 's'}: ${reason}\n`,
+  );
+  return backend;
+}
+
 export function positiveInteger(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1)

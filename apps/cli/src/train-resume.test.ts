@@ -59,6 +59,7 @@ async function killAt(out: string, bytes: number): Promise<boolean> {
 it('a training run killed at random moments ends with the bytes of one that was not', async () => {
   const whole = spawnSync(process.execPath, args('whole'), { encoding: 'utf8' });
   expect(whole.status, whole.stderr).toBe(0);
+  expect(whole.stderr).toMatch(/^computes on \w+ \(\w+\), \d+ threads?: /m);
   const expected = readFileSync(join(root, 'whole/metrics.jsonl'));
 
   const random = new Random(20);

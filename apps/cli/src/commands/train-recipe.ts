@@ -14,10 +14,10 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { codeVersion } from '../code-version.ts';
 import {
   addBackendOptions,
+  announceBackend,
   type BackendOptions,
   interruptSignal,
   nonNegativeInteger,
-  openBackend,
   printJson,
 } from '../options.ts';
 
@@ -86,7 +86,7 @@ async function recipe(options: Options): Promise<void> {
 async function stagesOf(options: Options): Promise<readonly Stage[]> {
   const { preset, stages, controls = false } = options;
   if (stages !== undefined) return loadStages(stages, preset);
-  return recipeStages(recipeSettings[preset], { backend: await openBackend(options), controls });
+  return recipeStages(recipeSettings[preset], { backend: await announceBackend(options), controls });
 }
 
 /** Throws `invalid-file` for a module that cannot be loaded or gives no stages. */

@@ -31,11 +31,11 @@ import { type Command, Option } from 'commander';
 import { addLoraOptions, type LoraOptions, loraConfig, withAdapter } from '../lora-options.ts';
 import {
   addBackendOptions,
+  announceBackend,
   type BackendOptions,
   interruptSignal,
   nonNegativeInteger,
   nonNegativeNumber,
-  openBackend,
   positiveInteger,
   printJson,
 } from '../options.ts';
@@ -179,7 +179,7 @@ export function addTrainSft(train: Command): void {
       );
     const thoughts = thoughtMixture(options);
     if (thoughts !== undefined) validateThoughts(thoughts);
-    const backend = await openBackend(options);
+    const backend = await announceBackend(options);
     const language = await startingModel(options, backend);
     const model = withAdapter(language.model, lora, options.seed);
     const learner = new LocalLearner(model, learnerOptions(options));

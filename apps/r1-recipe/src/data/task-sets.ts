@@ -2,9 +2,9 @@
  * The task mix of the recipe, "R1-mini", as plain data: which families at which levels, how often, and what stays for
  * out-of-distribution measurements.
  *
- * 60 % reasoning (sums and differences of up to 3 digits, products of up to 2, greatest common divisors, bases, counting letters, sorting, parity, two search tasks with tries) and 40 % general requests. Levels
- * keep thoughts at 20 to 100 tokens. A set beyond the training distribution holds the next level of the same families:
- * one more number, one more digit; `chain_sum` has no level beyond three digits.
+ * 60 % reasoning (sums and differences of up to 3 digits, products of up to 2, greatest common divisors, bases, counting
+ * letters, sorting and comparing, parity, two search tasks with tries) and 40 % general requests. Levels keep thoughts at
+ * 20 to 100 tokens. A set beyond the training distribution holds the next level of those families that have one.
  */
 import type { Difficulty, FamilyName } from '@minke/reasoning-tasks';
 import type { GeneralKind } from './general-tasks.ts';
@@ -30,12 +30,13 @@ export interface TaskSet {
 }
 
 const arithmetic = {
-  chain_sum: { weight: 0.18, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
-  products: { weight: 0.14, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
-  gcd: { weight: 0.18, levels: { 1: 0.6, 2: 0.4 } },
-  base_conversion: { weight: 0.14, levels: { 1: 1 } },
-  letter_counting: { weight: 0.18, levels: { 1: 0.5, 2: 0.5 } },
-  number_sorting: { weight: 0.18, levels: { 1: 0.6, 2: 0.4 } },
+  chain_sum: { weight: 0.17, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
+  products: { weight: 0.13, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
+  gcd: { weight: 0.17, levels: { 1: 0.6, 2: 0.4 } },
+  base_conversion: { weight: 0.13, levels: { 1: 1 } },
+  letter_counting: { weight: 0.17, levels: { 1: 0.3, 2: 0.4, 3: 0.3 } },
+  number_sorting: { weight: 0.16, levels: { 1: 0.3, 2: 0.3, 3: 0.4 } },
+  number_comparison: { weight: 0.07, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
 } as const satisfies TaskSet['reasoning'];
 
 const search = {
@@ -82,10 +83,7 @@ const ofReasoning = (entries: TaskSet['reasoning']): TaskSet => ({
   spanish,
 });
 
-const beyondArithmetic = {
-  ...only(3, ['gcd', 'number_sorting', 'letter_counting']),
-  ...only(2, ['base_conversion']),
-};
+const beyondArithmetic = { ...only(3, ['gcd']), ...only(2, ['base_conversion']) };
 const beyondSearch = { ...only(4, ['signed_sum']), ...only(2, ['countdown']) };
 const beyondParity = only(4, ['parity']);
 

@@ -49,17 +49,17 @@ describe('tasksOf', () => {
     ]);
     expect(Object.fromEntries(prints)).toMatchInlineSnapshot(`
       {
-        "arithmetic": "5f331f69130cc003",
-        "beyond-arithmetic": "752a8e6f4abed43b",
+        "arithmetic": "28dd55c4344485c0",
+        "beyond-arithmetic": "27870fa37388f1c5",
         "beyond-parity": "a725284c4f054a75",
-        "beyond-reasoning": "5303701dd5f2edaa",
+        "beyond-reasoning": "4864b5c6198bafc2",
         "beyond-search": "7f422c68d41ea781",
-        "derived": "6305b73aa86798d6",
-        "evolution": "e428dea4c4614fbc",
+        "derived": "7fdf80919b7da0f6",
+        "evolution": "795e796874434f59",
         "general": "1afe9adc00a18b93",
         "parity": "b2c0a786aebbd087",
-        "r1-mini": "b6f027a03bf7b24e",
-        "reasoning": "d5c3318fbf6f2c58",
+        "r1-mini": "9584833cbce64e7f",
+        "reasoning": "d66226f34281aedc",
         "search": "3a474ee7af7b1f48",
       }
     `);
@@ -79,7 +79,7 @@ describe('heldOutProblems', () => {
     const problems = heldOutProblems('reasoning', 600, 1);
     expect(heldOutProblems('reasoning', 50, 1)).toEqual(problems.slice(0, 50));
     expect(new Set(problems.map(({ family }) => family))).toEqual(new Set(recipeFamilies));
-    expect(fingerprint(problems)).toMatchInlineSnapshot(`"a365184102d1dacb"`);
+    expect(fingerprint(problems)).toMatchInlineSnapshot(`"4e831b24a7e9164d"`);
   });
 
   it('says how many there are where there are too few', () => {

@@ -48,7 +48,7 @@ export function modelShape(shape: ModelShape, vocabSize: number): DeepSeekConfig
       qkNopeHeadDim: 32,
       qkRopeHeadDim: 16,
       vHeadDim: 32,
-      moe: { ...gate, expertSize: 128 },
+      moe: { ...gate, expertSize: 144 },
     };
   return {
     ...shared,
