@@ -47,6 +47,7 @@ const prefixedSizes: readonly (readonly [number, number, number, number, number,
   [40, 4, 4, 600, 48, 32],
   [24, 6, 2, 900, 24, 80],
   [100, 2, 1, 400, 33, 19],
+  [44, 7, 7, 500, 20, 24],
 ];
 
 /** Queries in groups: each group has a prefix, every query rows of its own that end anywhere after it. */
