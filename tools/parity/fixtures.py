@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from reference import Float64, build, build_float64, randomise, run, tokens_without_ties
 
-V2, V3 = "deepseek_v2", "deepseek_v3"
+V2, V3, V32 = "deepseek_v2", "deepseek_v3", "deepseek_v32"
 
 
 def yarn(factor, original, theta, mscale=None, mscale_all_dim=None):
@@ -96,6 +96,15 @@ FIXTURES = {
         "qk_rope_head_dim": 8, "v_head_dim": 16, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 1,
         "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5,
         "norm_topk_prob": True, "rms_norm_eps": 1e-5, "num_nextn_predict_layers": 0, **PLAIN}, False),
+    # As DeepSeek-V3.2: every layer attends to the 12 tokens of 64 that its indexer selects. Many indexer heads: with
+    # few, keys without a positive product tie at 0.
+    "v32-sparse": (V32, 9, {
+        "hidden_size": 48, "intermediate_size": 72, "moe_intermediate_size": 10, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "q_lora_rank": 32, "kv_lora_rank": 24, "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8, "v_head_dim": 16, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 1,
+        "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-6, "index_n_heads": 32, "index_head_dim": 12, "index_topk": 12,
+        **PLAIN}, False),
 }
 
 

@@ -1,5 +1,5 @@
-// Tests of packages on WebGPU (token merging and inflation, layers with windows, sparse attention): the same files that
-// run on the other backends, with Dawn named to them.
+// Tests of packages on WebGPU (token merging and inflation, the model that merges, layers with windows, sparse attention,
+// biases by key): the same files that run on the other backends, with Dawn named to them.
 
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,7 +13,9 @@ const report = join(here, 'node_modules/.package-tests.json');
 const files = [
   'packages/tokenizer-merging/src/merging',
   'packages/mla-attention/src/hybrid',
+  'packages/mla-attention/src/key-bias',
   'packages/mla-attention/src/sparse',
+  'packages/transformer/src/merging.test.ts',
 ];
 const args = [vitest, 'run', ...files, '-t', 'on webgpu', '--reporter=json', `--outputFile=${report}`];
 await run(process.execPath, args, { cwd: repositoryRoot, env, show: true, timeoutMs: 8 * 60_000 });

@@ -54,27 +54,30 @@ struct Finish {
   }
 };
 
+/** W columns of up to W keys, as columns: block[c][key]; zeros where there are no more. */
+MINKE_INLINE void loadKeys(const float* from, idx stride, idx rows, idx columns, vf block[W]) {
+  if (rows == W && columns == W) {
+    MINKE_UNROLL
+    for (int r = 0; r < W; r++) block[r] = load(from + r * stride);
+  } else {
+    for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * stride, columns) : vf{};
+  }
+  transposeRegisters(block);
+}
+
 /** s[l * apart + key] = scale q[l].k[key] of R lanes with n <= keyTile keys; writes whole vectors of keys. */
 template <int R>
 static void scoreKeys(const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s, idx apart,
                       Ahead& ahead) {
   for (idx i = 0; i < n; i += W) {
-    const idx rows = min(W, n - i);
     vf dot[R];
     MINKE_UNROLL
     for (int l = 0; l < R; l++) dot[l] = vf{};
     for (idx c = 0; c < width; c += W) {
       const idx columns = min(W, width - c);
-      const float* from = k + i * stride + c;
       vf block[W];
       ahead.step();
-      if (rows == W && columns == W) {
-        MINKE_UNROLL
-        for (int r = 0; r < W; r++) block[r] = load(from + r * stride);
-      } else {
-        for (int r = 0; r < W; r++) block[r] = r < rows ? loadPart(from + r * stride, columns) : vf{};
-      }
-      transposeRegisters(block);
+      loadKeys(k + i * stride + c, stride, min(W, n - i), columns, block);
       if (columns == W) {
         MINKE_UNROLL
         for (int r = 0; r < W; r++)
@@ -126,18 +129,43 @@ static void fewClear(const FewSums& to, idx count) {
   }
 }
 
-/** Takes a lane's n scores into its sums, and makes them probabilities. `first`: nothing was added before. */
-static void fewSoftmax(float* scores, idx n, const FewSums& to, idx lane, bool first) {
+/**
+ * Makes a lane's n scores probabilities, and scales what it has summed to their maximum; `addScores` follows.
+ * `first`: nothing was added before.
+ */
+static void fewExp(float* scores, idx n, const FewSums& to, idx lane, bool first) {
   const float fresh = max1(rowMax(scores, n), to.maximum[lane]), shift = fresh == -infinity ? 0 : fresh;
-  const float correction = vexp(splat(to.maximum[lane] - shift))[0];
-  to.maximum[lane] = fresh;
   vectors(0, n, [&](auto io, idx j) { io.store(scores + j, vexp(io.load(scores + j) - shift)); });
-  float total = to.sum[lane] * correction;
-  for (idx j = 0; j < n; j++) total += scores[j];
-  to.sum[lane] = total;
+  const float before = to.maximum[lane];
+  to.maximum[lane] = fresh;
+  if (first) return;
+  const float correction = vexp(splat(before - shift))[0];
+  to.sum[lane] *= correction;
   float* out = to.out + lane * to.stride;
-  if (!first && correction != 1)
+  if (correction != 1)
     for (idx c = 0; c < to.stride; c += W) store(out + c, load(out + c) * splat(correction));
+}
+
+/** sum[l * each] += scores[l * apart + j] over ascending j < n: chains of up to L lanes side by side. */
+template <int L>
+static void addScores(idx count, const float* scores, idx apart, idx n, float* sum, idx each) {
+  for (; count >= L; count -= L, scores += L * apart, sum += L * each) {
+    float total[L];
+    MINKE_UNROLL
+    for (int l = 0; l < L; l++) total[l] = sum[l * each];
+    for (idx j = 0; j < n; j++)
+      MINKE_UNROLL
+      for (int l = 0; l < L; l++) total[l] += scores[l * apart + j];
+    MINKE_UNROLL
+    for (int l = 0; l < L; l++) sum[l * each] = total[l];
+  }
+  if constexpr (L > 1) addScores<L / 2>(count, scores, apart, n, sum, each);
+}
+
+/** Takes a lane's n scores into its sums, and makes them probabilities. */
+static void fewSoftmax(float* scores, idx n, const FewSums& to, idx lane, bool first) {
+  fewExp(scores, n, to, lane, first);
+  addScores<1>(1, scores, 0, n, to.sum + lane, 0);
 }
 
 /** Scores of `n` keys from row m0 on, for a lane whose range has parts. */

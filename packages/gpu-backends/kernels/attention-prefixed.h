@@ -69,6 +69,62 @@ static void addValueRows(idx count, const float* p, idx apart, const float* v, i
   }
 }
 
+/**
+ * s[h * apart + key] = scale q[h].k[key][h] of one lane of each of H key heads, `width` columns apart: their chains run
+ * side by side.
+ */
+template <int H>
+static void scoreHeads(const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s, idx apart,
+                       Ahead& ahead) {
+  for (idx i = 0; i < n; i += W) {
+    vf dot[H];
+    MINKE_UNROLL
+    for (int h = 0; h < H; h++) dot[h] = vf{};
+    for (idx c = 0; c < width; c += W) {
+      const idx columns = min(W, width - c);
+      MINKE_UNROLL
+      for (int h = 0; h < H; h++) {
+        vf block[W];
+        ahead.step();
+        loadKeys(k + i * stride + h * width + c, stride, min(W, n - i), columns, block);
+        if (columns == W) {
+          MINKE_UNROLL
+          for (int r = 0; r < W; r++) dot[h] = fma(block[r], splat(q[h][c + r]), dot[h]);
+        } else {
+          for (idx r = 0; r < columns; r++) dot[h] = fma(block[r], splat(q[h][c + r]), dot[h]);
+        }
+      }
+    }
+    MINKE_UNROLL
+    for (int h = 0; h < H; h++) store(s + h * apart + i, dot[h] * splat(scale));
+  }
+}
+
+/** out[h * outStride + c] += sum over i < n of p[h * apart + i] v[i][h][c], likewise. */
+template <int H>
+static void addValueHeads(const float* p, idx apart, const float* v, idx stride, idx width, idx n, float* out, idx outStride) {
+  idx c = 0;
+  for (; c + 2 * W <= width; c += 2 * W) {
+    vf sum[H][2];
+    MINKE_UNROLL
+    for (int h = 0; h < H; h++)
+      MINKE_UNROLL
+      for (int j = 0; j < 2; j++) sum[h][j] = load(out + h * outStride + c + j * W);
+    for (idx i = 0; i < n; i++)
+      MINKE_UNROLL
+      for (int h = 0; h < H; h++) {
+        const vf x = splat(p[h * apart + i]);
+        MINKE_UNROLL
+        for (int j = 0; j < 2; j++) sum[h][j] = fma(x, load(v + i * stride + h * width + c + j * W), sum[h][j]);
+      }
+    MINKE_UNROLL
+    for (int h = 0; h < H; h++)
+      MINKE_UNROLL
+      for (int j = 0; j < 2; j++) store(out + h * outStride + c + j * W, sum[h][j]);
+  }
+  for (int h = 0; h < H; h++) addValues(p + h * apart, v + h * width, stride, c, width, n, out + h * outStride);
+}
+
 /** Key heads h0 .. h0 + heads of a cohort. */
 struct CohortPart {
   const PrefixedTask& t;
@@ -87,6 +143,37 @@ struct CohortPart {
         q[r] = b.q + b.heads.row(cohort.first * b.heads.group + lane + l + r, h0 + i) * b.dk;
       scoreKeysUpTo<cohortLanes>(some, q, k + (h0 + i) * b.dk, b.keyStride, b.dk, n, b.scale, s + l * scoresApart, scoresApart, ahead);
     }
+  }
+
+  /** Scores of one query with keys of its own, from `k` on, into the scores of its lanes from column `at` on. */
+  void scoreOwn(idx query, const float* k, idx n, float* s, idx at, Ahead& ahead) const {
+    const AttentionTask& b = t.base;
+    const idx group = b.heads.group, lane = query * group;
+    if (group > 1) {
+      for (idx i = 0; i < heads; i++) score(i, lane, group, k, n, scores(s, i, lane) + at, ahead);
+      return;
+    }
+    const float* q = b.q + b.heads.row(cohort.first + query, h0) * b.dk;
+    for (idx i = 0; i < heads; i += 2) {
+      const float* both[2] = {q + i * b.dk, q + (i + 1) * b.dk};
+      const float* from = k + (h0 + i) * b.dk;
+      float* to = scores(s, i, lane) + at;
+      if (i + 1 < heads) scoreHeads<2>(both, from, b.keyStride, b.dk, n, b.scale, to, lanesEach * scoresApart, ahead);
+      else scoreHeads<1>(both, from, b.keyStride, b.dk, n, b.scale, to, 0, ahead);
+    }
+  }
+
+  /** Adds a query's own values, from `v` on, by the probabilities from column `at` on. */
+  void addOwn(idx query, const float* v, idx n, const float* s, idx at, const FewSums& to) const {
+    const AttentionTask& b = t.base;
+    const idx group = b.heads.group, lane = query * group, apart = lanesEach * scoresApart, outApart = lanesEach * to.stride;
+    idx i = 0;
+    auto from = [&](idx i) { return s + (i * lanesEach + lane) * scoresApart + at; };
+    auto out = [&](idx i) { return to.out + (i * lanesEach + lane) * to.stride; };
+    auto values = [&](idx i) { return v + (h0 + i) * b.dv; };
+    for (; group == 1 && i + 4 <= heads; i += 4) addValueHeads<4>(from(i), apart, values(i), b.valueStride, b.dv, n, out(i), outApart);
+    for (; group == 1 && i + 2 <= heads; i += 2) addValueHeads<2>(from(i), apart, values(i), b.valueStride, b.dv, n, out(i), outApart);
+    for (; i < heads; i++) addValueRows(group, from(i), scoresApart, values(i), b.valueStride, b.dv, n, out(i), to.stride);
   }
 
   /** Adds the tile of keys m0 .. m0 + keyTile, counted from the prefix's first row. */
@@ -113,14 +200,14 @@ struct CohortPart {
       const OwnRows own = ownOf(query);
       Ahead ahead = keysAhead(query + 1, heads * ((own.count + W - 1) / W) * across);
       Ahead values(b.v + own.low * b.valueStride + h0 * b.dv, own.count * b.valueStride, heads * group);
-      for (idx i = 0; i < heads; i++) {
-        const idx lane = query * group;
-        float* mine = scores(s, i, lane);
-        score(i, lane, group, b.k + own.low * b.keyStride, own.count, mine + shared, ahead);
-        for (idx g = 0; g < group; g++) {
+      scoreOwn(query, b.k + own.low * b.keyStride, own.count, s, shared, ahead);
+      for (idx g = 0; g < group; g++) {
+        const idx lane = query * group + g, n = shared + own.count;
+        for (idx i = 0; i < heads; i++) {
           values.step();
-          fewSoftmax(mine + g * scoresApart, shared + own.count, to, i * lanesEach + lane + g, first);
+          fewExp(scores(s, i, lane), n, to, i * lanesEach + lane, first);
         }
+        addScores<8>(heads, scores(s, 0, lane), lanesEach * scoresApart, n, to.sum + lane, lanesEach);
       }
     }
     const float* v = b.v + (cohort.low + m0) * b.valueStride + h0 * b.dv;
@@ -129,9 +216,7 @@ struct CohortPart {
                    to.out + i * lanesEach * to.stride, to.stride);
     for (idx query = 0; query < cohort.count; query++) {
       const OwnRows own = ownOf(query);
-      for (idx i = 0; i < heads; i++)
-        addValueRows(group, scores(s, i, query * group) + shared, scoresApart, b.v + own.low * b.valueStride + (h0 + i) * b.dv,
-                     b.valueStride, b.dv, own.count, to.out + (i * lanesEach + query * group) * to.stride, to.stride);
+      addOwn(query, b.v + own.low * b.valueStride, own.count, s, shared, to);
     }
   }
 

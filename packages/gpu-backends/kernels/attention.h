@@ -7,6 +7,7 @@
 #pragma once
 #include "attention-decode.h"
 #include "attention-lanes.h"
+#include "attention-rows.h"
 
 namespace MINKE_NS {
 
@@ -33,7 +34,8 @@ static void clearSums(idx dv, const LaneSums& to) {
 struct KeyTile {
   const float *k, *v;
   idx keyStride, valueStride, first, n;
-  const bool* absent = nullptr;  // keys that are not there
+  const NamedRows* named = nullptr;  // then rows of k that lie anywhere, and the values are their beginnings
+  RowsAhead own = {};                // asked for while scores are made
 };
 
 /** x[i] of n keys from row m0 on, as the parts of the lanes' ranges have it; V vectors of lanes, `j` the one of them. */
@@ -56,13 +58,15 @@ static void attendTile(const AttentionTask& t, const Ends& ends, const KeyTile& 
                        const LaneSums& to, Ahead* ahead, const Parts& parts) {
   constexpr idx L = V * W;
   const TileLimits limits(ends, tile.first, tile.n, V);
-  scoreTile<V>(limits, tile.n, tile.k, tile.keyStride, t.dk, qt, s);
+  RowsAhead own = tile.own;
+  if (tile.named) scoreNamedTile<V>(tile.named->at[tile.named->current], tile.n, t.dk, qt, s, own);
+  else scoreTile<V>(limits, tile.n, tile.k, tile.keyStride, t.dk, qt, s);
   const bool inParts = t.bias && tile.first < parts.last;
   if (inParts)
     for (int j = 0; j < V; j++) applyParts<V>(parts, j, tile.first, j == 0 ? limits.both : tile.n, splat(t.scale), s + j * W);
-  if (tile.absent)
+  if (tile.named)
     for (idx i = 0; i < tile.n; i++)
-      for (int j = 0; tile.absent[i] && j < V; j++) store(s + i * L + j * W, splat(-infinity));
+      for (int j = 0; tile.named->absent[tile.named->current][i] && j < V; j++) store(s + i * L + j * W, splat(-infinity));
   const vf scale = splat(inParts ? 1 : t.scale);
   MINKE_UNROLL
   for (int j = 0; j < V; j++) {
@@ -99,7 +103,9 @@ static void attendTile(const AttentionTask& t, const Ends& ends, const KeyTile& 
     if (!fresh && firstLane(~same) < W)
       for (idx c = 0; c < t.dv; c++) store(to.out + c * L + j * W, load(to.out + c * L + j * W) * correction);
   }
-  addTile<V>(limits, tile.n, tile.v, tile.valueStride, t.dv, s, to.out, ahead);
+  if (!tile.named) return addTile<V>(limits, tile.n, tile.v, tile.valueStride, t.dv, s, to.out, ahead);
+  RowsAhead next = tile.named->next(tile.first, (t.dv + namedRows - 1) / namedRows);
+  addNamedTile<V>(tile.named->at[tile.named->current], tile.n, t.dv, s, to.out, next);
 }
 
 /** total = total and then `part`, for the lanes that have keys from row `begin` on. */
@@ -141,16 +147,6 @@ static void finishSums(const AttentionTask& t, const Block& block, idx hk, const
     const idx row = t.heads.row(block.first + l, hk);
     vectors(0, t.dv, [&](auto io, idx c) { io.store(t.o + row * t.dv + c, io.load(rows + l * t.dv + c)); });
     if (t.lse) t.lse[row] = lse[l];
-  }
-}
-
-/** Copies the rows that take the place of keys m0 .. m0 + n of a query; those that are not there are zero. */
-static void packRows(const AttentionTask& t, idx query, idx m0, idx n, float* to, bool* absent) {
-  const int32_t* rows = t.rows + query * t.heads.M + m0;
-  for (idx i = 0; i < n; i++) {
-    absent[i] = rows[i] < 0 || rows[i] >= t.rowCount;
-    if (absent[i]) zero(to + i * t.dk, t.dk * 4);
-    else packTile(t.k + rows[i] * t.keyStride, t.keyStride, 1, t.dk, to + i * t.dk);
   }
 }
 
@@ -209,14 +205,24 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
     });
   }
   const bool packed = t.keyStride != t.dk && (count > 1 || t.keyStride * 4 % 2048 == 0);
+  NamedRows named;
+  if (t.rows) {
+    zero(scratch.k, t.dk * 4);
+    named.from = t.k, named.none = scratch.k;
+    named.rows = t.rows + blocks[0].first / t.heads.group * t.heads.M;
+    named.rowCount = t.rowCount, named.stride = t.keyStride, named.width = t.dk, named.end = end;
+  }
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = min(keyTile, end - m0), section = (m0 - blocks[0].low) % sectionKeys;
     KeyTile tile = {t.k + m0 * t.keyStride + hk * t.dk, t.v + m0 * t.valueStride + hk * t.dv, t.keyStride, t.valueStride, m0, n};
     Ahead ahead;
-    bool absent[keyTile];
     if (t.rows) {
-      packRows(t, blocks[0].first / t.heads.group, m0, n, scratch.k, absent);
-      tile = {scratch.k, scratch.k, t.dk, t.dk, m0, n, absent};
+      named.advance(m0, m0 == begin);
+      tile.named = &named;
+      if (m0 == begin) {
+        tile.own = named.own(n);
+        for (int i = 0; i < 3; i++) tile.own.step();
+      }
     } else if (packed) {
       packTile(tile.k, t.keyStride, n, t.dk, scratch.k);
       packTile(tile.v, t.valueStride, n, t.dv, scratch.v);

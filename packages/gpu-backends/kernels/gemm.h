@@ -216,7 +216,10 @@ static Plan planBlocks(Product* products, idx count, const Layout& l, double wor
   cut();
   plan.shareColumns = !direct && tallest > plan.mc && roundUp(widest, tileColumns) * blockK <= sharedLimit;
   const idx width = plan.shareColumns ? roundUp(widest, tileColumns) : 0;
-  plan.shareRows = widest > plan.nc && tallest > thinRows && !inPlace && (roundUp(tallest, tileRows) + width) * blockK <= sharedLimit;
+  // Rows of op(a) that are columns of memory share their cache lines: packed once for all blocks, each line is read once.
+  const bool columnsOfA = l.transA && tallest > plan.mc;
+  plan.shareRows = (widest > plan.nc || columnsOfA) && tallest > thinRows && !inPlace &&
+                   (roundUp(tallest, tileRows) + width) * blockK <= sharedLimit;
   return plan;
 }
 

@@ -14,6 +14,7 @@
 #include "elementwise.h"
 #include "experts.h"
 #include "gemm.h"
+#include "indexer.h"
 #include "latent.h"
 #include "memory.h"
 #include "ops.gen.h"
@@ -75,6 +76,8 @@ static void runCall(int op, const Call& call) {
     case OP_SPLIT_ATTENTION: return splitAttention(call);
     case OP_SPLIT_ATTENTION_GRAD: return splitAttentionGrad(call);
     case OP_GATHERED_ATTENTION: return gatheredAttention(call);
+    case OP_INDEXER_SCORES: return indexerScores(call);
+    case OP_SELECT_LARGEST: return selectLargest(call);
     case OP_EXPAND_KEYS: return expandKeys(call);
     case OP_EXPAND_KEYS_GRAD: return expandKeysGrad(call);
     case OP_ABSORB_QUERY: return absorbQuery(call);

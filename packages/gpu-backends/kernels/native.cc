@@ -30,6 +30,9 @@ struct MinkeHost {  // as in runtime.h, which belongs to one instruction set
 /** More than the second-level caches of two cores hold. */
 constexpr ptrdiff_t packingRing = 4 << 20;
 
+/** Released memory that is held for the next buffers: what steps reuse they hold themselves, whole caches need not stay. */
+constexpr size_t keptBytes = size_t{1} << 28;
+
 using Run = int (*)(const double* program, size_t words, MinkeHost* host);
 #if defined(__x86_64__)
 extern "C" int minkeRunAvx2(const double*, size_t, MinkeHost*);
@@ -84,7 +87,7 @@ struct SystemMemory {
 
 struct Engine {
   Engine(int threads, const InstructionSet& chosen)
-      : pool(threads), memory(SystemMemory{}, size_t{1} << 30), set(chosen) {
+      : pool(threads), memory(SystemMemory{}, keptBytes), set(chosen) {
     host.pool = &pool;
     host.parallel = [](void* p, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context) {
       ((Pool*)p)->run(tasks, task, context);

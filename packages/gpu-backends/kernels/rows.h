@@ -6,6 +6,7 @@
 #include "math.h"
 #include "ops.gen.h"
 #include "runtime.h"
+#include "selection.h"
 
 namespace MINKE_NS {
 
@@ -183,41 +184,6 @@ static void softmaxGrad(const Call& call) {
   });
 }
 
-MINKE_INLINE float rank1(float x) { return x != x ? -infinity : x; }
-
-/** The bits of a number, so that larger numbers have larger ones; both zeros have the same. */
-MINKE_INLINE uint32_t orderedBits(float x) {
-  x = rank1(x) + 0.0f;
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, 4);
-  return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
-/**
- * Writes the indices of the k largest of a row in ascending order, of equal values the first ones: the k-th largest
- * value byte by byte, by counting, then one pass that keeps what is above it and as many of its equals as fit.
- */
-static void largestIndices(const float* x, idx C, idx k, int32_t* to) {
-  uint32_t prefix = 0, mask = 0;
-  idx rest = k;  // to be found among those that share the prefix
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    idx counts[256] = {};
-    for (idx i = 0; i < C; i++) {
-      const uint32_t bits = orderedBits(x[i]);
-      counts[bits >> shift & 255] += (bits & mask) == prefix;
-    }
-    uint32_t byte = 255;
-    for (; counts[byte] < rest; byte--) rest -= counts[byte];
-    prefix |= byte << shift;
-    mask |= 255u << shift;
-  }
-  for (idx i = 0, made = 0; made < k; i++) {
-    const uint32_t bits = orderedBits(x[i]);
-    if (bits < prefix || (bits == prefix && rest-- <= 0)) continue;
-    to[made++] = (int32_t)i;
-  }
-}
-
 /** The C indices in `a` by descending value, equal values by ascending index: a bottom-up merge sort. */
 static int32_t* sortedIndices(const float* x, idx C, int32_t* a, int32_t* b) {
   for (idx width = 1; width < C; width *= 2) {
@@ -241,14 +207,14 @@ static void topK(const Call& call) {
   const idx C = x.d[1], k = (idx)call.attributes[0];
   call.pieces(x.d[0], C * 2, [&](idx b, idx e, int thread) {
     int32_t* sorting = nullptr;
-    if (k > 64 && !(sorting = (int32_t*)call.local(thread, C * 8))) return;
+    if (k > 64 && !(sorting = (int32_t*)call.local(thread, (2 * C + W) * 4))) return;
     for (idx r = b; r < e; r++) {
       const float* row = x.f() + r * C;
       float* v = values + r * k;
       int32_t* at = indices + r * k;
       if (sorting) {
-        largestIndices(row, C, k, sorting);
-        const int32_t* order = sortedIndices(row, k, sorting, sorting + C);
+        largestIndices(row, C, k, sorting + C + W, sorting);
+        const int32_t* order = sortedIndices(row, k, sorting, sorting + C + W);
         for (idx i = 0; i < k; i++) {
           at[i] = order[i];
           v[i] = rank1(row[order[i]]);

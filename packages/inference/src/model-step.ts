@@ -10,7 +10,7 @@
  * a plan: recording some hundreds of commands takes longer than computing them for a small model.
  */
 import type { RandomState } from '@minke/core';
-import type { AttentionCache, AttentionForm, TokenRole } from '@minke/mla-attention';
+import type { AttentionForm, TokenRole } from '@minke/mla-attention';
 import {
   Arena,
   gatherRows,
@@ -23,7 +23,7 @@ import {
   sampleTokens,
   type Tensor,
 } from '@minke/tensor';
-import type { DeepSeekModel, ModelBatch } from '@minke/transformer';
+import type { DeepSeekModel, ModelBatch, ModelCache } from '@minke/transformer';
 import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
 
 /** New tokens of one sequence. */
@@ -79,7 +79,7 @@ interface DecodingPlan {
 
 export class ModelStep {
   readonly #model: DeepSeekModel;
-  readonly #cache: AttentionCache;
+  readonly #cache: ModelCache;
   readonly #form: { readonly form?: AttentionForm };
   readonly #tempered: boolean;
   readonly #packed: PackedWeights | null;
@@ -140,7 +140,7 @@ export class ModelStep {
   /** Appends the chunks and returns the logits after each one's last token, [chunks, V]. */
   run(chunks: readonly Chunk[]): Promise<Float32Array> {
     return this.#orRestore(chunks, async () => {
-      if (isDecoding(chunks)) return hostLogits(await this.#decode(chunks, null).logits.read());
+      if (this.#repeats(chunks)) return hostLogits(await this.#decode(chunks, null).logits.read());
       try {
         return hostLogits(await this.#record(this.#arena, chunks).logits.read());
       } finally {
@@ -162,7 +162,7 @@ export class ModelStep {
     }
     return this.#orRestore(chunks, async () => {
       const oneEach = draws.length === chunks.length && draws.every(({ chunk }, i) => chunk === i);
-      if (isDecoding(chunks) && oneEach) return readDrawn(this.#decode(chunks, draws).sampling!.sampled);
+      if (this.#repeats(chunks) && oneEach) return readDrawn(this.#decode(chunks, draws).sampling!.sampled);
       try {
         const { logits } = this.#record(this.#arena, chunks);
         if (draws.length === 0) return [];
@@ -176,6 +176,11 @@ export class ModelStep {
         this.#arena.reset();
       }
     });
+  }
+
+  /** Whether the pass can be a plan: one generated token each, beside a cache that recorded passes follow. */
+  #repeats(chunks: readonly Chunk[]): boolean {
+    return this.#cache.repeats && isDecoding(chunks);
   }
 
   /** Runs `f`; when it fails, every region of the chunks is again as long as it was. */

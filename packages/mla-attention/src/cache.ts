@@ -35,6 +35,12 @@ export interface AppendRequest {
   readonly role: TokenRole;
 }
 
+/** A table of a layer: rows of each sequence, and numbers of a row. */
+export interface TableSize {
+  readonly rows: number;
+  readonly width: number;
+}
+
 /** Sequence bookkeeping and storage that caches share. */
 export abstract class SequenceCache {
   readonly layers: number;
@@ -43,21 +49,20 @@ export abstract class SequenceCache {
   readonly maxTokens: number;
   readonly #arena: Arena;
   readonly #tables: Tensor[][];
-  /** Rows that each sequence has in the tables of a layer. */
-  readonly #rowsEach: readonly number[];
+  /** Rows that each sequence has in each table of each layer. */
+  readonly #rowsEach: readonly (readonly number[])[];
   readonly #lengths: number[];
   /** Of each sequence: whose first tokens it begins with, and how many; the sequence may be that one itself. */
   readonly #prefixes: ({ readonly owner: number; readonly length: number } | null)[];
 
   /**
-   * @param widths numbers a token takes in each table of a layer
-   * @param rowsEach rows of a sequence in a layer's tables, `maxTokens` unless given
+   * @param tables numbers a token takes in each table of a layer, with `maxTokens` rows a sequence; or the tables of
+   * a given layer
    */
   protected constructor(
     backend: Backend,
     size: CacheSize,
-    widths: readonly number[],
-    rowsEach?: (layer: number) => number,
+    tables: readonly number[] | ((layer: number) => readonly TableSize[]),
   ) {
     const { layers = 1, sequences = 1, maxTokens } = size;
     for (const [name, value] of Object.entries({ layers, sequences, maxTokens })) {
@@ -72,9 +77,12 @@ export abstract class SequenceCache {
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#prefixes = new Array<null>(sequences).fill(null);
     this.#arena = new Arena(backend, { persistent: true, label: 'attention cache' });
-    this.#rowsEach = Array.from({ length: layers }, (_, layer) => rowsEach?.(layer) ?? maxTokens);
-    this.#tables = Array.from({ length: layers }, (_, layer) =>
-      widths.map((width) => this.#arena.zeros([sequences * (this.#rowsEach[layer] as number), width])),
+    const sizes = Array.from({ length: layers }, (_, layer) =>
+      typeof tables === 'function' ? tables(layer) : tables.map((width) => ({ rows: maxTokens, width })),
+    );
+    this.#rowsEach = sizes.map((each) => each.map(({ rows }) => rows));
+    this.#tables = sizes.map((each) =>
+      each.map(({ rows, width }) => this.#arena.zeros([sequences * rows, width])),
     );
     this.#arena.submit();
   }
@@ -115,26 +123,32 @@ export abstract class SequenceCache {
     this.#reserve(requests, (segments, places) => rewriteCachedBatch(batch, segments, places));
   }
 
+  /** Whether a recorded pass follows what `appendAgain` writes. */
+  get repeats(): boolean {
+    return true;
+  }
+
   /** Makes sequence `to` hold the first `length` tokens of `from`, whatever it held; recorded in `arena`. */
   copySequence(arena: Arena, from: number, to: number, length: number): void {
     this.#checkPair('copySequence', from, to, length);
     const { owner, length: borrowed } = this.#prefixes[from] ?? { owner: from, length: 0 };
     const split = Math.min(borrowed, length);
     this.#tables.forEach((tables, layer) => {
-      const each = this.#rowsEach[layer] as number;
-      const whole = each === this.maxTokens;
-      const pieces = whole
-        ? ([
-            [owner, 0, split],
-            [from, split, length],
-          ] as const)
-        : ([[from, 0, each]] as const);
-      for (const [source, start, end] of pieces) {
-        if (start === end) continue;
-        const part = (table: Tensor, sequence: number) =>
-          table.rows(sequence * each + start, sequence * each + end);
-        for (const table of tables) call('copyInto', [part(table, source), part(table, to)], {}, arena);
-      }
+      tables.forEach((table, index) => {
+        const each = this.#rowsEach[layer]![index] as number;
+        const whole = each === this.maxTokens;
+        const pieces = whole
+          ? ([
+              [owner, 0, split],
+              [from, split, length],
+            ] as const)
+          : ([[from, 0, each]] as const);
+        for (const [source, start, end] of pieces) {
+          if (start === end) continue;
+          const part = (sequence: number) => table.rows(sequence * each + start, sequence * each + end);
+          call('copyInto', [part(source), part(to)], {}, arena);
+        }
+      });
     });
     this.#lengths[to] = length;
     this.#prefixes[to] = null;

@@ -21,10 +21,13 @@ export {
 export { type CacheElements, type CacheShape, cacheElements, publishedCacheShapes } from './cache-share.ts';
 export { gatheredAttention } from './gathered-attention.ts';
 export { type GqaConfig, GroupedQueryAttention, gqaParameterShapes, gqaRope } from './gqa.ts';
+export type { KeyBias } from './key-bias.ts';
 export type { AttentionOptions, InitOptions } from './layer.ts';
 export {
   createMlaCache,
+  type MlaCacheSize,
   type MlaConfig,
+  type MlaOptions,
   MultiHeadLatentAttention,
   mlaParameterShapes,
   mlaRope,

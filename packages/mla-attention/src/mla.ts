@@ -11,6 +11,7 @@ import { type Arena, concat, gatherRows, type LowRank, type Module, slice, type 
 import { attention, cachedAttention, latentAttention } from './attention.ts';
 import { type AttentionBatch, type AttentionForm, formOf } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
+import { type KeyBias, withKeyBias } from './key-bias.ts';
 import { LatentProjections } from './latent-projections.ts';
 import {
   type AttentionOptions,
@@ -53,6 +54,20 @@ export interface MlaConfig {
   readonly softmaxScale?: number;
   /** Epsilon of the two latent norms. Default 1e-6, which no published config changes. */
   readonly latentNormEps?: number;
+}
+
+/** What a pass of latent attention takes beside its rows. */
+export interface MlaOptions extends AttentionOptions {
+  /** A bias of scores by key; a cache must then have been made with `keyBias`. Default none. */
+  readonly keyBias?: KeyBias;
+}
+
+/** How much a cache of latent attention holds. */
+export interface MlaCacheSize extends CacheSize {
+  /** What to keep: `absorbed` (default) the latents, `expanded` every head's keys and values. */
+  readonly form?: AttentionForm;
+  /** Whether keys have a bias: one number more each. Default false. */
+  readonly keyBias?: boolean;
 }
 
 /** Names and shapes of the parameters, as in Hugging Face checkpoints below `self_attn.`. */
@@ -127,11 +142,8 @@ export class MultiHeadLatentAttention implements Module {
     return new Map(this.#parameters);
   }
 
-  /**
-   * A cache for this layer alone; a model makes one for all its layers.
-   * @param size.form what to keep: `absorbed` (default) the latents, `expanded` every head's keys and values
-   */
-  createCache(size: CacheSize & { form?: AttentionForm }): AttentionCache {
+  /** A cache for this layer alone; a model makes one for all its layers. */
+  createCache(size: MlaCacheSize): AttentionCache {
     return createMlaCache((this.#parameters.get('o_proj.weight') as Tensor).arena.backend, this.config, size);
   }
 
@@ -140,19 +152,21 @@ export class MultiHeadLatentAttention implements Module {
    * @param x [N, D] or [B, T, D] in a transient arena
    * @returns the shape of x
    */
-  forward(x: Tensor, options: AttentionOptions = {}): Tensor {
+  forward(x: Tensor, options: MlaOptions = {}): Tensor {
     const { hiddenSize: D } = this.config;
     check(
       (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
       () => `mlaAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
     );
-    const { cache, layer = 0, form } = options;
+    const { cache, layer = 0, form, keyBias } = options;
     const rows = x.reshape([-1, D]);
     const batch = options.batch ?? defaultBatch(x, cache);
     checkBatch(batch, cache, rows);
+    if (cache !== undefined) checkWidth(this.config, cache, keyBias !== undefined);
     const projections = this.#projections;
-    const q = projections.queries(projections.queryLatent(rows), batch.positions);
-    const { latent, ropeKey } = projections.latents(rows, batch.positions);
+    let q = projections.queries(projections.queryLatent(rows), batch.positions);
+    let { latent, ropeKey } = projections.latents(rows, batch.positions);
+    if (keyBias !== undefined) ({ q, shared: ropeKey } = withKeyBias(q, ropeKey, keyBias, this.scale));
     let o: Tensor;
     if (cache === undefined) o = this.#uncached(q, latent, ropeKey, batch, form ?? 'expanded');
     else if (cache.kind === 'expanded') {
@@ -198,7 +212,7 @@ export class MultiHeadLatentAttention implements Module {
     layer: number,
     pinned: AttentionForm | undefined,
   ): Tensor {
-    const { kvLoraRank: R, qkRopeHeadDim: P } = this.config;
+    const { kvLoraRank: R } = this.config;
     const { rows, ranges, runs } = batch.cached!;
     cache.write(layer, concat([latent, ropeKey], 1), rows);
     const outputs: Tensor[] = [];
@@ -216,7 +230,7 @@ export class MultiHeadLatentAttention implements Module {
       let [keyLatent, key] = [latent.rows(run.start, end), ropeKey.rows(run.start, end)];
       if (!run.fresh) {
         const region = q.arena.adopt(cache.latents(layer)).rows(run.region, run.region + run.regionLength);
-        [keyLatent, key] = [slice(region, 1, 0, R), slice(region, 1, R, P)];
+        [keyLatent, key] = [slice(region, 1, 0, R), slice(region, 1, R, cache.width - R)];
       }
       const { k, v } = this.#projections.expand(keyLatent, key);
       outputs.push(
@@ -247,16 +261,29 @@ export function mlaRope(config: MlaConfig, arena: Arena): RopeTable {
 }
 
 /** A cache for layers of this shape: latents for `absorbed` (default), keys and values for `expanded`. */
-export function createMlaCache(
-  backend: Backend,
-  config: MlaConfig,
-  size: CacheSize & { readonly form?: AttentionForm },
-): AttentionCache {
-  const { kvLoraRank, qkNopeHeadDim, qkRopeHeadDim, vHeadDim, numHeads } = config;
-  if (size.form !== 'expanded')
-    return new LatentCache(backend, { ...size, width: kvLoraRank + qkRopeHeadDim });
-  const keyWidth = qkNopeHeadDim + qkRopeHeadDim;
-  return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth, valueWidth: vHeadDim });
+export function createMlaCache(backend: Backend, config: MlaConfig, size: MlaCacheSize): AttentionCache {
+  const { vHeadDim, numHeads } = config;
+  const { latent, key } = cacheWidths(config, size.keyBias ?? false);
+  if (size.form !== 'expanded') return new LatentCache(backend, { ...size, width: latent });
+  return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth: key, valueWidth: vHeadDim });
+}
+
+/** Numbers of a latent row, and of a head's key. */
+function cacheWidths(config: MlaConfig, keyBias: boolean): { latent: number; key: number } {
+  const shared = config.qkRopeHeadDim + Number(keyBias);
+  return { latent: config.kvLoraRank + shared, key: config.qkNopeHeadDim + shared };
+}
+
+/** Throws unless the cache's rows are as wide as this layer's. */
+function checkWidth(config: MlaConfig, cache: AttentionCache, keyBias: boolean): void {
+  const { latent, key } = cacheWidths(config, keyBias);
+  const [expected, found] =
+    cache.kind === 'latent' ? [latent, cache.width] : [key, cache.keys(0).shape[2] as number];
+  check(
+    found === expected,
+    () =>
+      `mlaAttention: expected a cache of rows of ${expected}${keyBias ? ', made with keyBias' : ''}, got one of ${found}`,
+  );
 }
 
 /** Returns the config; throws `invalid-config` naming everything that is wrong with it. */

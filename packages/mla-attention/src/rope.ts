@@ -14,6 +14,7 @@ import {
   customOp,
   gatherRows,
   mul,
+  neg,
   repeat,
   slice,
   sub,
@@ -89,10 +90,20 @@ export class RopeTable {
    * @param x [N, H, C]; @param positions i32 [N], each below `this.positions` (others give zeros)
    */
   apply(x: Tensor, positions: Tensor, start = 0): Tensor {
+    return this.#turn(x, positions, start, 0);
+  }
+
+  /** The rotation by the opposite angles, with the same multiplier: `apply` transposed. Differentiable. */
+  applyBack(x: Tensor, positions: Tensor, start = 0): Tensor {
+    return this.#turn(x, positions, start, 1);
+  }
+
+  #turn(x: Tensor, positions: Tensor, start: number, back: 0 | 1): Tensor {
     const { layout, width } = this.config;
     const [cos, sin] = [this.#cos, this.#sin];
     if (!x.arena.backend.supports('rope')) {
-      return composedRope(x, gatherRows(cos, positions), gatherRows(sin, positions), {
+      const sines = gatherRows(sin, positions);
+      return composedRope(x, gatherRows(cos, positions), back ? neg(sines) : sines, {
         start,
         width,
         layout,
@@ -102,8 +113,8 @@ export class RopeTable {
       call('rope', [input, cos, sin, positions], { start, layout, inverse });
     return customOp({
       inputs: [x],
-      forward: () => rotate(x, 0),
-      backward: ([dy]) => (dy ? rotate(dy, 1) : [null]),
+      forward: () => rotate(x, back),
+      backward: ([dy]) => (dy ? rotate(dy, 1 - back) : [null]),
     })[0] as Tensor;
   }
 }

@@ -1,4 +1,5 @@
 export { type Example, type PackedBatch, packExamples } from './batch.ts';
+export { type Compression, defaultCompression } from './compression.ts';
 export { conversationSource, readConversations } from './conversation-file.ts';
 export { type EndpointTextOptions, EndpointTextSampler } from './endpoint-text-sampler.ts';
 export { type ExampleSource, Packer, ShuffledSource } from './example-source.ts';
@@ -24,7 +25,7 @@ export { LocalCritic, type LocalCriticOptions } from './local-critic.ts';
 export { LocalLearner } from './local-learner.ts';
 export { LocalSampler, type LocalSamplerOptions } from './local-sampler.ts';
 export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
-export { defaultLearner, type LocalLearnerOptions } from './local-training.ts';
+export { defaultLearner, type LocalLearnerOptions, type TrainedModel } from './local-training.ts';
 export * from './objectives/index.ts';
 export { readPrompts, rejectionPrompts } from './prompt-file.ts';
 export {

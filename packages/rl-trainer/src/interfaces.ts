@@ -109,7 +109,10 @@ export interface ForwardBackwardResult {
   readonly logProbs: readonly (readonly number[])[];
   /** Entropies of the learner's distributions, likewise. */
   readonly entropies: readonly (readonly number[])[];
-  /** Figures of the learner's own, by name, which add up over micro-batches: `balance_loss`, `correct_tokens`. */
+  /**
+   * Figures of the learner's own, by name, which add up over micro-batches: `balance_loss`, `correct_tokens`, and those of
+   * `Compression` where the model merges.
+   */
   readonly metrics: Readonly<Record<string, number>>;
 }
 
@@ -124,7 +127,7 @@ export interface OptimStepResult {
   readonly step: number;
   /** Global norm before clipping. */
   readonly gradNorm: number;
-  /** Figures of the learner's own, by name: `max_vio` and `dead_experts` of a mixture of experts. */
+  /** Figures of the learner's own, by name: `max_vio` and `dead_experts` of a mixture of experts, `compression_aim` of merging. */
   readonly metrics: Readonly<Record<string, number>>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A learner in this process: one DeepSeek-shaped model, or the adapter on it, and its optimiser; objectives on packed
- * sequences.
+ * A learner in this process: one DeepSeek-shaped model, the adapter on it, or a model that merges tokens, and its
+ * optimiser; objectives on packed sequences.
  *
  * Sequences of a micro-batch are packed without padding and attend within themselves; logits are computed for
  * the rows before completion tokens only. The attention form is pinned to the expanded one, which samplers that
@@ -20,7 +20,7 @@ import type {
   TrainingSequence,
 } from './interfaces.ts';
 import { learnerLoss } from './learner-losses.ts';
-import { type LocalLearnerOptions, LocalTraining } from './local-training.ts';
+import { isMerging, type LocalLearnerOptions, LocalTraining, type TrainedModel } from './local-training.ts';
 import { type StepTotals, tokenLogProbs } from './objectives/index.ts';
 import { type PackedSequences, packTrainingSequences, split } from './packed-sequences.ts';
 
@@ -30,14 +30,14 @@ import { type PackedSequences, packTrainingSequences, split } from './packed-seq
  * await learner.forwardBackward(sequences, { name: 'cross_entropy' }, { sequences: 2, tokens: 31 });
  * await learner.optimStep({ learningRate: 1e-4 });
  */
-export class LocalLearner implements Learner {
-  readonly #training: LocalTraining;
+export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Learner {
+  readonly #training: LocalTraining<M>;
 
-  constructor(model: DeepSeekModel, options: Partial<LocalLearnerOptions> = {}) {
+  constructor(model: M, options: Partial<LocalLearnerOptions> = {}) {
     this.#training = new LocalTraining(model, options);
   }
 
-  get model(): DeepSeekModel {
+  get model(): M {
     return this.#training.model;
   }
 
@@ -77,7 +77,7 @@ export class LocalLearner implements Learner {
    * Takes over the weights of another model of the same shape, of one with an adapter the adapter's: how a reference
    * becomes the policy of now.
    */
-  copyFrom(model: DeepSeekModel): Promise<void> {
+  copyFrom(model: M): Promise<void> {
     return this.#training.inTurn(() => this.#copyFrom(model));
   }
 
@@ -90,7 +90,7 @@ export class LocalLearner implements Learner {
     const arena = this.#training.inference;
     try {
       const pack = packTrainingSequences(sequences);
-      const { hidden, targets } = this.#pass(arena, pack);
+      const { hidden, targets } = await this.#pass(arena, pack);
       const logits = linear(hidden, this.model.headWeight);
       return split(await tokenLogProbs(logits, targets, temperature).read(), pack.lengths);
     } finally {
@@ -106,17 +106,18 @@ export class LocalLearner implements Learner {
     const { arena } = this.#training;
     try {
       const pack = packTrainingSequences(sequences);
-      const { hidden, targets, result, rows } = this.#pass(arena, pack);
+      const { hidden, targets, result, rows } = await this.#pass(arena, pack);
       const inputs = { arena, pack, hidden, head: this.model.headWeight, targets };
       const { loss, tokens, correct } = learnerLoss(inputs, spec, totals);
       const share = sequences.length / totals.sequences;
-      const { loss: value, balanceLoss } = await this.#training.backward(loss, { result, rows, share });
+      const auxiliary = await this.#training.backward(loss, { result, rows, share });
       return {
-        loss: value,
+        loss: auxiliary.loss,
         logProbs: tokens === undefined ? [] : split(await tokens.logProbs.read(), pack.lengths),
         entropies: tokens === undefined ? [] : split(await tokens.entropies.read(), pack.lengths),
         metrics: {
-          balance_loss: balanceLoss,
+          balance_loss: auxiliary.balanceLoss,
+          ...auxiliary.compression,
           ...(correct === undefined ? {} : { correct_tokens: await correct() }),
         },
       };
@@ -126,18 +127,21 @@ export class LocalLearner implements Learner {
   }
 
   /** Hidden states before the tokens that count, and what the whole pass left. */
-  #pass(arena: Arena, pack: PackedSequences) {
+  async #pass(arena: Arena, pack: PackedSequences) {
     const count = pack.targets.length;
-    const rows = this.model.batch(arena, pack.sequences, { promptLengths: pack.promptLengths });
+    const model: TrainedModel = this.model;
+    const rows = isMerging(model)
+      ? model.batch(arena, pack.sequences)
+      : model.batch(arena, pack.sequences, { promptLengths: pack.promptLengths });
     const rowOf = rows.shared?.rowOf;
     const supervised = rowOf ? pack.supervisedRows.map((row) => rowOf[row] as number) : pack.supervisedRows;
     const targets = arena.tensor(pack.targets, [count], 'i32');
-    const result = this.model.hidden(rows, { form: 'expanded' });
+    const result = await model.hidden(rows, { form: 'expanded' });
     const hidden = gatherRows(result.hidden, arena.tensor(supervised, [count], 'i32'));
     return { rows, result, hidden, targets };
   }
 
-  async #copyFrom(model: DeepSeekModel): Promise<void> {
+  async #copyFrom(model: M): Promise<void> {
     const own = this.model.trainable();
     for (const [name, tensor] of model.trainable()) {
       const target = own.get(name);

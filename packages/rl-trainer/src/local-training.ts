@@ -3,14 +3,27 @@
  * queue.
  *
  * A mixture of experts stays even: the sequence-wise balance loss is added to each micro-batch's loss, and the
- * correction bias moves by the load of the whole step (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). Calls run one
- * after the other in the order they were made, so that none needs to be awaited before the next. Parameters, moments
- * and step count are the state; gradients of an unfinished step are not saved.
+ * correction bias moves by the load of the whole step (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). How much a model
+ * merges is steered by the ratio loss (compression.ts). Calls run one after the other in the order they were made, so
+ * that none needs to be awaited before the next. Parameters, moments and step count are the state; gradients of an
+ * unfinished step are not saved.
  */
 import { MinkeError, type Shape } from '@minke/core';
 import { loadStatistics } from '@minke/moe-router';
 import { AdamW, Arena, add, Muon, type Tensor } from '@minke/tensor';
-import type { DeepSeekModel, HiddenResult, ModelBatch } from '@minke/transformer';
+import type {
+  DeepSeekModel,
+  HiddenResult,
+  MergingHidden,
+  MergingTransformer,
+  ModelBatch,
+} from '@minke/transformer';
+import {
+  type Compression,
+  CompressionControl,
+  compressionProblems,
+  defaultCompression,
+} from './compression.ts';
 import type { OptimStepOptions, OptimStepResult } from './interfaces.ts';
 import { loadModelState, saveModelState } from './learner-state.ts';
 
@@ -34,7 +47,12 @@ export interface LocalLearnerOptions {
   readonly biasUpdateGamma: number;
   /** Weight of the sequence-wise balance loss; DeepSeek-V3: 1e-4. */
   readonly balanceAlpha: number;
+  /** How much a merging model is to merge; for such a model only. Default `defaultCompression`. */
+  readonly compression?: Compression;
 }
+
+/** What is trained: a model, or one that merges tokens before its middle layers. */
+export type TrainedModel = DeepSeekModel | MergingTransformer;
 
 /** For reinforcement learning: no weight decay. */
 export const defaultLearner: LocalLearnerOptions = {
@@ -51,15 +69,26 @@ export const defaultLearner: LocalLearnerOptions = {
 export interface MicroBatchLosses {
   readonly loss: number;
   readonly balanceLoss: number;
+  /** Of a merging model: the ratio loss's share and what was merged; names as in `Compression`. */
+  readonly compression: Readonly<Record<string, number>>;
 }
 
-export class LocalTraining {
-  readonly model: DeepSeekModel;
+/** What a pass left that losses beside the main one need. */
+export interface PassResult {
+  readonly result: HiddenResult | MergingHidden;
+  readonly rows: ModelBatch;
+  /** The micro-batch's sequences over the step's. */
+  readonly share: number;
+}
+
+export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
+  readonly model: M;
   /** Of a step: gradients are recorded. */
   readonly arena: Arena;
   /** Without gradients. */
   readonly inference: Arena;
   readonly #options: LocalLearnerOptions;
+  readonly #compression: CompressionControl | null;
   /** What is trained and saved, by name. */
   readonly parameters: ReadonlyMap<string, Tensor>;
   #lazyOptimizer: AdamW | Muon | undefined;
@@ -70,13 +99,21 @@ export class LocalTraining {
 
   /** @param parameters what is trained and saved: the model's, and those of another head */
   constructor(
-    model: DeepSeekModel,
+    model: M,
     options: Partial<LocalLearnerOptions>,
     parameters: ReadonlyMap<string, Tensor> = model.trainable(),
   ) {
     this.model = model;
-    const resting = model.lora === null ? {} : { biasUpdateGamma: 0 };
-    this.#options = validated({ ...defaultLearner, ...resting, ...options }, model.lora !== null);
+    const merges = isMerging(model);
+    const adapted = loraOf(model) !== null;
+    const own = {
+      ...defaultLearner,
+      ...(adapted && { biasUpdateGamma: 0 }),
+      ...(merges && { compression: defaultCompression }),
+      ...options,
+    };
+    this.#options = validated(own, adapted, merges);
+    this.#compression = own.compression ? new CompressionControl(own.compression) : null;
     this.parameters = parameters;
     this.arena = new Arena(model.backend, { grad: true, label: 'learner step' });
     this.inference = new Arena(model.backend, { label: 'learner forward' });
@@ -90,37 +127,45 @@ export class LocalTraining {
   }
 
   /**
-   * Adds the gradients of one micro-batch, with its share of the balance loss: its sequences over the step's.
-   * Throws `invalid-argument`, and changes nothing, where the loss is no number.
+   * Adds the gradients of one micro-batch, with its share of the balance loss and of the ratio loss. Throws
+   * `invalid-argument`, and changes nothing, where the loss is no number.
    */
-  async backward(
-    loss: Tensor,
-    { result, rows, share }: { result: HiddenResult; rows: ModelBatch; share: number },
-  ): Promise<MicroBatchLosses> {
+  async backward(loss: Tensor, { result, rows, share }: PassResult): Promise<MicroBatchLosses> {
     const alpha = this.#options.balanceAlpha * share;
-    const balanced = alpha > 0 && result.routings.length > 0;
-    const balance = balanced ? this.model.balanceLoss(result, rows, { alpha }) : undefined;
-    const total = balance === undefined ? loss : add(loss, balance);
+    const balance =
+      alpha > 0 && result.routings.length > 0 ? this.#balanceLoss(result, rows, alpha) : undefined;
+    const ratio = 'plan' in result ? this.#compression?.loss(result.plan, this.stepCount, share) : undefined;
+    const total = [balance, ratio?.weighted].reduce<Tensor>(
+      (a, b) => (b === undefined ? a : add(a, b)),
+      loss,
+    );
     // Read before the backward pass: a call that fails must leave the gradients as they were.
     const value = (await loss.read())[0] as number;
     const balanceLoss = balance === undefined ? 0 : ((await balance.read())[0] as number);
-    if (!Number.isFinite(value) || !Number.isFinite(balanceLoss))
-      throw new MinkeError(
-        'invalid-argument',
-        `forwardBackward: the loss became ${Number.isFinite(value) ? balanceLoss : value}`,
-      );
+    const compression = (await ratio?.figures()) ?? {};
+    const bad = [value, balanceLoss, ...Object.values(compression)].find((x) => !Number.isFinite(x));
+    if (bad !== undefined)
+      throw new MinkeError('invalid-argument', `forwardBackward: the loss became ${bad}`);
     total.backward();
     const loads = await loadsOf(result, rows);
     this.#loads = loads.map((load, i) =>
       Float64Array.from(load, (count, e) => count + (this.#loads[i]?.[e] ?? 0)),
     );
-    return { loss: value, balanceLoss };
+    return { loss: value, balanceLoss, compression };
+  }
+
+  #balanceLoss(result: HiddenResult | MergingHidden, rows: ModelBatch, alpha: number): Tensor {
+    const model: TrainedModel = this.model;
+    return isMerging(model)
+      ? model.balanceLoss(result as MergingHidden, rows, { alpha })
+      : model.balanceLoss(result, rows, { alpha });
   }
 
   async optimStep({ learningRate, updateBiases = true }: OptimStepOptions): Promise<OptimStepResult> {
     const { arena } = this;
     const { biasUpdateGamma: gamma } = this.#options;
     try {
+      const aim = this.#compression?.aim(this.stepCount);
       const normSquared = this.#optimizer.step(arena, { lr: learningRate });
       this.#optimizer.zeroGrad(arena);
       const loads = this.#loads.map((load) => arena.tensor(load, [load.length]));
@@ -134,6 +179,7 @@ export class LocalTraining {
         metrics: {
           max_vio: Math.max(0, ...statistics.map(({ maxVio }) => maxVio)),
           dead_experts: statistics.reduce((n, { dead }) => n + dead, 0),
+          ...(aim !== undefined && { compression_aim: aim }),
         },
       };
     } finally {
@@ -164,7 +210,7 @@ export class LocalTraining {
   }
 
   get #state() {
-    const { lora } = this.model;
+    const lora = loraOf(this.model);
     const options = lora === null ? this.#options : { ...this.#options, lora: lora.config };
     return { parameters: this.parameters, optimizer: this.#optimizer, options };
   }
@@ -183,9 +229,19 @@ export class LocalTraining {
     if (optimizer !== 'muon') return new AdamW(trained, { ...shared, beta1, beta2, eps, decay });
     const adamW = { beta1, beta2, eps, decay };
     const matrices = (name: string, { length }: Shape) =>
-      length >= 2 && !/embed_tokens|lm_head|score\.weight/.test(name);
+      length >= 2 && !/embed_tokens|lm_head|score\.weight|^merging\./.test(name);
     return new Muon(trained, { ...shared, ...(momentum !== undefined && { momentum }), matrices, adamW });
   }
+}
+
+/** Whether a model merges, whichever copy of the package made it. */
+export function isMerging(model: TrainedModel): model is MergingTransformer {
+  return 'merger' in model;
+}
+
+/** The adapter that is trained, or null. */
+function loraOf(model: TrainedModel) {
+  return (isMerging(model) ? model.model : model).lora;
 }
 
 /** Choices per expert of each layer, [E]; a row that sequences share counts for each of them. */
@@ -206,7 +262,7 @@ async function loadsOf(
   );
 }
 
-function validated(options: LocalLearnerOptions, adapted: boolean): LocalLearnerOptions {
+function validated(options: LocalLearnerOptions, adapted: boolean, merges: boolean): LocalLearnerOptions {
   const problems: string[] = [];
   if (adapted && options.biasUpdateGamma !== 0)
     problems.push(`biasUpdateGamma 0 beside an adapter, whose base rests, got ${options.biasUpdateGamma}`);
@@ -219,6 +275,9 @@ function validated(options: LocalLearnerOptions, adapted: boolean): LocalLearner
   for (const name of ['eps', 'weightDecay', 'maxGradNorm', 'biasUpdateGamma', 'balanceAlpha'] as const)
     if (!(options[name] >= 0) || !Number.isFinite(options[name]))
       problems.push(`${name} a number of at least 0, got ${options[name]}`);
+  if (options.compression !== undefined && !merges)
+    problems.push('compression beside a model that merges, got one beside a model that does not');
+  else if (options.compression !== undefined) problems.push(...compressionProblems(options.compression));
   if (problems.length > 0) throw new MinkeError('invalid-config', `learner: expected ${problems.join('; ')}`);
   return options;
 }

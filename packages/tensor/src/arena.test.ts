@@ -24,6 +24,17 @@ import {
 const reference = createReference();
 const numbers = (t: Tensor) => Array.from(t.readSync());
 
+test('a constant of a persistent arena fills whole tensors, whatever their size', () => {
+  const owner = new Arena(reference, { persistent: true });
+  const sizes = [0, 1, 2 ** 16, 2 ** 16 + 1, 3 * 2 ** 16 - 1];
+  for (const size of sizes) {
+    const wanted = new Array<number>(size).fill(1.5);
+    expect(Array.from(owner.full([size], 1.5).readSync())).toEqual(wanted);
+    expect(Array.from(owner.zeros([size], 'i32').readSync())).toEqual(new Array<number>(size).fill(0));
+  }
+  owner.dispose();
+});
+
 describe('results and ownership', () => {
   test('a result lives in the arena of its first non-persistent input', () => {
     const owner = new Arena(reference, { persistent: true });
@@ -153,6 +164,24 @@ describe('lifetime', () => {
     }
     expect(step.bytes).toBeLessThan(bytes + 5 * 128 * 4);
     expect(() => step.scope(async () => 1)).toThrow(/synchronous/);
+  });
+
+  test('what is made unscoped outlives every scope around it', () => {
+    const step = new Arena(reference);
+    let shared: Tensor | undefined;
+    let own: Tensor | undefined;
+    step.scope(() =>
+      step.scope(() => {
+        shared = step.unscoped(() => exp(step.tensor([0], [1])));
+        own = neg(shared);
+      }),
+    );
+    expect(numbers(shared!)).toEqual([1]);
+    expect(() => neg(own!)).toThrow(/disposed/);
+    expect(() => step.scope(() => step.unscoped(() => void neg(own!)))).toThrow(/disposed/);
+    const after = step.scope(() => void (own = neg(shared!)));
+    expect(after).toBeUndefined();
+    expect(() => neg(own!)).toThrow(/disposed/);
   });
 
   test('a scope keeps everything while gradients are recorded', () => {

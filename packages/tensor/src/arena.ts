@@ -14,7 +14,6 @@ import {
   check,
   type DType,
   dtypes,
-  elementCount,
   formatShape,
   type HostArray,
   inferOutputs,
@@ -43,6 +42,9 @@ export interface ArenaOptions {
   /** Packed forms of weights, which `linear` and layers of experts read in their place where no gradient is recorded. */
   readonly packed?: PackedWeights;
 }
+
+/** Numbers of a constant that the host holds at a time. */
+const FILLED_AT_ONCE = 2 ** 16;
 
 /** For each op, which inputs it writes. */
 const writes = new Map<OpName, readonly boolean[]>(
@@ -243,6 +245,16 @@ export class Arena {
     }
   }
 
+  /** Runs `f` outside of every scope: what it makes lives until `reset`. For what later layers use again. */
+  unscoped<T>(f: () => T): T {
+    const scopes = this.#scopes.splice(0);
+    try {
+      return f();
+    } finally {
+      this.#scopes.push(...scopes);
+    }
+  }
+
   /** Runs `f` without recording gradients. */
   withoutGrad<T>(f: () => T): T {
     this.#paused++;
@@ -355,16 +367,20 @@ export class Arena {
   }
 
   #filled(shape: Shape, value: number, dtype: 'f32' | 'i32'): Tensor {
-    if (this.persistent) {
-      const length = elementCount(shape);
-      return this.tensor(
-        dtype === 'i32' ? new Int32Array(length).fill(value) : new Float64Array(length).fill(value),
-        shape,
-        dtype,
-      );
+    if (!this.persistent) {
+      const tensor = this.#create('full', shape, dtype, false);
+      this.run('fill', [tensor], { value });
+      return tensor;
     }
-    const tensor = this.#create('full', shape, dtype, false);
-    this.run('fill', [tensor], { value });
+    // A persistent arena may have no step to come: written by the host, a piece at a time, as caches fill gigabytes.
+    const tensor = this.#create('full', shape, dtype, true);
+    const piece = Math.min(tensor.size, FILLED_AT_ONCE);
+    const numbers = this.hostArray(new Array<number>(piece).fill(value), dtype);
+    const { buffer, offset } = tensor.ref;
+    for (let start = 0; start < tensor.size; start += piece) {
+      const rest = numbers.subarray(0, tensor.size - start);
+      this.backend.write(buffer, rest, offset + start);
+    }
     return tensor;
   }
 

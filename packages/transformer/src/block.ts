@@ -2,13 +2,7 @@
  * The parts that a model of the DeepSeek family repeats: a block of latent attention and (mixture-of-experts) SwiGLU,
  * and V3's module that predicts one token further ahead (DeepSeek-V3, arXiv 2412.19437, sections 2.1 and 2.2).
  */
-import {
-  type AttentionBatch,
-  type AttentionCache,
-  type AttentionForm,
-  MultiHeadLatentAttention,
-  type RopeTable,
-} from '@minke/mla-attention';
+import type { AttentionBatch, AttentionForm, KeyBias } from '@minke/mla-attention';
 import { MoeLayer, type Routing } from '@minke/moe-router';
 import {
   add,
@@ -21,28 +15,40 @@ import {
   swiglu,
   type Tensor,
 } from '@minke/tensor';
-import { attentionConfig, type DeepSeekConfig, isMoeLayer } from './config.ts';
+import { type DeepSeekConfig, isMoeLayer } from './config.ts';
+import {
+  type AttentionRopes,
+  createLayerAttention,
+  type IndexerStage,
+  type LayerAttention,
+  type ModelCache,
+} from './layer-attention.ts';
 
 /** What a block needs to know about the pass: as for attention, with the batch given. */
 export interface BlockOptions {
   readonly batch: AttentionBatch;
-  readonly cache?: AttentionCache;
+  readonly cache?: ModelCache;
   readonly form?: AttentionForm;
   readonly layer?: number;
+  /** A bias of attention scores by key. */
+  readonly keyBias?: KeyBias;
+  /** A stage that trains the indexer of sparse attention: its loss comes out too. */
+  readonly indexer?: IndexerStage;
   /** Experts of each row, i32 [N, K], instead of the router's choice; nothing to a dense feed-forward. */
   readonly choices?: Tensor | undefined;
 }
 
-/** What comes out of a block; null where its feed-forward is dense. */
+/** What comes out of a block; `load` and `routing` are null where its feed-forward is dense. */
 export interface BlockResult {
   readonly x: Tensor;
+  readonly indexerLoss: Tensor | null;
   readonly load: Tensor | null;
   readonly routing: Routing | null;
 }
 
 /** One layer: x + attention(norm(x)), then x + feed-forward(norm(x)). */
 export class Block {
-  readonly attention: MultiHeadLatentAttention;
+  readonly attention: LayerAttention;
   /** Replaceable, like `attention`: anything with the same `forward`. */
   readonly mlp: MoeLayer | DenseMlp;
   readonly #attentionNorm: Tensor;
@@ -53,13 +59,14 @@ export class Block {
     config: DeepSeekConfig,
     layer: number,
     parameters: ReadonlyMap<string, Tensor>,
-    rope: RopeTable,
+    ropes: AttentionRopes,
     additions: ReadonlyMap<string, LowRank> = new Map(),
   ) {
-    this.attention = new MultiHeadLatentAttention(
-      attentionConfig(config),
+    this.attention = createLayerAttention(
+      config,
+      layer,
       under(parameters, 'self_attn.'),
-      rope,
+      ropes,
       under(additions, 'self_attn.'),
     );
     const [mlp, added] = [under(parameters, 'mlp.'), under(additions, 'mlp.')];
@@ -73,20 +80,23 @@ export class Block {
   }
 
   forward(x: Tensor, options: BlockOptions): BlockResult {
-    const h = add(x, this.attention.forward(rmsNorm(x, this.#attentionNorm, this.#eps), options));
+    const attended = this.attention.forward(rmsNorm(x, this.#attentionNorm, this.#eps), options);
+    const h = add(x, attended.output);
     const input = rmsNorm(h, this.#mlpNorm, this.#eps);
     const { choices } = options;
     const { output, load = null, routing = null } = this.mlp.forward(input, { choices });
-    return { x: add(h, output), load, routing };
+    return { x: add(h, output), indexerLoss: attended.indexerLoss, load, routing };
   }
 }
 
 /** What blocks that follow one another need to know, and what the pass keeps. */
-export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices'> {
+export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices' | 'keyBias'> {
   /** Layer of the cache that the first block has. Default 0. */
   readonly first?: number;
   /** As a block's, one for each mixture-of-experts layer in order. */
   readonly choices?: readonly Tensor[] | undefined;
+  /** As a block's, one for each block. */
+  readonly keyBiases?: readonly KeyBias[] | undefined;
   /** Leave the input to its owner where no gradient is recorded. Default false: it is given back after the first block. */
   readonly keepInput?: boolean;
 }
@@ -95,21 +105,27 @@ export interface StackOptions extends Omit<BlockOptions, 'layer' | 'choices'> {
 export function runBlocks(
   blocks: readonly Block[],
   input: Tensor,
-  { first = 0, choices, keepInput = false, ...options }: StackOptions,
-): { x: Tensor; loads: Tensor[]; routings: Routing[] } {
+  { first = 0, choices, keyBiases, keepInput = false, ...options }: StackOptions,
+): { x: Tensor; loads: Tensor[]; routings: Routing[]; indexerLosses: Tensor[] } {
   const { arena } = input;
   const loads: Tensor[] = [];
   const routings: Routing[] = [];
+  const indexerLosses: Tensor[] = [];
   let x = input;
   blocks.forEach((block, i) => {
-    const own = { ...options, layer: first + i, choices: choices?.[routings.length] };
+    const keyBias = keyBiases?.[i];
+    const own = {
+      ...{ ...options, layer: first + i, choices: choices?.[routings.length] },
+      ...(keyBias && { keyBias }),
+    };
     const result = arena.scope(() => block.forward(x, own));
     if (!arena.recordsGradients && !(keepInput && i === 0)) x.dispose();
     x = result.x;
     if (result.load) loads.push(result.load);
     if (result.routing) routings.push(result.routing);
+    if (result.indexerLoss) indexerLosses.push(result.indexerLoss);
   });
-  return { x, loads, routings };
+  return { x, loads, routings, indexerLosses };
 }
 
 /** A dense SwiGLU: down(silu(gate x) up x). */

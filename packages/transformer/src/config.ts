@@ -6,6 +6,8 @@
  */
 import { MinkeError } from '@minke/core';
 import type { MlaConfig, YarnConfig } from '@minke/mla-attention';
+import { type LayerPlan, layerPlanProblems } from '@minke/mla-attention/hybrid';
+
 import type { MoeConfig } from '@minke/moe-router';
 
 /** A DeepSeek-V2 or V3 shaped model. Plain data. */
@@ -54,7 +56,9 @@ export interface DeepSeekConfig {
   /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;
-  /** V3.2's sparse-attention indexer; counted by the planner, not yet run. */
+  /** Which layers look locally, globally, or both with a learned split. Default: all globally. */
+  readonly layerPlan?: LayerPlan;
+  /** V3.2's indexer, in every layer: attention to the `topK` tokens that it selects. */
   readonly indexer?: { readonly heads: number; readonly headDim: number; readonly topK: number };
 }
 
@@ -112,6 +116,8 @@ const moeBounds: typeof bounds = {
   topGroups: [1, 2 ** 16],
 };
 
+const indexerBounds: typeof bounds = { heads: [1, 4096], headDim: [2, 2 ** 14], topK: [1, 2 ** 24] };
+
 /** Throws `invalid-config` naming every problem; returns the config. */
 export function validateConfig(config: DeepSeekConfig): DeepSeekConfig {
   const problems = configProblems(config);
@@ -135,7 +141,7 @@ export function configProblems(config: DeepSeekConfig): string[] {
       problems.push(`${name} a number above 0 and at most ${most}, got ${show(value)}`);
     }
   };
-  const { moe, yarn } = config;
+  const { moe, yarn, layerPlan, indexer } = config;
   for (const [name, limits] of Object.entries(bounds)) {
     const value = config[name as keyof DeepSeekConfig];
     if (!(name === 'qLoraRank' && value === null)) within(name, value, limits);
@@ -163,6 +169,19 @@ export function configProblems(config: DeepSeekConfig): string[] {
         problems.push(`yarn.${name} a finite number, got ${show(value)}`);
       }
     }
+  }
+  if (layerPlan !== undefined)
+    problems.push(
+      ...layerPlanProblems(layerPlan, config.numLayers).map((problem) => `layerPlan: ${problem}`),
+    );
+  if (indexer !== undefined) {
+    for (const [name, limits] of Object.entries(indexerBounds))
+      within(`indexer.${name}`, indexer[name as keyof typeof indexer], limits);
+    if (indexer.headDim < config.qkRopeHeadDim)
+      problems.push(
+        `indexer.headDim of at least qkRopeHeadDim ${config.qkRopeHeadDim}, got ${show(indexer.headDim)}`,
+      );
+    if (layerPlan !== undefined) problems.push('a layerPlan or an indexer, got both');
   }
   if (moe !== null) {
     for (const [name, limits] of Object.entries(moeBounds))

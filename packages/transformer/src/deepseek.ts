@@ -4,20 +4,10 @@
  * Sources: DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3, arXiv 2412.19437, sections 2.1, 2.2 and 4.2 (initialisation).
  * The MTP projection takes [embedding ; hidden], the order of the released weights, not the paper's. Tokens of all
  * sequences are rows of one batch; nothing is padded. A model can carry low-rank adapters (lora.ts) on frozen weights.
- * Does not do: sparse attention (V3.2), quantised weights.
+ * Layers may look locally or globally (`layerPlan`) or at what an indexer selects (V3.2). Does not do: quantised weights.
  */
-import { type Backend, check, MinkeError, Random } from '@minke/core';
-import {
-  type AttentionBatch,
-  type AttentionCache,
-  type AttentionForm,
-  type CacheSize,
-  createMlaCache,
-  mlaRope,
-  packSequences,
-  packShared,
-  type RopeTable,
-} from '@minke/mla-attention';
+import { type Backend, check, Random } from '@minke/core';
+import { type AttentionBatch, type AttentionForm, packSequences, packShared } from '@minke/mla-attention';
 import { MoeLayer, type Routing, sequenceBalanceLoss } from '@minke/moe-router';
 import {
   type Arena,
@@ -34,7 +24,15 @@ import {
   type Tensor,
 } from '@minke/tensor';
 import { Block, MtpModule, runBlocks, under } from './block.ts';
-import { attentionConfig, type DeepSeekConfig, validateConfig } from './config.ts';
+import { type DeepSeekConfig, validateConfig } from './config.ts';
+import {
+  type AttentionRopes,
+  attentionRopes,
+  createAttentionCache,
+  type IndexerStage,
+  type ModelCache,
+  type ModelCacheSize,
+} from './layer-attention.ts';
 import { checkLora, type Lora } from './lora.ts';
 import { parameterShapes } from './names.ts';
 import { sharingOf } from './prompt-sharing.ts';
@@ -47,9 +45,11 @@ export interface ModelBatch extends AttentionBatch {
 
 export interface ForwardOptions {
   /** Past tokens, from `createCache`; the batch must come from its `append`. */
-  readonly cache?: AttentionCache;
+  readonly cache?: ModelCache;
   /** Pins the form of attention. Default: by token role beside a latent cache, else expanded. */
   readonly form?: AttentionForm;
+  /** Trains the indexers of sparse attention: dense attention first (`warm-up`), then what they select (`sparse`). */
+  readonly indexer?: IndexerStage;
   /** Routing replay: experts of each row, i32 [N, K], one tensor for each mixture-of-experts layer in order. */
   readonly choices?: readonly Tensor[];
   /** Rows to compute logits for: every one (default), the last of each segment, or these (i32 [M]). */
@@ -64,6 +64,13 @@ export interface HiddenResult {
   readonly loads: readonly Tensor[];
   /** Scores, choices and weights of each mixture-of-experts layer: what balance losses are computed from. */
   readonly routings: readonly Routing[];
+  /** With `indexer`: the loss of each layer's indexer, one element each, to be added to the main loss. */
+  readonly indexerLosses: readonly Tensor[];
+}
+
+/** Whose rows the routings of a balance loss have: a batch, or the entries of one. */
+export interface BalancedRows extends Pick<AttentionBatch, 'segments'> {
+  readonly ids: Pick<Tensor, 'size' | 'arena'>;
 }
 
 export interface ForwardResult extends HiddenResult {
@@ -95,7 +102,7 @@ export class DeepSeekModel implements Module {
   /** The adapter whose additions every pass makes, or null. */
   readonly lora: Lora | null;
   readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #rope: RopeTable;
+  readonly #ropes: AttentionRopes;
 
   /**
    * Takes over parameters named and shaped as `parameterShapes` says. Throws `invalid-argument` on a difference.
@@ -104,15 +111,9 @@ export class DeepSeekModel implements Module {
   constructor(
     config: DeepSeekConfig,
     parameters: ReadonlyMap<string, Tensor>,
-    options: { readonly rope?: RopeTable; readonly lora?: Lora | null } = {},
+    options: { readonly ropes?: AttentionRopes; readonly lora?: Lora | null } = {},
   ) {
     this.config = validateConfig(config);
-    if (config.indexer !== undefined) {
-      throw new MinkeError(
-        'unsupported',
-        'DeepSeekModel: expected no indexer, got one; sparse attention is not implemented',
-      );
-    }
     const shapes = parameterShapes(config);
     for (const [name, shape] of shapes) {
       const found = parameters.get(name)?.shape;
@@ -123,9 +124,8 @@ export class DeepSeekModel implements Module {
       );
     }
     this.#parameters = new Map([...shapes.keys()].map((name) => [name, parameters.get(name) as Tensor]));
-    const { rope = mlaRope(attentionConfig(config), this.#weight('model.embed_tokens.weight').arena) } =
-      options;
-    this.#rope = rope;
+    const { ropes = attentionRopes(config, this.#weight('model.embed_tokens.weight').arena) } = options;
+    this.#ropes = ropes;
     this.lora = options.lora ?? null;
     if (this.lora !== null) checkLora(config, this.lora);
     const pairs = this.lora?.pairs ?? new Map<string, LowRank>();
@@ -133,7 +133,7 @@ export class DeepSeekModel implements Module {
     const blocks = Array.from(
       { length: count },
       (_, i) =>
-        new Block(config, i, this.#under(`model.layers.${i}.`), rope, under(pairs, `model.layers.${i}.`)),
+        new Block(config, i, this.#under(`model.layers.${i}.`), ropes, under(pairs, `model.layers.${i}.`)),
     );
     this.layers = blocks.slice(0, config.numLayers);
     this.mtp = blocks
@@ -151,9 +151,9 @@ export class DeepSeekModel implements Module {
     for (const [name, shape] of parameterShapes(config)) {
       const size = shape.reduce((product, n) => product * n, 1);
       if (name.endsWith('e_score_correction_bias')) parameters.set(name, arena.zeros(shape));
+      else if (startsAtZero(name)) parameters.set(name, arena.parameter(new Float32Array(size), shape));
       else if (name.includes('norm'))
         parameters.set(name, arena.parameter(new Float32Array(size).fill(1), shape));
-      else if (name.endsWith('.bias')) parameters.set(name, arena.parameter(new Float32Array(size), shape));
       else parameters.set(name, normalInit(arena, random, shape, config.initStd));
     }
     return new DeepSeekModel(config, parameters);
@@ -168,7 +168,7 @@ export class DeepSeekModel implements Module {
    */
   withLora(lora: Lora): DeepSeekModel {
     const frozen = new Map([...this.#parameters].map(([name, tensor]) => [name, tensor.detach()]));
-    return new DeepSeekModel(this.config, frozen, { rope: this.#rope, lora });
+    return new DeepSeekModel(this.config, frozen, { ropes: this.#ropes, lora });
   }
 
   /** What training changes, by name: every parameter, or beside an adapter its matrices alone. */
@@ -212,21 +212,22 @@ export class DeepSeekModel implements Module {
   }
 
   /**
-   * A cache for all layers: latents, or with `form: 'expanded'` every head's keys and values.
+   * A cache for all layers: latents, or with `form: 'expanded'` every head's keys and values; with a layer plan rings
+   * of latents for local layers, with an indexer its keys too.
    *
    * @example
    * const cache = model.createCache({ maxTokens: 512, sequences: 8 });
    * const batch = cache.append(arena, [{ sequence: 0, count: prompt.length, role: 'prompt' }]);
    * model.forward({ ids: arena.tensor(prompt, [prompt.length], 'i32'), ...batch }, { cache, outputs: 'last' });
    */
-  createCache(size: Omit<CacheSize, 'layers'> & { form?: AttentionForm }): AttentionCache {
-    const { maxPositions, numLayers } = this.config;
+  createCache(size: ModelCacheSize): ModelCache {
+    const { maxPositions } = this.config;
     check(
       size.maxTokens <= maxPositions,
       () =>
         `createCache: expected at most ${maxPositions} tokens (the model's context), got ${size.maxTokens}`,
     );
-    return createMlaCache(this.backend, attentionConfig(this.config), { ...size, layers: numLayers });
+    return createAttentionCache(this.backend, this.config, size);
   }
 
   /** Logits and hidden states of a batch. Differentiable in an arena with gradients, without a cache. */
@@ -300,7 +301,7 @@ export class DeepSeekModel implements Module {
   /** V3's sequence-wise balance loss, section 2.1.2, summed over layers: one element, to be added to the main loss. */
   balanceLoss(
     { routings }: Pick<HiddenResult, 'routings'>,
-    { segments, ids }: ModelBatch,
+    { segments, ids }: BalancedRows,
     { alpha }: { alpha: number },
   ): Tensor {
     check(
@@ -357,7 +358,13 @@ export class DeepSeekModel implements Module {
   }
 }
 
-function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {
+/** Biases, and what attention has beside DeepSeek's: at zero a layer begins as latent attention. */
+function startsAtZero(name: string): boolean {
+  return name.endsWith('.bias') || name.endsWith('.sinks') || name.includes('.far_bias.');
+}
+
+/** The rows of hidden states that logits are wanted for. */
+export function selectRows(hidden: Tensor, batch: AttentionBatch, outputs: 'all' | 'last' | Tensor): Tensor {
   if (outputs === 'all') return hidden;
   if (outputs !== 'last') return gatherRows(hidden, outputs);
   const { segments } = batch;

@@ -8,6 +8,7 @@
  */
 import { MinkeError } from '@minke/core';
 import type { YarnConfig } from '@minke/mla-attention';
+import type { LayerType } from '@minke/mla-attention/hybrid';
 import { configProblems, type DeepSeekConfig, type MoeShape, show } from './config.ts';
 
 /**
@@ -24,10 +25,11 @@ export function parseConfig(json: unknown): DeepSeekConfig {
   const fields = new Fields(json as Record<string, unknown>, '');
   const type = fields.text('model_type', '');
   const v2 = type === 'deepseek_v2';
-  if (!v2 && type !== 'deepseek_v3' && type !== 'kimi_k2') {
+  const v32 = type === 'deepseek_v32';
+  if (!v2 && !v32 && type !== 'deepseek_v3' && type !== 'kimi_k2') {
     throw new MinkeError(
       'invalid-config',
-      `config: expected model_type deepseek_v2, deepseek_v3 or kimi_k2, got ${show(fields.raw('model_type'))}`,
+      `config: expected model_type deepseek_v2, deepseek_v3, deepseek_v32 or kimi_k2, got ${show(fields.raw('model_type'))}`,
     );
   }
   const maxPositions = fields.number('max_position_embeddings', v2 ? 2048 : 4096);
@@ -59,11 +61,12 @@ export function parseConfig(json: unknown): DeepSeekConfig {
     bosTokenId: fields.nullable('bos_token_id', null),
     eosTokenIds: (eos === null ? [] : [eos].flat()) as number[],
     padTokenId: fields.nullable('pad_token_id', null),
+    ...(v32 ? indexerOf(fields) : layerPlanOf(fields)),
   };
   fields.only('hidden_act', 'silu');
   fields.only('mlp_bias', false);
-  if (fields.raw('index_topk') != null)
-    fields.problems.push('no index_topk (sparse attention is not implemented)');
+  if (!v32 && fields.raw('index_topk') != null)
+    fields.problems.push('model_type deepseek_v32 beside index_topk');
   const problems = [...fields.problems];
   if (problems.length === 0) problems.push(...configProblems(config));
   if (problems.length > 0)
@@ -71,6 +74,49 @@ export function parseConfig(json: unknown): DeepSeekConfig {
       details: { problems },
     });
   return config;
+}
+
+/** V3.2's indexer. */
+function indexerOf(fields: Fields): Pick<DeepSeekConfig, 'indexer'> {
+  return {
+    indexer: {
+      heads: fields.number('index_n_heads', 64),
+      headDim: fields.number('index_head_dim', 128),
+      topK: fields.number('index_topk', 2048),
+    },
+  };
+}
+
+/** How far layers look, by the names that transformers has for layers of other families; `hybrid_attention` is ours. */
+const layerTypeNames = {
+  local: 'sliding_attention',
+  global: 'full_attention',
+  hybrid: 'hybrid_attention',
+} as const satisfies Record<LayerType, string>;
+
+function layerPlanOf(fields: Fields): Pick<DeepSeekConfig, 'layerPlan'> {
+  const names = fields.raw('layer_types') ?? null;
+  if (names === null) return {};
+  const types = Object.keys(layerTypeNames) as LayerType[];
+  const typeOf = (name: unknown) => types.find((type) => layerTypeNames[type] === name);
+  if (!Array.isArray(names) || names.some((name) => typeOf(name) === undefined)) {
+    fields.problems.push(
+      `layer_types a list of ${Object.values(layerTypeNames).join(', ')}, got ${show(names)}`,
+    );
+    return {};
+  }
+  const layerTypes = names.map((name) => typeOf(name) as LayerType);
+  // Published files of full attention alone have this field too.
+  if (layerTypes.every((type) => type === 'global')) return {};
+  const farBiasLimit = fields.nullable('far_bias_limit', null);
+  return {
+    layerPlan: {
+      layerTypes,
+      window: fields.number('sliding_window'),
+      ...(fields.flag('attention_sinks', false) && { sinks: true }),
+      ...(farBiasLimit !== null && { farBiasLimit }),
+    },
+  };
 }
 
 function moeOf(fields: Fields, v2: boolean): MoeShape | null {
@@ -139,12 +185,13 @@ export function toHuggingFaceConfig(
   config: DeepSeekConfig,
   dtype: 'float32' | 'bfloat16' = 'bfloat16',
 ): Record<string, unknown> {
-  const { moe, yarn } = config;
+  const { moe, yarn, indexer, layerPlan } = config;
   const v2 = config.modelType === 'deepseek_v2';
+  const architecture = v2 ? 'DeepseekV2' : indexer ? 'DeepseekV32' : 'DeepseekV3';
   const eos = config.eosTokenIds;
   return {
-    architectures: [v2 ? 'DeepseekV2ForCausalLM' : 'DeepseekV3ForCausalLM'],
-    model_type: config.modelType,
+    architectures: [`${architecture}ForCausalLM`],
+    model_type: indexer ? 'deepseek_v32' : config.modelType,
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,
@@ -171,6 +218,17 @@ export function toHuggingFaceConfig(
       scoring_func: moe.scoring,
       norm_topk_prob: moe.normTopK,
       routed_scaling_factor: moe.scalingFactor,
+    }),
+    ...(indexer && {
+      index_n_heads: indexer.heads,
+      index_head_dim: indexer.headDim,
+      index_topk: indexer.topK,
+    }),
+    ...(layerPlan && {
+      layer_types: layerPlan.layerTypes.map((type) => layerTypeNames[type]),
+      sliding_window: layerPlan.window,
+      attention_sinks: layerPlan.sinks ?? false,
+      ...(layerPlan.farBiasLimit !== undefined && { far_bias_limit: layerPlan.farBiasLimit }),
     }),
     num_nextn_predict_layers: config.mtpLayers,
     rms_norm_eps: config.normEps,
@@ -201,16 +259,21 @@ export function toHuggingFaceConfig(
 const floatFields =
   /"(rms_norm_eps|initializer_range|rope_theta|routed_scaling_factor|factor|mscale|mscale_all_dim|attention_factor)": (-?\d+)(?=[,\n])/g;
 
-/** The text of config.json: `toHuggingFaceConfig` as JSON that transformers' strict types accept. */
+/**
+ * The text of config.json: `toHuggingFaceConfig` as JSON that transformers' strict types accept.
+ * @param further fields beyond those of transformers
+ */
 export function huggingFaceConfigText(
   config: DeepSeekConfig,
   dtype: 'float32' | 'bfloat16' = 'bfloat16',
+  further: Readonly<Record<string, unknown>> = {},
 ): string {
-  return `${JSON.stringify(toHuggingFaceConfig(config, dtype), null, 2).replace(floatFields, '"$1": $2.0')}\n`;
+  const fields = { ...toHuggingFaceConfig(config, dtype), ...further };
+  return `${JSON.stringify(fields, null, 2).replace(floatFields, '"$1": $2.0')}\n`;
 }
 
-/** Typed access to a JSON object that collects problems instead of throwing. */
-class Fields {
+/** @internal Typed access to a JSON object that collects problems instead of throwing. */
+export class Fields {
   readonly #json: Record<string, unknown>;
   readonly #prefix: string;
   readonly problems: string[];

@@ -1,6 +1,7 @@
 export { Block, DenseMlp, MtpModule } from './block.ts';
 export { attentionConfig, type DeepSeekConfig, isMoeLayer, type MoeShape, validateConfig } from './config.ts';
 export {
+  type BalancedRows,
   DeepSeekModel,
   type ForwardOptions,
   type ForwardResult,
@@ -9,6 +10,13 @@ export {
   type ModelInit,
 } from './deepseek.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
+export {
+  attentionCacheBytes,
+  type IndexerStage,
+  type LayerAttention,
+  type ModelCache,
+  type ModelCacheSize,
+} from './layer-attention.ts';
 export {
   type LoadOptions,
   loadModel,
@@ -27,10 +35,14 @@ export {
   loraTargets,
 } from './lora.ts';
 export { loadLora, saveLora } from './lora-files.ts';
-export { type MergingConfig, validateMerging } from './merging-config.ts';
-export { MergingState, type MergingStateSize, type SavedPlace } from './merging-state.ts';
+export { type MergingConfig, mergingParameterShapes, validateMerging } from './merging-config.ts';
+export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
+export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
+export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
   type MergingForwardOptions,
+  type MergingHidden,
+  type MergingParts,
   type MergingResult,
   MergingTransformer,
 } from './merging-transformer.ts';

@@ -246,15 +246,6 @@ describe('a fresh model', () => {
     expect(distance(logitsOfSmall(loaded), logitsOfSmall(model))).toBe(0);
   });
 
-  it('refuses an indexer, which it would leave out', () => {
-    expect(() =>
-      DeepSeekModel.init(
-        { ...config, indexer: { heads: 2, headDim: 8, topK: 4 } },
-        { arena: new Arena(backend, { persistent: true }) },
-      ),
-    ).toThrowError(expect.objectContaining({ code: 'unsupported' }));
-  });
-
   function logitsOfSmall(model: DeepSeekModel): ArrayLike<number> {
     using arena = new Arena(backend);
     return model.forward(model.batch(arena, [[1, 2, 3]])).logits.readSync();

@@ -3,8 +3,8 @@
  *
  * Read: F32, F16, BF16 and F64 weights, routed experts one by one or packed. Every tensor's name and shape is checked
  * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
- * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused. `loadModel` from a folder
- * and `saveModel` need Node.
+ * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused, and those of models that
+ * merge, which merging-files.ts loads. `loadModel` from a folder and `saveModel` need Node.
  */
 
 import {
@@ -20,6 +20,8 @@ import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type DeepSeekConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
+import { toMergingFields } from './merging-fields.ts';
+import type { MergingTransformer } from './merging-transformer.ts';
 import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
 
 export interface LoadOptions {
@@ -45,30 +47,43 @@ export interface OpenModel {
  * const model = await loadModel('DeepSeek-V2-Lite', { backend, onProgress: ({ loaded, total }) => show(loaded / total) });
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
-  if (typeof from !== 'string') return load(from.weights, from.config, options);
+  if (typeof from !== 'string') return load(from, options);
   const config = await readConfig(from);
   const checkpoint: Checkpoint = await openCheckpoint(from);
   try {
-    return await load(checkpoint, config, options);
+    return await load({ config, weights: checkpoint }, options);
   } finally {
     await checkpoint.close();
   }
 }
 
+async function load({ config, weights }: OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
+  const merging = [...weights.tensors.keys()].find((name) => name.startsWith('merging.'));
+  if (merging !== undefined)
+    throw new MinkeError(
+      'unsupported',
+      `loadModel: expected a model that does not merge tokens, got ${merging}; use loadMergingModel`,
+    );
+  return loadWeights(weights, config, options);
+}
+
 /** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. */
 export async function readConfig(folder: string): Promise<DeepSeekConfig> {
+  return parseConfig(await readConfigJson(folder));
+}
+
+/** @internal A folder's config.json, parsed. Throws `invalid-file`. */
+export async function readConfigJson(folder: string): Promise<unknown> {
   const { readFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const path = join(folder, 'config.json');
-  let json: unknown;
   try {
-    json = JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(await readFile(path, 'utf8'));
   } catch (cause) {
     throw new MinkeError('invalid-file', `loadModel: cannot read ${path}: ${(cause as Error).message}`, {
       cause,
     });
   }
-  return parseConfig(json);
 }
 
 /** One read of a file that fills a parameter from `offset` on. */
@@ -79,7 +94,8 @@ interface Read {
   readonly pick?: (data: Float32Array) => Float32Array;
 }
 
-async function load(
+/** @internal The model in an open checkpoint, whatever else that holds. */
+export async function loadWeights(
   weights: TensorReader,
   announced: DeepSeekConfig,
   options: LoadOptions,
@@ -173,7 +189,7 @@ function halves(data: Float32Array, experts: number, size: number, half: 0 | 1):
 }
 
 export interface SaveOptions {
-  /** Storage type of the weights; the correction bias is always f32. Default `bf16`. */
+  /** Storage type of the weights; the correction bias and what merges are always f32. Default `bf16`. */
   readonly dtype?: 'f32' | 'bf16';
   /** As of `writeCheckpoint`. Default 5e9. */
   readonly maxShardBytes?: number;
@@ -181,13 +197,14 @@ export interface SaveOptions {
 
 /**
  * Writes config.json and safetensors that transformers loads as DeepseekV2ForCausalLM or DeepseekV3ForCausalLM.
- * An adapter is merged into the weights (`saveLora` writes it alone). The folder is made if need be. bf16 rounds to nearest even; f32 loses nothing.
+ * An adapter is merged into the weights (`saveLora` writes it alone). The folder is made if need be. bf16 rounds to
+ * nearest even; f32 loses nothing. What merges tokens is saved with its settings; `loadMergingModel` loads it.
  *
  * @example
  * await saveModel(model, 'my-reasoner', { dtype: 'bf16' });
  */
 export async function saveModel(
-  model: DeepSeekModel,
+  model: DeepSeekModel | MergingTransformer,
   folder: string,
   options: SaveOptions = {},
 ): Promise<void> {
@@ -200,7 +217,9 @@ export async function saveModel(
     publishedWeights(model, dtype),
     maxShardBytes === undefined ? {} : { maxShardBytes },
   );
-  const text = huggingFaceConfigText(model.config, dtype === 'bf16' ? 'bfloat16' : 'float32');
+  const { config } = 'merger' in model ? model.model : model;
+  const further = 'merger' in model ? { merging: toMergingFields(model.config) } : {};
+  const text = huggingFaceConfigText(config, dtype === 'bf16' ? 'bfloat16' : 'float32', further);
   await writeFile(join(folder, 'config.json'), text);
 }
 
@@ -209,13 +228,15 @@ export async function saveModel(
  * when its `data` is called. An adapter is merged: the weights hold its additions.
  */
 export function publishedWeights(
-  model: DeepSeekModel,
+  from: DeepSeekModel | MergingTransformer,
   dtype: 'f32' | 'bf16' = 'f32',
 ): Map<string, TensorData> {
+  const model = 'merger' in from ? from.model : from;
   const parameters = model.parameters();
   const tensors = new Map<string, TensorData>();
   const put = (name: string, shape: Shape, source: Tensor, addition?: LowRank) => {
-    const type = dtype === 'f32' || name.endsWith('e_score_correction_bias') ? 'F32' : 'BF16';
+    const exact = name.endsWith('e_score_correction_bias') || name.startsWith('merging.');
+    const type = dtype === 'f32' || exact ? 'F32' : 'BF16';
     const data = async () => fromFloat32(type, await numbers(source, addition));
     tensors.set(name, { dtype: type, shape, data });
   };
@@ -232,6 +253,8 @@ export function publishedWeights(
   }
   for (const [name, source] of mtpCopies(model.config))
     put(name, parameters.get(source)!.shape, parameters.get(source)!);
+  if ('merger' in from)
+    for (const [name, source] of from.mergingParameters()) put(name, source.shape, source);
   return tensors;
 }
 

@@ -5,7 +5,12 @@
  * layers see every token, the middle ones one entry for several.
  */
 import { MinkeError } from '@minke/core';
-import type { InflatorConfig, MergerConfig } from '@minke/tokenizer-merging/merging';
+import {
+  type InflatorConfig,
+  inflatorParameterShapes,
+  type MergerConfig,
+  mergerParameterShapes,
+} from '@minke/tokenizer-merging/merging';
 import { type DeepSeekConfig, show } from './config.ts';
 
 /** Which layers are in the middle, and the settings of what is around them. */
@@ -16,11 +21,21 @@ export interface MergingConfig
   readonly preLayers: number;
   /** Layers after every token has its own row again. */
   readonly postLayers: number;
+  /**
+   * What the attention of middle layers adds to the scores of an entry of s tokens, over log s: `learned`, a number for
+   * each layer and head that is 0 at first (default), or one for all of them. 1 counts an entry as s tokens, 0 as one.
+   */
+  readonly sizeBias?: 'learned' | number;
 }
 
 /** Throws `invalid-config` naming every problem; returns the config. */
-export function validateMerging(config: MergingConfig, { numLayers }: DeepSeekConfig): MergingConfig {
+export function validateMerging(
+  config: MergingConfig,
+  { numLayers, layerPlan, indexer }: DeepSeekConfig,
+): MergingConfig {
   const problems: string[] = [];
+  if (layerPlan !== undefined || indexer !== undefined)
+    problems.push(`latent attention in every layer, got ${indexer ? 'an indexer' : 'a layer plan'}`);
   const { preLayers, postLayers, threshold, maxRun, mix } = config;
   const count = (name: string, value: unknown, least: number) => {
     const good = Number.isSafeInteger(value) && (value as number) >= least;
@@ -35,6 +50,9 @@ export function validateMerging(config: MergingConfig, { numLayers }: DeepSeekCo
   if (threshold !== undefined && !(threshold >= 0 && threshold <= 1))
     problems.push(`threshold from 0 to 1, got ${show(threshold)}`);
   if (maxRun !== undefined) count('maxRun', maxRun, 1);
+  const { sizeBias = 'learned' } = config;
+  if (sizeBias !== 'learned' && !Number.isFinite(sizeBias))
+    problems.push(`sizeBias learned or a finite number, got ${show(sizeBias)}`);
   if (mix !== undefined && !['mass', 'gated', 'select'].includes(mix))
     problems.push(`mix mass, gated or select, got ${show(mix)}`);
   for (const name of ['smoothing', 'offsets', 'refine'] as const)
@@ -45,4 +63,48 @@ export function validateMerging(config: MergingConfig, { numLayers }: DeepSeekCo
       details: { problems },
     });
   return config;
+}
+
+/** Whether middle layers learn how much sizes count. */
+export function learnsBias({ sizeBias = 'learned' }: MergingConfig): boolean {
+  return sizeBias === 'learned';
+}
+
+/** Which layers of the model see entries. */
+export function middleLayers(
+  { numLayers }: DeepSeekConfig,
+  { preLayers, postLayers }: MergingConfig,
+): number[] {
+  return Array.from({ length: numLayers - preLayers - postLayers }, (_, i) => preLayers + i);
+}
+
+/** The settings of the merger and the inflator. */
+export function partConfigs(
+  { hiddenSize }: DeepSeekConfig,
+  { preLayers: _pre, postLayers: _post, sizeBias: _bias, ...config }: MergingConfig,
+): { merger: MergerConfig; inflator: InflatorConfig } {
+  const { threshold, mix, smoothing, offsets, refine, ...rest } = config;
+  const shared = { ...rest, hiddenSize };
+  const given = <T extends object>(settings: T) =>
+    Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+  return {
+    merger: { ...shared, ...given({ threshold, mix }) },
+    inflator: { ...shared, ...given({ smoothing, offsets, refine }) },
+  };
+}
+
+/** Names and shapes of what merging adds to a model's parameters, without allocating anything. */
+export function mergingParameterShapes(
+  config: DeepSeekConfig,
+  merging: MergingConfig,
+): Map<string, readonly number[]> {
+  const { merger, inflator } = partConfigs(config, merging);
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, shape] of mergerParameterShapes(merger)) shapes.set(`merging.merger.${name}`, shape);
+  for (const [name, shape] of inflatorParameterShapes(inflator))
+    shapes.set(`merging.inflator.${name}`, shape);
+  if (learnsBias(merging))
+    for (const layer of middleLayers(config, merging))
+      shapes.set(`merging.layers.${layer}.size_bias`, [config.numHeads]);
+  return shapes;
 }

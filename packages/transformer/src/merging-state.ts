@@ -2,8 +2,9 @@
  * What a model that merges remembers of its sequences: a cache with a row for each token (outer layers), one with a
  * row for each entry (middle layers), and where merging stands.
  *
- * A place in a sequence can be saved at any token and returned to: rows of a cache are never changed by later tokens,
- * so a place is their number and a copy of the few rows merging holds.
+ * Sequences can be cut back to any token, as guesses and shared beginnings ask for: rows of a cache are never changed by
+ * later tokens, so a place is their number and the few rows that merging holds there. These are remembered for
+ * `rollback` tokens back, or copied by whoever saves the place.
  */
 import { type Backend, check, MinkeError } from '@minke/core';
 import {
@@ -26,8 +27,34 @@ export interface MergingStateSize {
   readonly maxEntries?: number;
   /** Default 1. */
   readonly sequences?: number;
+  /**
+   * Tokens that `truncate` can take back, two rows as wide as the model each. Default `maxTokens`: any of them. With 0
+   * places must be saved before they can be returned to.
+   */
+  readonly rollback?: number;
   /** What the caches keep: latents (default), or every head's keys and values. */
   readonly form?: AttentionForm;
+}
+
+/** Bytes that a `MergingState` of a size holds, without making it: caches of outer and middle layers, and merging's. */
+export function mergingStateBytes(
+  config: DeepSeekConfig,
+  { preLayers, postLayers, maxRun = 8, sizeBias }: MergingConfig,
+  size: MergingStateSize,
+): { outer: number; middle: number; merge: number } {
+  const { maxTokens, maxEntries = maxTokens, sequences = 1, form, rollback = maxTokens } = size;
+  const { kvLoraRank, numHeads, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
+  const row = (bias: number) =>
+    form === 'expanded'
+      ? numHeads * (qkNopeHeadDim + qkRopeHeadDim + bias + vHeadDim)
+      : kvLoraRank + qkRopeHeadDim + bias;
+  const layers = preLayers + postLayers;
+  const of = (numbers: number) => 4 * sequences * numbers;
+  return {
+    outer: of(layers * maxTokens * row(0)),
+    middle: of((config.numLayers - layers) * maxEntries * row(Number(sizeBias !== 0))),
+    merge: of((maxRun + rollback + rollback + 1) * config.hiddenSize),
+  };
 }
 
 /** A place in some sequences, from `MergingState.save`. Dispose it when done. */
@@ -53,10 +80,17 @@ export class MergingState {
   constructor(
     backend: Backend,
     config: DeepSeekConfig,
-    { preLayers, postLayers }: MergingConfig,
+    { preLayers, postLayers, sizeBias }: MergingConfig,
     merger: SoftTokenMerger,
-    { maxTokens, maxEntries = maxTokens, sequences = 1, form = 'absorbed' }: MergingStateSize,
+    size: MergingStateSize,
   ) {
+    const {
+      maxTokens,
+      maxEntries = maxTokens,
+      sequences = 1,
+      form = 'absorbed',
+      rollback = maxTokens,
+    } = size;
     check(
       maxTokens <= config.maxPositions,
       () =>
@@ -70,8 +104,9 @@ export class MergingState {
       sequences,
       maxTokens: maxEntries,
       form,
+      keyBias: sizeBias !== 0,
     });
-    this.merge = merger.createState({ backend, sequences });
+    this.merge = merger.createState({ backend, sequences, rollback });
   }
 
   /** Bytes of device memory held. */
@@ -107,6 +142,36 @@ export class MergingState {
     return this.outer.append(arena, requests);
   }
 
+  /** Whether a sequence can be cut back to so many tokens. */
+  reaches(sequence: number, length: number): boolean {
+    return this.merge.reaches(sequence, length);
+  }
+
+  /**
+   * Forgets the tokens of a sequence from `length` on, and the entries they made. What comes next is computed as if
+   * they had never been there, bit for bit. Throws `invalid-argument`, with nothing forgotten, for a length further back
+   * than the state remembers.
+   *
+   * @example
+   * // after a forward pass over 4 guesses of which 1 was right
+   * state.truncate(0, state.length(0) - 3);
+   */
+  truncate(sequence: number, length: number): void {
+    const entries = this.merge.truncate(sequence, length);
+    this.outer.truncate(sequence, length);
+    this.middle.truncate(sequence, entries);
+  }
+
+  /**
+   * Makes sequence `to` hold the first `length` tokens of `from`, whatever it held: a shared beginning.
+   * @param arena the transient arena of the next pass
+   */
+  copySequence(arena: Arena, from: number, to: number, length: number): void {
+    const entries = this.merge.copySequence(arena, from, to, length);
+    this.outer.copySequence(arena, from, to, length);
+    this.middle.copySequence(arena, from, to, entries);
+  }
+
   /**
    * Remembers where sequences stand.
    *
@@ -126,7 +191,10 @@ export class MergingState {
     };
   }
 
-  /** Goes back to a place: everything after it is forgotten. The sequences must have gone on from there. */
+  /**
+   * Goes back to a place, however far: everything after it is forgotten. The sequences must have gone on from there.
+   * `truncate` reaches no further back than that afterwards.
+   */
   restore(place: SavedPlace): void {
     const { sequences, lengths, entries, merge } = place;
     sequences.forEach((sequence, i) => {

@@ -5,11 +5,12 @@
  * The names are those of Yuan et al. (CVPR 2024 workshops), the layout is H-Net's (arXiv 2507.07955); no DeepSeek model
  * contains it. It stands around an existing model and shares its weights: with threshold 0 every token is an entry and
  * logits are that model's, bit for bit. Entries are rotated at the position of their boundary and routed to experts
- * like tokens. Does not do: a bias of attention by the sizes of entries, balance losses over entries.
+ * like tokens; one of s tokens has gamma log s added to its scores (ToMe, arXiv 2210.09461, equation 1, gamma 1 there).
+ * Does not do: multi-token prediction from its own states.
  */
 import { type Backend, check } from '@minke/core';
-import { type AttentionBatch, packSequences, type Segment } from '@minke/mla-attention';
-import { type Arena, addParameters, linear, type Module, type Tensor } from '@minke/tensor';
+import { type AttentionBatch, type KeyBias, packSequences, type Segment } from '@minke/mla-attention';
+import { Arena, add, addParameters, constantInit, linear, type Module, type Tensor } from '@minke/tensor';
 import {
   DynamicTokenInflator,
   type InitOptions,
@@ -18,28 +19,51 @@ import {
   SoftTokenMerger,
 } from '@minke/tokenizer-merging/merging';
 import { runBlocks } from './block.ts';
-import type { DeepSeekModel, ForwardOptions, ModelBatch } from './deepseek.ts';
-import { type MergingConfig, validateMerging } from './merging-config.ts';
+import { isMoeLayer } from './config.ts';
+import {
+  type DeepSeekModel,
+  type ForwardOptions,
+  type HiddenResult,
+  type ModelBatch,
+  selectRows,
+} from './deepseek.ts';
+import {
+  learnsBias,
+  type MergingConfig,
+  middleLayers,
+  partConfigs,
+  validateMerging,
+} from './merging-config.ts';
 import { MergingState, type MergingStateSize } from './merging-state.ts';
 
 /** What a pass takes beside its tokens. */
 export interface MergingForwardOptions
-  extends Pick<ForwardOptions, 'form'>,
+  extends Pick<ForwardOptions, 'form' | 'outputs'>,
     Pick<MergeBatch, 'protect' | 'boundaries' | 'threshold'> {
   /** Past tokens, from `createState`; the batch must come from its `append`. */
   readonly state?: MergingState;
 }
 
-/** What a pass gives. */
-export interface MergingResult {
-  /** [N, V] */
-  readonly logits: Tensor;
-  /** After the final norm, [N, D]. */
-  readonly hidden: Tensor;
+/** What the layers make of a batch. */
+export interface MergingHidden extends HiddenResult {
   /** Who became an entry: for the ratio loss and statistics. */
   readonly plan: MergePlan;
-  /** Choices per expert, as the model's own; of entries in middle layers, which do not run where there are none. */
-  readonly loads: readonly Tensor[];
+  /** Entries of each sequence as rows of the middle layers, whose loads and routings are of entries. */
+  readonly entrySegments: readonly Segment[];
+}
+
+/** What a pass gives. */
+export interface MergingResult extends MergingHidden {
+  /** [M, V], M as `outputs` says. */
+  readonly logits: Tensor;
+}
+
+/** What stands around and in the middle layers of a model. */
+export interface MergingParts {
+  readonly merger: SoftTokenMerger;
+  readonly inflator: DynamicTokenInflator;
+  /** For each middle layer where the config says `learned`, [H]. */
+  readonly sizeBias?: readonly Tensor[];
 }
 
 /**
@@ -53,17 +77,23 @@ export class MergingTransformer implements Module {
   readonly merger: SoftTokenMerger;
   readonly inflator: DynamicTokenInflator;
 
-  /** @param parts made for the model's width and the config's settings; `init` does */
-  constructor(
-    model: DeepSeekModel,
-    config: MergingConfig,
-    parts: { readonly merger: SoftTokenMerger; readonly inflator: DynamicTokenInflator },
-  ) {
+  /** Of each middle layer where it is learned, [H]. */
+  readonly sizeBias: readonly Tensor[];
+
+  /** @param parts made for the model's shape and the config's settings; `init` does */
+  constructor(model: DeepSeekModel, config: MergingConfig, parts: MergingParts) {
     this.config = validateMerging(config, model.config);
     this.model = model;
     this.merger = parts.merger;
     this.inflator = parts.inflator;
-    const { hiddenSize } = model.config;
+    this.sizeBias = parts.sizeBias ?? [];
+    const { hiddenSize, numHeads } = model.config;
+    const biases = middleLayers(model.config, config).length * Number(learnsBias(config));
+    check(
+      this.sizeBias.length === biases && this.sizeBias.every(({ size }) => size === numHeads),
+      () =>
+        `MergingTransformer: expected ${biases} size biases [${numHeads}], got ${this.sizeBias.map(({ shape }) => `[${shape.join(', ')}]`).join(', ') || 'none'}`,
+    );
     const same = this.merger.config.maxRun === this.inflator.config.maxRun;
     const widths = [this.merger.config.hiddenSize, this.inflator.config.hiddenSize];
     check(
@@ -75,16 +105,14 @@ export class MergingTransformer implements Module {
 
   /** Around a model, with a new merger and inflator. Throws `invalid-config`. */
   static init(model: DeepSeekModel, config: MergingConfig, options: InitOptions): MergingTransformer {
-    const { preLayers, postLayers, threshold, mix, smoothing, offsets, refine, ...rest } = validateMerging(
-      config,
-      model.config,
-    );
-    const shared = { ...rest, hiddenSize: model.config.hiddenSize };
-    const given = <T extends object>(settings: T) =>
-      Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+    const { merger, inflator } = partConfigs(model.config, config);
+    const { arena = new Arena(model.backend, { persistent: true, label: 'merging weights' }) } = options;
     return new MergingTransformer(model, config, {
-      merger: SoftTokenMerger.init({ ...shared, ...given({ threshold, mix }) }, options),
-      inflator: DynamicTokenInflator.init({ ...shared, ...given({ smoothing, offsets, refine }) }, options),
+      merger: SoftTokenMerger.init(merger, { arena }),
+      inflator: DynamicTokenInflator.init(inflator, { arena }),
+      sizeBias: learnsBias(config)
+        ? middleLayers(model.config, config).map(() => constantInit(arena, [model.config.numHeads], 0))
+        : [],
     });
   }
 
@@ -92,11 +120,19 @@ export class MergingTransformer implements Module {
     return this.model.backend;
   }
 
-  /** The model's parameters, then `merging.merger.*` and `merging.inflator.*`. */
+  /** The model's parameters, then those of merging. */
   parameters(): Map<string, Tensor> {
-    const all = this.model.parameters();
-    addParameters(all, 'merging.merger', this.merger);
-    return addParameters(all, 'merging.inflator', this.inflator);
+    return new Map([...this.model.parameters(), ...this.mergingParameters()]);
+  }
+
+  /** `merging.merger.*`, `merging.inflator.*` and `merging.layers.{layer}.size_bias`. */
+  mergingParameters(): Map<string, Tensor> {
+    const own = new Map<string, Tensor>();
+    addParameters(own, 'merging.merger', this.merger);
+    addParameters(own, 'merging.inflator', this.inflator);
+    const layers = middleLayers(this.model.config, this.config);
+    for (const [i, bias] of this.sizeBias.entries()) own.set(`merging.layers.${layers[i]}.size_bias`, bias);
+    return own;
   }
 
   /**
@@ -109,8 +145,71 @@ export class MergingTransformer implements Module {
     return new MergingState(this.backend, this.model.config, this.config, this.merger, size);
   }
 
+  /** What training changes, by name: what the model's training does, and merging. */
+  trainable(): Map<string, Tensor> {
+    return new Map([...this.model.trainable(), ...this.mergingParameters()]);
+  }
+
+  /** Whole sequences packed into one batch. Beginnings are not shared: each sequence has its own entries. */
+  batch(arena: Arena, sequences: readonly (readonly number[])[]): ModelBatch {
+    return this.model.batch(arena, sequences);
+  }
+
+  /** [V, D]: logits are `linear(hidden, headWeight)`. */
+  get headWeight(): Tensor {
+    return this.model.headWeight;
+  }
+
   /** A pass over a batch. The router's probabilities are read on the way. Differentiable without a state. */
   async forward(batch: ModelBatch, options: MergingForwardOptions = {}): Promise<MergingResult> {
+    const { outputs = 'all', ...rest } = options;
+    const result = await this.#pass(batch, rest);
+    const logits = linear(selectRows(result.hidden, batch, outputs), this.headWeight);
+    if (options.state) logits.arena.submit(); // a place saved next must find the rows written
+    return { logits, ...result };
+  }
+
+  /** Hidden states without logits, otherwise as `forward`. */
+  async hidden(
+    batch: ModelBatch,
+    options: Omit<MergingForwardOptions, 'outputs'> = {},
+  ): Promise<MergingHidden> {
+    const result = await this.#pass(batch, options);
+    if (options.state) result.hidden.arena.submit();
+    return result;
+  }
+
+  /**
+   * The model's sequence-wise balance loss, in middle layers over the entries of each sequence: one element, to be added
+   * to the main loss.
+   */
+  balanceLoss(result: MergingHidden, batch: ModelBatch, { alpha }: { alpha: number }): Tensor {
+    const { config } = this.model;
+    const { preLayers, postLayers } = this.config;
+    const { routings, entrySegments, plan } = result;
+    const mixtures = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, i) => from + i).filter((layer) => isMoeLayer(config, layer))
+        .length;
+    const first = mixtures(0, preLayers);
+    const last = routings.length - mixtures(config.numLayers - postLayers, config.numLayers);
+    const entries = { segments: entrySegments, ids: { size: plan.size.length, arena: batch.ids.arena } };
+    const parts = [
+      { of: routings.slice(0, first), rows: batch },
+      { of: routings.slice(first, last), rows: entries },
+      { of: routings.slice(last), rows: batch },
+    ];
+    return parts
+      .filter(({ of }) => of.length > 0)
+      .map(({ of, rows }) => this.model.balanceLoss({ routings: of }, rows, { alpha }))
+      .reduce((a, b) => add(a, b));
+  }
+
+  /** The model's update of every correction bias, from the loads of a whole batch. */
+  updateBiases(loads: readonly Tensor[], options: { gamma: number; centred?: boolean }): void {
+    this.model.updateBiases(loads, options);
+  }
+
+  async #pass(batch: ModelBatch, options: Omit<MergingForwardOptions, 'outputs'>): Promise<MergingHidden> {
     const { state, form, ...decisions } = options;
     const { arena } = batch.ids;
     const { segments } = batch;
@@ -119,7 +218,7 @@ export class MergingTransformer implements Module {
       () => 'MergingTransformer: expected a batch of whole or cached sequences without shared prompts',
     );
     const { preLayers, postLayers } = this.config;
-    const { layers, headWeight } = this.model;
+    const { layers } = this.model;
     const firstPost = layers.length - postLayers;
     const pinned = form === undefined ? {} : { form };
     const outer = { batch, ...pinned, ...(state && { cache: state.outer }) };
@@ -131,21 +230,33 @@ export class MergingTransformer implements Module {
       ...(state && { state: state.merge, sequences: segments.map(({ sequence }) => sequence) }),
     };
     const { entries, plan } = await this.merger.forward(h, merging);
-    let middle: Pick<ReturnType<typeof runBlocks>, 'x' | 'loads'> = { x: entries, loads: [] };
+    let middle: ReturnType<typeof runBlocks> = { x: entries, loads: [], routings: [], indexerLosses: [] };
+    let entrySegments: readonly Segment[] = [];
     if (plan.size.length > 0) {
       const batchOfEntries = entryBatch(arena, segments, plan, state);
+      entrySegments = batchOfEntries.segments ?? [];
       middle = runBlocks(layers.slice(preLayers, firstPost), entries, {
-        ...{ batch: batchOfEntries, ...pinned, keepInput: true },
+        ...{ batch: batchOfEntries, ...pinned, keepInput: true, keyBiases: this.#keyBiases(arena, plan) },
         ...(state && { cache: state.middle }),
       });
     }
     const inflated = this.inflator.forward(h, entries, middle.x, plan, merging);
     const post = runBlocks(layers.slice(firstPost), inflated, { ...outer, first: preLayers });
     const hidden = this.model.finalNorm(post.x);
-    const logits = linear(hidden, headWeight);
     const loads = [...pre.loads, ...middle.loads, ...post.loads];
-    if (state) arena.submit(); // a place saved next must find the rows written
-    return { logits, hidden, plan, loads };
+    const routings = [...pre.routings, ...middle.routings, ...post.routings];
+    return { hidden, plan, loads, routings, indexerLosses: [], entrySegments };
+  }
+
+  /** What the sizes of entries add to scores, for each middle layer. */
+  #keyBiases(arena: Arena, { logSize }: MergePlan): KeyBias[] | undefined {
+    const { sizeBias = 'learned' } = this.config;
+    if (sizeBias === 0) return undefined;
+    const of = arena.tensor(logSize, [logSize.length]);
+    if (sizeBias === 'learned') return this.sizeBias.map((weights) => ({ of, weights }));
+    const { numHeads } = this.model.config;
+    const weights = arena.tensor(new Float32Array(numHeads).fill(sizeBias), [numHeads]);
+    return middleLayers(this.model.config, this.config).map(() => ({ of, weights }));
   }
 }
 

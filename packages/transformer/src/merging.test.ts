@@ -1,8 +1,7 @@
 // A model that merges: identity, causality, steps, going back, and that a leaking variant would be noticed.
 import { type Backend, Random } from '@minke/core';
-import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
-import { type AttentionForm, createMlaCache } from '@minke/mla-attention';
+import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
 import {
@@ -14,15 +13,16 @@ import {
 } from '@minke/tokenizer-merging/merging';
 import { describe, expect, it } from 'vitest';
 import {
-  attentionConfig,
   type DeepSeekConfig,
   DeepSeekModel,
   type MergingConfig,
   type MergingState,
   MergingTransformer,
+  mergingStateBytes,
   presets,
   validateMerging,
 } from './index.ts';
+import { testBackends } from './testing/backends.ts';
 
 const config: DeepSeekConfig = {
   ...presets['DeepSeek-V3'],
@@ -60,17 +60,14 @@ function build(backend: Backend, merger = SoftTokenMerger) {
   const model = DeepSeekModel.init(config, { arena, seed: 3 });
   const made = MergingTransformer.init(model, merging, { arena });
   const random = new Random(4);
-  for (const part of [made.merger, made.inflator])
-    for (const parameter of part.parameters().values()) {
-      const square = parameter.shape.join() === `${config.hiddenSize},${config.hiddenSize}`;
-      const unit = (i: number) => Number(square && i % (config.hiddenSize + 1) === 0);
-      parameter.write(
-        Float32Array.from({ length: parameter.size }, (_, i) => unit(i) + 0.2 * random.normal()),
-      );
-    }
+  for (const parameter of made.mergingParameters().values()) {
+    const square = parameter.shape.join() === `${config.hiddenSize},${config.hiddenSize}`;
+    const unit = (i: number) => Number(square && i % (config.hiddenSize + 1) === 0);
+    parameter.write(Float32Array.from({ length: parameter.size }, (_, i) => unit(i) + 0.2 * random.normal()));
+  }
   return new MergingTransformer(model, merging, {
     merger: new merger(made.merger.config, made.merger.parameters()),
-    inflator: made.inflator,
+    ...{ inflator: made.inflator, sizeBias: made.sizeBias },
   });
 }
 
@@ -123,14 +120,7 @@ class LeakingMerger extends SoftTokenMerger {
   }
 }
 
-const backends: [string, () => Backend | Promise<Backend>][] = [
-  ['reference', createReference],
-  ['wasm', createWasm],
-];
-if (nativeAvailable().available) backends.push(['native', () => createNative({ threads: 2 })]);
-
-describe.each(backends)('a model that merges, on %s', async (_, create) => {
-  const backend = await create();
+describe.each(await testBackends())('a model that merges, on %s', (_, backend) => {
   const model = build(backend);
 
   it('merges something and not everything, and its middle cache has a row for each entry', async () => {
@@ -147,12 +137,16 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
       sequences.map((_, b) => plan.entryOffsets[b + 1]! - plan.entryOffsets[b]!),
     );
     expect(sequences.map((_, b) => state.length(b))).toEqual(sequences.map(({ length }) => length));
-    const latents = (layers: number, maxTokens: number) => {
-      using cache = createMlaCache(backend, attentionConfig(config), { layers, sequences: 3, maxTokens });
-      return cache.bytes;
-    };
-    const merge = 4 * 3 * (4 + 1) * config.hiddenSize;
-    expect(state.bytes).toBe(latents(2, 32) + latents(2, 30) + merge);
+    expect(state.bytes).toBe(4 * 3 * (2 * 32 * 21 + 2 * 30 * 22 + (4 + 1 + 2 * 32) * 36));
+    for (const form of ['expanded', 'absorbed'] as const)
+      for (const sizeBias of ['learned', 0, 0.5] as const) {
+        const own = { ...merging, sizeBias };
+        const size = { maxTokens: 11, maxEntries: 7, sequences: 2, rollback: 3, form };
+        using other = MergingTransformer.init(model.model, own, {}).createState(size);
+        const { outer, middle, merge } = mergingStateBytes(config, own, size);
+        expect([other.outer.bytes, other.middle.bytes, other.merge.bytes]).toEqual([outer, middle, merge]);
+        expect(other.bytes).toBe(outer + middle + merge);
+      }
   });
 
   it('is the model without merging at threshold 0, bit for bit', async () => {
@@ -161,6 +155,28 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
     const { logits } = await logitsOf(model, sequences, { threshold: 0 });
     expect(logits).toEqual(plain);
     expect((await logitsOf(model, sequences)).logits).not.toEqual(plain);
+  });
+
+  it('has the balance loss of the model at threshold 0, and one over entries where tokens are merged', async () => {
+    using arena = new Arena(backend);
+    const batch = model.batch(arena, sequences);
+    const plain = model.model.balanceLoss(model.model.hidden(batch), batch, { alpha: 0.5 });
+    const same = await model.hidden(batch, { threshold: 0 });
+    const merged = await model.hidden(batch);
+    const losses = [same, merged].map((result) => model.balanceLoss(result, batch, { alpha: 0.5 }));
+    const [expected, own, other] = await Promise.all(
+      [plain, ...losses].map(async (t) => (await t.read())[0]),
+    );
+    expect(own).toBeCloseTo(expected as number, 5);
+    expect(other).not.toBeCloseTo(expected as number, 3);
+    expect(merged.entrySegments.map(({ count }) => count)).toEqual(
+      sequences.map((_, b) => merged.plan.entryOffsets[b + 1]! - merged.plan.entryOffsets[b]!),
+    );
+    const chosen = await Promise.all(
+      merged.loads.map(async (load) => Array.from(await load.read()).reduce((a, b) => a + b)),
+    );
+    const [tokens, entries] = [sequences.flat().length, merged.plan.size.length];
+    expect(chosen).toEqual([entries, entries, tokens].map((rows) => rows * 2));
   });
 
   it('gives a sequence the same logits alone as in a batch', async () => {
@@ -213,6 +229,23 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
     expect(different.has(false)).toBe(true);
   });
 
+  it('weighs entries by size: not at all with 0, as the learned numbers say with the same number everywhere', async () => {
+    const { merger, inflator } = model;
+    const of = async (sizeBias: 'learned' | number, learned?: number) => {
+      const own = { ...merging, sizeBias };
+      const arena = new Arena(backend, { persistent: true });
+      const values = new Float32Array(config.numHeads).fill(learned ?? 0);
+      const each = [0, 1].map(() => arena.parameter(values, [config.numHeads]));
+      const parts = { merger, inflator, sizeBias: learned === undefined ? [] : each };
+      return Array.from((await logitsOf(new MergingTransformer(model.model, own, parts), sequences)).logits);
+    };
+    const unweighed = await of(0);
+    expect(await of('learned', 0)).toEqual(unweighed);
+    const weighed = await of(1);
+    expect(await of('learned', 1)).toEqual(weighed);
+    expect(weighed).not.toEqual(unweighed);
+  });
+
   it('does not see the future, and a variant that does is noticed', async () => {
     expect(await leaks(model)).toBe(0);
     expect(await leaks(build(backend, LeakingMerger))).toBeGreaterThan(0);
@@ -236,6 +269,50 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
     arena.submit();
     const rest = await step(model, state, [[1, text.slice(12)]]);
     expect(Array.from(rest)).toEqual(rows(logits, 12, text.length));
+  });
+
+  it.each([
+    ['at once', [text.length]],
+    ['token by token', text.map(() => 1)],
+  ])(
+    'goes on from every length it is cut back to, having come %s',
+    async (_, chunks) => {
+      const { logits, plan } = await logitsOf(model, [text]);
+      using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
+      let start = 0;
+      for (const count of chunks) await step(model, state, [[0, text.slice(start, (start += count))]]);
+      for (let length = text.length - 1; length >= 1; length--) {
+        using arena = new Arena(backend);
+        state.copySequence(arena, 0, 1, length);
+        arena.submit();
+        state.truncate(0, length);
+        const entries = plan.boundary.slice(0, length).reduce((sum, one) => sum + one, 0);
+        for (const s of [0, 1]) expect([state.length(s), state.entries(s)]).toEqual([length, entries]);
+        const wrong = (sequences[2] as number[]).slice(0, 1 + (length % 6));
+        await step(model, state, [[0, wrong]]);
+        state.truncate(0, length);
+        const rest = text.slice(length);
+        const both = await step(
+          model,
+          state,
+          [0, 1].map((s) => [s, rest] as const),
+          'expanded',
+        );
+        const expected = rows(logits, length, text.length);
+        expect(Array.from(both)).toEqual([...expected, ...expected]);
+      }
+    },
+    180_000,
+  );
+
+  it('says how far back it remembers', async () => {
+    using state = model.createState({ maxTokens: 32, rollback: 3 });
+    await step(model, state, [[0, text]]);
+    expect([state.reaches(0, 20), state.reaches(0, 19)]).toEqual([true, false]);
+    expect(() => state.truncate(0, 19)).toThrow(/length from 20 to 23, or 0, got 19.*rollback of 3 tokens/);
+    expect([state.length(0), state.entries(0)]).toEqual([23, state.middle.length(0)]);
+    state.truncate(0, 0);
+    expect([state.length(0), state.entries(0)]).toEqual([0, 0]);
   });
 
   it('has gradients for every parameter that takes part', async () => {
@@ -269,9 +346,17 @@ describe.each(backends)('a model that merges, on %s', async (_, create) => {
 });
 
 it('names every problem of a config', () => {
-  const wrong = { preLayers: 0, postLayers: 1.5, threshold: 2, maxRun: 0, mix: 'x', refine: 1 };
+  const wrong = {
+    preLayers: 0,
+    postLayers: 1.5,
+    threshold: 2,
+    maxRun: 0,
+    sizeBias: '1',
+    mix: 'x',
+    refine: 1,
+  };
   expect(() => validateMerging(wrong as never, config)).toThrow(
-    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; mix.*"x"; refine.*1/,
+    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; sizeBias.*"1"; mix.*"x"; refine.*1/,
   );
   expect(() => validateMerging({ preLayers: 2, postLayers: 2 }, config)).toThrow(/leave one of 4 layers/);
   expect(validateMerging(merging, config)).toBe(merging);
@@ -284,5 +369,9 @@ it('refuses parts that do not fit each other', () => {
     merger: SoftTokenMerger.init({ hiddenSize: config.hiddenSize, maxRun: 4 }, { arena }),
     inflator: DynamicTokenInflator.init({ hiddenSize: config.hiddenSize, maxRun: 5 }, { arena }),
   };
-  expect(() => new MergingTransformer(model, merging, parts)).toThrow(/same maxRun.*4 and 5/);
+  const unweighed = { ...merging, sizeBias: 0 };
+  expect(() => new MergingTransformer(model, unweighed, parts)).toThrow(/same maxRun.*4 and 5/);
+  expect(() => new MergingTransformer(model, merging, parts)).toThrow(
+    /expected 2 size biases \[3\], got none/,
+  );
 });

@@ -92,11 +92,15 @@ function withMistake(model: DeepSeekModel, mistake: Mistake): DeepSeekModel {
   for (const block of mutant.layers as unknown as { -readonly [K in keyof Block]: Block[K] }[]) {
     if (mistake.attention) {
       const changed = { ...attentionConfig(config), ...mistake.attention(config) };
-      block.attention = new MultiHeadLatentAttention(
+      const attention = new MultiHeadLatentAttention(
         changed,
         block.attention.parameters(),
         mlaRope(changed, arena),
       );
+      block.attention = {
+        parameters: () => attention.parameters(),
+        forward: (x, { batch }) => ({ output: attention.forward(x, { batch }), indexerLoss: null }),
+      };
     }
     if (mistake.mlp && block.mlp instanceof MoeLayer) block.mlp = mistake.mlp(block.mlp) as MoeLayer;
   }

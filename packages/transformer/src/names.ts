@@ -7,8 +7,8 @@
  * embedding and head it carries there are written but not read, since the model shares its own.
  */
 import type { Shape } from '@minke/core';
-import { mlaParameterShapes } from '@minke/mla-attention';
-import { attentionConfig, type DeepSeekConfig, isMoeLayer } from './config.ts';
+import { type DeepSeekConfig, isMoeLayer } from './config.ts';
+import { attentionParameterShapes } from './layer-attention.ts';
 
 /** Every parameter of the model by our name, with its shape, in forward order. Allocates nothing. */
 export function parameterShapes(config: DeepSeekConfig): Map<string, Shape> {
@@ -32,9 +32,7 @@ export function parameterShapes(config: DeepSeekConfig): Map<string, Shape> {
 function blockShapes(config: DeepSeekConfig, layer: number): Map<string, Shape> {
   const { hiddenSize: D, intermediateSize, moe } = config;
   const shapes = new Map<string, Shape>([['input_layernorm.weight', [D]]]);
-  for (const [name, shape] of mlaParameterShapes(attentionConfig(config)))
-    shapes.set(`self_attn.${name}`, shape);
-  for (const [name, shape] of indexerShapes(config)) shapes.set(`self_attn.indexer.${name}`, shape);
+  for (const [name, shape] of attentionParameterShapes(config, layer)) shapes.set(`self_attn.${name}`, shape);
   shapes.set('post_attention_layernorm.weight', [D]);
   const swiglu = (prefix: string, width: number) => {
     shapes.set(`${prefix}gate_proj.weight`, [width, D]);
@@ -53,18 +51,6 @@ function blockShapes(config: DeepSeekConfig, layer: number): Map<string, Shape> 
   shapes.set('mlp.experts.down_proj', [E, D, F]);
   if (sharedExperts > 0) swiglu('mlp.shared_experts.', sharedExperts * F);
   return shapes;
-}
-
-function indexerShapes({ indexer, hiddenSize, qLoraRank }: DeepSeekConfig): Map<string, Shape> {
-  if (indexer === undefined) return new Map();
-  const { heads, headDim } = indexer;
-  return new Map<string, Shape>([
-    ['wq_b.weight', [heads * headDim, qLoraRank ?? hiddenSize]],
-    ['wk.weight', [headDim, hiddenSize]],
-    ['k_norm.weight', [headDim]],
-    ['k_norm.bias', [headDim]],
-    ['weights_proj.weight', [heads, hiddenSize]],
-  ]);
 }
 
 /** A parameter of ours, or one row of its first axis, that a published tensor fills. */

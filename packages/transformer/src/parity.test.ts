@@ -88,8 +88,13 @@ function compare(backend: Backend, name: string, chosen: readonly string[]): voi
   });
 }
 
+/** Sparse attention: every query reads the tokens that its layer's indexer selects. */
+const sparse = (backend: Backend) =>
+  compare(backend, 'v32-sparse', ['one shot, absorbed', 'by token, absorbed']);
+
 describe(`on ${fastBackend.info.name}`, () => {
   for (const name of fixtureNames) compare(fastBackend, name, Object.keys(ways));
+  sparse(fastBackend);
 });
 
 describe.each(otherBackends.map((backend) => [backend.info.name, backend] as const))(
@@ -101,5 +106,6 @@ describe.each(otherBackends.map((backend) => [backend.info.name, backend] as con
       'by token, latents expanded',
       'by token, expanded cache',
     ]);
+    sparse(backend);
   },
 );

@@ -3,7 +3,7 @@
  *
  * Sources: the config.json of each release (DeepSeek-V2-Lite, V2, V3 / R1 / R1-Zero / V3.1, V3.2-Exp; Moonlight-16B-A3B
  * and Kimi-K2-Instruct by Moonshot AI; GLM-5 and GLM-4.7-Flash by Z.ai). V3.2 and GLM-5 carry a sparse-attention
- * indexer, which is counted but not run. GLM's rotary base and Kimi's end tokens vary between releases: read the
+ * indexer. GLM's rotary base and Kimi's end tokens vary between releases: read the
  * config of the checkpoint you load.
  */
 import { deepseekV2Gate, deepseekV2LiteGate, deepseekV3Gate } from '@minke/moe-router';

@@ -5,7 +5,7 @@
 import { HybridCache, HybridLatentAttention } from '../../../packages/mla-attention/dist/hybrid/index.js';
 import { gatheredAttention, latentAttention } from '../../../packages/mla-attention/dist/index.js';
 import { SparseCache, SparseLatentAttention } from '../../../packages/mla-attention/dist/sparse/index.js';
-import { Arena, add, linear, swiglu, topK } from '../../../packages/tensor/dist/index.js';
+import { Arena, add, linear, swiglu } from '../../../packages/tensor/dist/index.js';
 import { hashed } from '../harness/numbers.mjs';
 import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
 
@@ -76,12 +76,11 @@ function attentionOnly() {
     persistent.tensor(hashed('iq', heads * headDim, 4), [1, heads, headDim]),
     persistent.tensor(hashed('weights', heads, 4), [1, heads]),
   ];
+  const visible = persistent.tensor([0, context], [1, 2], 'i32');
   return step(() => {
     for (let layer = 0; layer < layers; layer++) {
-      const indices = arena.scope(() => {
-        const scores = own.scores(arena.adopt(iq), arena.adopt(weights), cache.indexKeys(layer));
-        return topK(scores, indexer.topK).indices;
-      });
+      const [query, factors, all] = [iq, weights, visible].map((tensor) => arena.adopt(tensor));
+      const indices = own.select(query, factors, cache.indexKeys(layer), all);
       gatheredAttention(arena.adopt(q), cache.latents(layer), indices, options);
     }
   });

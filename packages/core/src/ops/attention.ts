@@ -143,6 +143,35 @@ export const attentionOps = {
       return [[at(q!, 0), at(q!, 1), valueWidth!]];
     },
   },
+  indexerScores: {
+    doc:
+      'how a lightning indexer likes key rows: y[n, m] = sum over ascending h of weights[n, h] relu(q[n, h] . keys[m]) where ' +
+      'ranges[n, 0] <= m < ranges[n, 1], else -inf',
+    inputs: [f32('q', 3), f32('weights', 2), f32('keys', 2), i32('ranges', 2)],
+    outputs: [f32('y', 2)],
+    attributes: {},
+    shapes: ([q, weights, keys, ranges]) => {
+      expect(
+        at(q!, 0) === at(weights!, 0) && at(q!, 1) === at(weights!, 1),
+        'weights [N, H] for q [N, H, C]',
+      );
+      expect(at(q!, 2) === at(keys!, 1), 'q and keys of equal width');
+      expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[at(q!, 0), at(keys!, 0)]];
+    },
+  },
+  selectLargest: {
+    doc:
+      'columns of the k largest numbers of each row, ascending, then -1 where there are fewer; of equal numbers the first ' +
+      'ones; -inf and NaN are never chosen',
+    inputs: [f32('x', 2)],
+    outputs: [i32('indices', 2)],
+    attributes: { k: 'int' },
+    shapes: ([x], { k }) => {
+      expect(Number.isInteger(k) && k! >= 0, 'k a count');
+      return [[at(x!, 0), k!]];
+    },
+  },
   expandKeys: {
     doc:
       'keys and values of every head from their joint projection: k[m, h] = up[m, h, : nope] then shared[m], ' +

@@ -47,6 +47,7 @@ const prefixedSizes: readonly (readonly [number, number, number, number, number,
   [40, 4, 4, 600, 48, 32],
   [24, 6, 2, 900, 24, 80],
   [100, 2, 1, 400, 33, 19],
+  [44, 7, 7, 500, 20, 24],
 ];
 
 /** Queries in groups: each group has a prefix, every query rows of its own that end anywhere after it. */
@@ -179,6 +180,38 @@ export const attentionDrafts = {
           count === 3 ? draw.normal([h]) : f32([h], new Array<number>(h).fill(-Infinity)),
         ],
         attributes: { scale: Math.fround(d ** -0.5), valueWidth: count === 70 ? d : d >> 1 },
+      })),
+    );
+  },
+
+  indexerScores(draw: Draw): Draft<'indexerScores'>[] {
+    return [...attentionSizes, [20, 37, 1, 1100, 16, 0] as const].map(([n, h, , m, d]) => ({
+      label: `${n} queries of ${h} heads, ${m} keys of ${d}`,
+      inputs: [draw.normal([n, h, d]), draw.normal([n, h]), draw.normal([m, d]), draw.ranges(n, m)],
+      attributes: {},
+    }));
+  },
+
+  selectLargest(draw: Draw): Draft<'selectLargest'>[] {
+    const marked = (shape: readonly number[]) =>
+      draw.sprinkle(draw.coarse(shape), [NaN, -Infinity, Infinity, -0], 3);
+    const rows = [
+      { label: 'distinct', x: draw.normal([5, 1003]) },
+      { label: 'few', x: draw.normal([3, 7]) },
+      { label: 'of all sizes', x: draw.normal([2, 5000], 1e-30) },
+      { label: 'ties', x: draw.coarse([6, 333], 2) },
+      { label: 'all equal', x: draw.among([2, 110], [0.5]) },
+      { label: 'both zeros', x: draw.among([3, 90], [0, -0]) },
+      { label: 'NaN and infinities', x: marked([4, 90]) },
+      { label: 'only NaN and -inf', x: f32([2, 3], [NaN, -Infinity, NaN, -Infinity, NaN, NaN]) },
+      { label: 'no rows', x: draw.normal([0, 4]) },
+      { label: 'no columns', x: draw.normal([3, 0]) },
+    ];
+    return rows.flatMap(({ label, x }) =>
+      [...new Set([0, 1, 40, x.shape[1]!, x.shape[1]! + 9])].map((k) => ({
+        label: `${label}, k ${k}`,
+        inputs: [x],
+        attributes: { k },
       })),
     );
   },

@@ -88,6 +88,11 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
   );
   const [shifts, sinks] = [draw.normal([rows, 4]), draw.normal([4])];
   const named = draw.integers([rows, 310], -1, 701);
+  const ofOwnHeads = [
+    draw.normal([rows, 7, 24], 2),
+    draw.normal([700, 7, 24]),
+    draw.normal([700, 7, 40]),
+  ] as const;
   const noSinks = f32([3], [-Infinity, -Infinity, -Infinity]);
   return [
     batchInvariance('matmul', '', [x, draw.normal([131, 67])], [0], { transA: 0, transB: 0 }),
@@ -104,14 +109,16 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
       name: 'prefixedAttention: the bits of attention to the same rows in one piece',
       op: 'prefixedAttention',
       async run(backend) {
-        const [o] = await execute(backend, 'attention', [queries, farKeys, farValues, far], { scale });
         const both = Array.from({ length: rows }, (_, n) => {
           const [low, high] = [far.data[2 * n] as number, far.data[2 * n + 1] as number];
           const middle = n < 20 ? low + 300 : low + ((131 * n) % (high - low + 1));
           return [low, middle, middle, high];
         });
-        const inputs = [queries, farKeys, farValues, i32([rows, 4], both.flat())];
-        equalBits(await execute(backend, 'prefixedAttention', inputs, { scale }), [o!], 'cut in two');
+        for (const [q, k, v] of [[queries, farKeys, farValues], ofOwnHeads] as const) {
+          const [o] = await execute(backend, 'attention', [q, k, v, far], { scale });
+          const inputs = [q, k, v, i32([rows, 4], both.flat())];
+          equalBits(await execute(backend, 'prefixedAttention', inputs, { scale }), [o!], 'cut in two');
+        }
       },
     },
     batchInvariance('splitAttention', '', [queries, farKeys, farValues, parts, shifts, sinks], [0, 3, 4], {
@@ -122,6 +129,13 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
       scale,
       valueWidth: 32,
     }),
+    batchInvariance(
+      'indexerScores',
+      '',
+      [latent, draw.normal([rows, 3]), farCache, draw.ranges(rows, 700)],
+      [0, 1, 3],
+      {},
+    ),
     {
       name: 'splitAttention: the bits of attention where the bias is zero and there is no sink',
       op: 'splitAttention',

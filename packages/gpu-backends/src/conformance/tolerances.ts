@@ -186,6 +186,9 @@ export const tolerances: {
   splitAttentionGrad: (shapes) =>
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
   gatheredAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 2, 1)),
+  // |weights| relu(|q| . |keys|) is the scale of both sums.
+  indexerScores: (shapes) => sum(axis(shapes, 0, 2) + axis(shapes, 0, 1)),
+  selectLargest: () => EXACT,
   expandKeys: () => EXACT,
   expandKeysGrad: (shapes) => sum(axis(shapes, 0, 1)),
   absorbQuery: (_, { nope }) => sum(nope),

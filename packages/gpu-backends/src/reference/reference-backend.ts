@@ -31,6 +31,7 @@ import {
 import { attention } from './attention.ts';
 import { elementwise } from './elementwise.ts';
 import { experts } from './experts.ts';
+import { indexer } from './indexer.ts';
 import type { Kernels, Tensor } from './kernel.ts';
 import { latent } from './latent.ts';
 import { losses } from './losses.ts';
@@ -55,6 +56,7 @@ const kernels: Kernels = {
   ...sampling,
   ...attention,
   ...splitAttention,
+  ...indexer,
   ...routing,
   ...latent,
   ...experts,

@@ -33,12 +33,14 @@ import type { Kernels, Tensor } from './kernel.ts';
 import { attention } from './kernels/attention.ts';
 import { elementwise } from './kernels/elementwise.ts';
 import { experts } from './kernels/experts.ts';
+import { indexer } from './kernels/indexer.ts';
 import { latent } from './kernels/latent.ts';
 import { layer } from './kernels/layer.ts';
 import { matmul } from './kernels/matmul.ts';
 import { copyBytes, memory } from './kernels/memory.ts';
 import { recurrences } from './kernels/recurrences.ts';
 import { reductions } from './kernels/reductions.ts';
+import { splitAttention } from './kernels/split-attention.ts';
 import { type Block, GPUBufferUsageFlags, MemoryPool } from './memory-pool.ts';
 
 const kernels: Kernels = {
@@ -48,6 +50,8 @@ const kernels: Kernels = {
   ...matmul,
   ...layer,
   ...attention,
+  ...splitAttention,
+  ...indexer,
   ...latent,
   ...experts,
   ...recurrences,

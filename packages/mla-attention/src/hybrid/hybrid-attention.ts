@@ -323,7 +323,7 @@ const uncached = new WeakMap<AttentionBatch, Map<string, SplitRanges | Tensor>>(
 function shared<T extends SplitRanges | Tensor>(batch: AttentionBatch, key: string, make: () => T): T {
   const known = uncached.get(batch) ?? new Map<string, SplitRanges | Tensor>();
   uncached.set(batch, known);
-  const found = (known.get(key) as T | undefined) ?? make();
+  const found = (known.get(key) as T | undefined) ?? batch.positions.arena.unscoped(make);
   known.set(key, found);
   return found;
 }

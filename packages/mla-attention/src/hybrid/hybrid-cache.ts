@@ -57,9 +57,9 @@ export class HybridCache extends SequenceCache {
       () => `createCache: expected a slack of 0 or more, got ${slack}`,
     );
     const ring = ringSlots(plan.window, slack, maxTokens);
-    super(backend, { layers: plan.layerTypes.length, sequences, maxTokens }, [width], (layer) =>
-      plan.layerTypes[layer] === 'local' ? ring : maxTokens,
-    );
+    super(backend, { layers: plan.layerTypes.length, sequences, maxTokens }, (layer) => [
+      { rows: plan.layerTypes[layer] === 'local' ? ring : maxTokens, width },
+    ]);
     this.plan = plan;
     this.width = width;
     this.ring = ring;

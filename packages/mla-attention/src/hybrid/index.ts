@@ -4,6 +4,12 @@ export {
   hybridParameterShapes,
 } from './hybrid-attention.ts';
 export { HybridCache, type HybridCacheSize, hybridCacheBytes, ringSlots } from './hybrid-cache.ts';
-export { interleavedPlan, type LayerPlan, type LayerType, validateLayerPlan } from './layer-plan.ts';
+export {
+  interleavedPlan,
+  type LayerPlan,
+  type LayerType,
+  layerPlanProblems,
+  validateLayerPlan,
+} from './layer-plan.ts';
 export { type SplitOptions, splitAttention } from './split-attention.ts';
 export { type Placed, placedTokens, type SplitRanges, splitNumbers, splitRanges } from './split-ranges.ts';

@@ -25,8 +25,8 @@ export const defaultFarBiasLimit = 30;
 
 const layerTypes: readonly LayerType[] = ['local', 'global', 'hybrid'];
 
-/** Returns the plan; throws `invalid-config` naming everything that is wrong with it. */
-export function validateLayerPlan(plan: LayerPlan, layers = plan.layerTypes.length): LayerPlan {
+/** What is wrong with a plan for so many layers, each as "expected" continues it. */
+export function layerPlanProblems(plan: LayerPlan, layers: number): string[] {
   const problems: string[] = [];
   if (plan.layerTypes.length !== layers || layers < 1) {
     problems.push(`layerTypes for each of ${layers} layers, got ${plan.layerTypes.length}`);
@@ -38,6 +38,12 @@ export function validateLayerPlan(plan: LayerPlan, layers = plan.layerTypes.leng
     problems.push(`window a positive integer, got ${plan.window}`);
   const { farBiasLimit = defaultFarBiasLimit } = plan;
   if (!(farBiasLimit > 0)) problems.push(`farBiasLimit above 0, got ${farBiasLimit}`);
+  return problems;
+}
+
+/** Returns the plan; throws `invalid-config` naming everything that is wrong with it. */
+export function validateLayerPlan(plan: LayerPlan, layers = plan.layerTypes.length): LayerPlan {
+  const problems = layerPlanProblems(plan, layers);
   if (problems.length > 0)
     throw new MinkeError('invalid-config', `layerPlan: expected ${problems.join('; ')}`);
   return plan;

@@ -97,6 +97,32 @@ describe.each(await testBackends())('sparse attention on %s', (name, backend) =>
     }
   });
 
+  it('selects what the scores of all pairs and the largest of them say, of equal ones the first', async () => {
+    const { indexer } = layer;
+    using arena = new Arena(backend);
+    const [rows, first] = [9, 25];
+    const positions = arena.tensor(
+      Array.from({ length: T }, (_, i) => i),
+      [T],
+      'i32',
+    );
+    const q = indexer.queries(
+      arena.tensor(normals(rows * 12, 8), [rows, 12]),
+      positions.rows(first, first + rows),
+    );
+    const weights = indexer.weights(arena.tensor(normals(rows * D, 9), [rows, D]));
+    const keys = indexer.keys(input(arena), positions);
+    const scores = await indexer.scores(q, weights, keys).read();
+    const ranges = Array.from({ length: rows }, (_, i) => [0, first + i]).flat();
+    const got = await indexer.select(q, weights, keys, arena.tensor(ranges, [rows, 2], 'i32')).read();
+    for (let i = 0; i < rows; i++) {
+      const own = Array.from(scores.slice(i * T, i * T + first + i));
+      const best = own.map((_, m) => m).sort((a, b) => own[b]! - own[a]! || a - b);
+      const want = best.slice(0, 7).sort((a, b) => a - b);
+      expect(Array.from(got.slice(7 * i, 7 * i + 7)).sort((a, b) => a - b)).toEqual(want);
+    }
+  });
+
   it('learns the indexer from its own loss only, and attention from its output only', async () => {
     for (const stage of ['warm-up', 'sparse'] as const) {
       const gradients = async (of: 'loss' | 'output') => {

@@ -10,6 +10,7 @@ import { check, MinkeError } from '@minke/core';
 import {
   add,
   affine,
+  call,
   linear,
   type Module,
   matmul,
@@ -23,6 +24,7 @@ import {
 } from '@minke/tensor';
 import { checkParameters } from '../layer.ts';
 import type { RopeTable } from '../rope.ts';
+import { selectLargest } from './selection-mask.ts';
 
 export interface IndexerConfig {
   /** Model width D. */
@@ -115,11 +117,12 @@ export class LightningIndexer implements Module {
 
   /** I[n, m] for every pair, [N, M], without a mask. */
   scores(q: Tensor, weights: Tensor, keys: Tensor): Tensor {
-    const [rows, heads, width] = q.shape as readonly [number, number, number];
-    const size = keys.shape[0] as number;
-    const products = relu(matmul(q.reshape([rows * heads, width]), q.arena.adopt(keys), { transB: true }));
-    const summed = matmul(weights.reshape([rows, 1, heads]), products.reshape([rows, heads, size]));
-    return summed.reshape([rows, size]);
+    return allScores(q, weights, keys);
+  }
+
+  /** The `topK` rows of `keys` that each query scores highest: `selectKeys`. */
+  select(q: Tensor, weights: Tensor, keys: Tensor, ranges: Tensor): Tensor {
+    return selectKeys(q, weights, keys, ranges, this.config.topK);
   }
 
   #get(name: string): Tensor {
@@ -128,3 +131,32 @@ export class LightningIndexer implements Module {
 }
 
 const column = (x: Tensor): Tensor => x.reshape([x.size, 1]);
+
+/**
+ * The `most` rows of `keys` that each query scores highest in its range, i32 [N, most], ascending, then -1 where the
+ * range has fewer; of equal scores the first ones. Without gradient, and without products of heads in memory where the
+ * backend has `indexerScores` (without `selectLargest` rows come by descending score).
+ * @param q [N, Hi, Ci]; @param weights [N, Hi]; @param keys [M, Ci]
+ * @param ranges i32 [N, 2], first row and end of what a query sees
+ */
+export function selectKeys(q: Tensor, weights: Tensor, keys: Tensor, ranges: Tensor, most: number): Tensor {
+  const { arena } = q;
+  return arena.withoutGrad(() =>
+    arena.scope(() => {
+      const table = arena.adopt(keys);
+      if (arena.backend.supports('indexerScores'))
+        return selectLargest(call('indexerScores', [q, weights, table, ranges], {})[0] as Tensor, most);
+      const visible = call('rangeMask', [ranges], { size: keys.shape[0] as number })[0] as Tensor;
+      return selectLargest(add(allScores(q, weights, table), visible), most);
+    }),
+  );
+}
+
+/** Scores of every pair, [N, M], differentiable; for shapes see `selectKeys`. */
+export function allScores(q: Tensor, weights: Tensor, keys: Tensor): Tensor {
+  const [rows, heads, width] = q.shape as readonly [number, number, number];
+  const size = keys.shape[0] as number;
+  const products = relu(matmul(q.reshape([rows * heads, width]), q.arena.adopt(keys), { transB: true }));
+  const summed = matmul(weights.reshape([rows, 1, heads]), products.reshape([rows, heads, size]));
+  return summed.reshape([rows, size]);
+}

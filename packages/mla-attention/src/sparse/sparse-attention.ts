@@ -12,12 +12,12 @@ import {
   affine,
   call,
   concat,
+  type LowRank,
   type Module,
   matmul,
   permute,
   softmax,
   type Tensor,
-  topK,
 } from '@minke/tensor';
 import { headsFirst, latentAttention } from '../attention.ts';
 import type { AttentionBatch } from '../batch.ts';
@@ -34,7 +34,6 @@ import {
 import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
 import { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
-import { causalMask } from './causal-mask.ts';
 import { attentionTarget, indexerLoss } from './indexer-loss.ts';
 import {
   type IndexerConfig,
@@ -42,6 +41,7 @@ import {
   LightningIndexer,
   validateIndexer,
 } from './lightning-indexer.ts';
+import { selectionMask } from './selection-mask.ts';
 import type { SparseCache } from './sparse-cache.ts';
 
 export interface SparseMlaConfig extends MlaConfig {
@@ -89,18 +89,23 @@ export class SparseLatentAttention implements Module {
   readonly #parameters: Map<string, Tensor>;
   readonly #projections: LatentProjections;
 
-  /** @param indexerRope tables of the indexer, half-split; @param rope of latent attention */
+  /**
+   * @param rope tables of latent attention
+   * @param indexerRope tables of the indexer, half-split
+   * @param additions low-rank additions to projections by their names (`q_b_proj`)
+   */
   constructor(
     config: SparseMlaConfig,
     parameters: ReadonlyMap<string, Tensor>,
     rope: RopeTable,
     indexerRope: RopeTable,
+    additions: ReadonlyMap<string, LowRank> = new Map(),
   ) {
     this.config = config;
     validateMla(config);
     checkParameters('sparseAttention', sparseParameterShapes(config), parameters);
     this.#parameters = new Map(parameters);
-    this.#projections = new LatentProjections(config, this.#parameters, rope, new Map());
+    this.#projections = new LatentProjections(config, this.#parameters, rope, additions);
     const prefix = 'indexer.';
     const own = [...parameters].filter(([name]) => name.startsWith(prefix));
     this.indexer = new LightningIndexer(
@@ -183,7 +188,7 @@ export class SparseLatentAttention implements Module {
     const size = k.shape[0] as number;
     const visible = call('rangeMask', [batch.ranges], { size })[0] as Tensor;
     const scores = this.indexer.scores(index.q, index.weights, index.keys);
-    const selected = stage === 'warm-up' ? visible : this.#selection(scores, visible);
+    const selected = stage === 'warm-up' ? visible : selectionMask(scores, visible, this.config.indexer.topK);
     const heads = this.config.numHeads;
     const dots = matmul(permute(q, [1, 0, 2]), headsFirst(k, heads, q), { transB: true });
     const p = softmax(add(affine(dots, this.scale, 0), selected));
@@ -191,19 +196,6 @@ export class SparseLatentAttention implements Module {
     if (stage === undefined) return [o, null];
     const target = attentionTarget(q.detach(), k.detach(), selected, this.scale);
     return [o, indexerLoss(scores, target, selected)];
-  }
-
-  /** 0 for the tokens with the `topK` largest scores among the visible ones, else -1e30 or less. */
-  #selection(scores: Tensor, visible: Tensor): Tensor {
-    const { arena } = scores;
-    return arena.withoutGrad(() => {
-      const [rows, size] = scores.shape as readonly [number, number];
-      const count = Math.min(this.config.indexer.topK, size);
-      if (count === size) return visible;
-      const { indices } = topK(add(scores, visible), count);
-      const chosen = call('scatterLast', [arena.full([rows, count], 1), indices], { size })[0] as Tensor;
-      return add(affine(chosen, 1e30, -1e30), visible);
-    });
   }
 
   /** Each query's selected latents, in the absorbed form; `maxTokens` rows a sequence in a cache, else null. */
@@ -238,15 +230,11 @@ export class SparseLatentAttention implements Module {
         for (let i = dense; i < count; i += queryBlock) {
           const [a, b] = [start + i, start + Math.min(count, i + queryBlock)];
           const end = region + context + b - start;
-          const indices = arena.scope(() => {
-            const scores = this.indexer.scores(
-              index.q.rows(a, b),
-              index.weights.rows(a, b),
-              keys.rows(region, end),
-            );
-            const visible = b - a === 1 ? scores : add(scores, causalMask(arena, context + i, b - a));
-            return topK(visible, most).indices;
-          });
+          const ends = Array.from({ length: b - a }, (_, row) => [0, context + i + row + 1]);
+          const visible = arena.tensor(ends.flat(), [b - a, 2], 'i32');
+          const { q: iq, weights } = index;
+          const rows = keys.rows(region, end);
+          const indices = this.indexer.select(iq.rows(a, b), weights.rows(a, b), rows, visible);
           outputs.push(gatheredAttention(query.rows(a, b), table.rows(region, end), indices, options));
         }
       }

@@ -30,6 +30,11 @@ export class SparseCache extends SequenceCache {
     super(backend, size, [size.width, size.indexWidth]);
   }
 
+  /** A pass selects among as many tokens as there were when it was recorded. */
+  override get repeats(): boolean {
+    return false;
+  }
+
   /** Latents of a layer, [sequences x maxTokens, width], persistent. */
   latents(layer: number): Tensor {
     return this.table(layer, 0);

@@ -62,6 +62,14 @@ export interface SftMetrics extends StageMetrics {
   /** Experts without a token in this step, over all layers. */
   readonly dead_experts: number;
   readonly learning_rate: number;
+  /** Tokens an entry in this step, of a model that merges. */
+  readonly compression?: number;
+  /** What it aimed at. */
+  readonly compression_aim?: number;
+  /** Boundaries among the tokens that the router decided about, aimed at 1 / compression_aim. */
+  readonly boundary_rate?: number;
+  /** Without its weight; 1 where the aim is met. */
+  readonly ratio_loss?: number;
 }
 
 export interface SftOptions extends StageOptions<SftMetrics> {
@@ -95,12 +103,13 @@ export async function trainSft(options: SftOptions): Promise<SftMetrics> {
       const rows = sequences.reduce((n, { tokens }) => n + tokens.length, 0);
       const supervised = sequences.reduce((n, s) => n + s.tokens.length - s.completionStart, 0);
       const totals = { sequences: sequences.length, tokens: supervised };
-      let [loss, correct, balance] = [0, 0, 0];
+      let loss = 0;
+      const figures: Record<string, number> = {};
       for (const part of microBatches(sequences, ({ tokens }) => tokens.length, config.tokensPerMicroBatch)) {
         const result = await learner.forwardBackward(await withTeacher(part, teacher), spec, totals);
         loss += result.loss;
-        correct += result.metrics.correct_tokens ?? 0;
-        balance += result.metrics.balance_loss ?? 0;
+        for (const [name, value] of Object.entries(result.metrics))
+          figures[name] = (figures[name] ?? 0) + value;
       }
       const rate = config.learningRate * scheduleFactor(config.schedule, step, config.steps);
       const updateBiases = step < config.biasUpdateUntil * config.steps;
@@ -108,18 +117,33 @@ export async function trainSft(options: SftOptions): Promise<SftMetrics> {
       return {
         global_step: step + 1,
         loss,
-        mean_token_accuracy: correct / supervised,
-        balance_loss: balance,
+        mean_token_accuracy: (figures.correct_tokens ?? 0) / supervised,
+        balance_loss: figures.balance_loss ?? 0,
         grad_norm: gradNorm,
         max_vio: metrics.max_vio ?? 0,
         dead_experts: metrics.dead_experts ?? 0,
         learning_rate: rate,
+        ...mergingMetrics(figures, metrics),
         num_tokens: tokensBefore + rows,
       };
     },
     show: ({ loss, mean_token_accuracy }) =>
       `loss ${loss.toFixed(4)}  accuracy ${mean_token_accuracy.toFixed(4)}`,
   });
+}
+
+/** What a learner's figures say about merging, where its model merges. */
+function mergingMetrics(
+  { merge_tokens, merge_entries, router_tokens, router_boundaries, ratio_loss }: Record<string, number>,
+  { compression_aim }: Readonly<Record<string, number>>,
+): Partial<SftMetrics> {
+  if (merge_tokens === undefined || compression_aim === undefined) return {};
+  return {
+    compression: merge_tokens / (merge_entries as number),
+    compression_aim,
+    boundary_rate: (router_boundaries as number) / Math.max(router_tokens as number, 1),
+    ...(ratio_loss !== undefined && { ratio_loss }),
+  };
 }
 
 const toSequence = ({ ids, completionStart }: Example): TrainingSequence => ({

@@ -50,7 +50,7 @@ export class DynamicTokenInflator implements Module {
   constructor(config: InflatorConfig, parameters: ReadonlyMap<string, Tensor>) {
     this.config = resolveInflatorConfig(config);
     this.#parameters = parameters;
-    for (const [name, shape] of inflatorShapes(this.config)) {
+    for (const [name, shape] of inflatorParameterShapes(config)) {
       const found = parameters.get(name)?.shape;
       check(
         found?.join() === shape.join(),
@@ -62,7 +62,7 @@ export class DynamicTokenInflator implements Module {
 
   /** All zeros: the change is repeated, and nothing refined. Throws `invalid-config`. */
   static init(config: InflatorConfig, options: InitOptions): DynamicTokenInflator {
-    const shapes = inflatorShapes(resolveInflatorConfig(config));
+    const shapes = inflatorParameterShapes(config);
     const arena = initArena(options);
     return new DynamicTokenInflator(
       config,
@@ -140,36 +140,36 @@ export class DynamicTokenInflator implements Module {
     const order: number[] = [];
     const starts: number[] = [];
     const past: number[] = [];
-    const ends: number[] = [];
+    /** Where each of `order` is kept, -1 for nowhere. */
+    const kept: number[] = [];
     const rowOfToken = new Int32Array(plan.boundary.length);
-    plan.starts.forEach(({ position }, b) => {
-      const before = order.length;
+    plan.starts.forEach(({ position, entries }, b) => {
+      const sequence = sequences[b] as number;
       if (state && position > 0) {
         order.push(-1 - past.length);
         starts.push(1);
-        past.push(sequences[b] as number);
+        past.push(state.changeRow(sequence, entries - 1));
+        kept.push(-1);
       }
       const [first, end] = [plan.entryOffsets[b] as number, plan.entryOffsets[b + 1] as number];
       const shift = order.length - first;
       for (let e = first; e < end; e++) {
         order.push(e);
+        const lasts = state !== undefined && end - e <= state.rollback + 1;
+        kept.push(lasts ? state.changeRow(sequence, entries + e - first) : -1);
         starts.push(Number(!this.config.smoothing || plan.forced[plan.entryRow[e] as number] === 1));
       }
       for (let t = plan.tokenOffsets[b] as number; t < (plan.tokenOffsets[b + 1] as number); t++) {
         const entry = plan.entryOfToken[t] as number;
         rowOfToken[t] = entry < 0 ? first + shift - 1 : entry + shift;
       }
-      ends.push(order.length > before ? order.length - 1 : -1);
     });
     const place = order.map((n) => (n < 0 ? -1 - n : past.length + n));
     let x = delta;
     if (state && past.length > 0)
       x = takeRows(concat([takeRows(state.change, past, arena), delta], 0), place);
     const z = starts.every(Boolean) ? x : smooth(x, this.#weights(plan, order), starts);
-    if (state) {
-      const latest = takeRows(z, ends);
-      scatterRows(latest, indices(arena, sequences), state.change);
-    }
+    if (state && kept.some((row) => row >= 0)) scatterRows(z, indices(arena, kept), state.change);
     return takeRows(z, rowOfToken);
   }
 
@@ -185,10 +185,10 @@ export class DynamicTokenInflator implements Module {
   }
 }
 
-/** Parameters of an inflator, by name. */
-function inflatorShapes(config: Required<InflatorConfig>): Map<string, number[]> {
-  const { hiddenSize: D, maxRun, offsets, refine } = config;
-  const shapes = new Map<string, number[]>();
+/** Names and shapes of an inflator's parameters. Throws `invalid-config`. */
+export function inflatorParameterShapes(config: InflatorConfig): Map<string, readonly number[]> {
+  const { hiddenSize: D, maxRun, offsets, refine } = resolveInflatorConfig(config);
+  const shapes = new Map<string, readonly number[]>();
   if (offsets && maxRun > 1) shapes.set('offset_scale', [maxRun - 1, D]);
   if (refine) {
     shapes.set('refine.weight', [D, D]);

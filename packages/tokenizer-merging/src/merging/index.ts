@@ -13,11 +13,16 @@ export {
   mergeCausalLocal,
 } from './causal-local.ts';
 export type { InflatorConfig, MergeMix, MergerConfig } from './config.ts';
-export { DynamicTokenInflator } from './dynamic-token-inflator.ts';
+export { DynamicTokenInflator, inflatorParameterShapes } from './dynamic-token-inflator.ts';
 export type { MergeAmount } from './matching.ts';
 export type { MergeBatch } from './past.ts';
 export { type MergePlan, makePlan, type PlanInputs, type SequenceStart } from './plan.ts';
 export { criticalTokens, protectedRows } from './protect.ts';
 export { compressionAim, type MergeStatistics, mergeStatistics, ratioLoss } from './ratio.ts';
-export { type InitOptions, type Merged, SoftTokenMerger } from './soft-token-merger.ts';
+export {
+  type InitOptions,
+  type Merged,
+  mergerParameterShapes,
+  SoftTokenMerger,
+} from './soft-token-merger.ts';
 export type { MergeState } from './state.ts';

@@ -68,8 +68,8 @@ export function withPast(h: Tensor, batch: MergeBatch, starts: readonly Sequence
   const last: number[] = [];
   starts.forEach(({ position, run }, b) => {
     if (state && position > 0) {
-      const first = ((batch.sequences?.[b] ?? b) as number) * state.maxRun;
-      for (let i = 0; i <= run; i++) past.push(first + i);
+      const sequence = batch.sequences?.[b] ?? b;
+      for (let p = position - 1 - run; p < position; p++) past.push(state.historyRow(sequence, p));
       last.push(past.length - 1);
     } else last.push(-1);
   });
@@ -81,7 +81,7 @@ export function withPast(h: Tensor, batch: MergeBatch, starts: readonly Sequence
   };
 }
 
-/** Writes the rows since each sequence's latest boundary into the state. */
+/** Writes the latest rows of each sequence into the state. */
 export function remember(h: Tensor, plan: MergePlan, state: MergeState, sequences: readonly number[]): void {
   check(
     !h.arena.recordsGradients,
@@ -90,8 +90,9 @@ export function remember(h: Tensor, plan: MergePlan, state: MergeState, sequence
   const places = new Int32Array(h.shape[0] as number).fill(-1);
   sequences.forEach((sequence, b) => {
     const [start, end] = [plan.tokenOffsets[b] as number, plan.tokenOffsets[b + 1] as number];
-    const first = Math.max(start, end - 1 - (plan.openTail[b] as number));
-    for (let row = first; row < end; row++) places[row] = sequence * state.maxRun + (plan.lag[row] as number);
+    const { position } = plan.starts[b] as SequenceStart;
+    const first = Math.max(start, end - state.maxRun - state.rollback);
+    for (let row = first; row < end; row++) places[row] = state.historyRow(sequence, position + row - start);
   });
   scatterRows(h, indices(h.arena, places), state.history);
 }

@@ -58,6 +58,16 @@ export function initArena(options: InitOptions): Arena {
   return new Arena(options.backend, { persistent: true, label: 'merging weights' });
 }
 
+/** Names and shapes of a merger's parameters. */
+export function mergerParameterShapes({ hiddenSize: D }: MergerConfig): Map<string, readonly number[]> {
+  return new Map([
+    ['query.weight', [D, D]],
+    ['key.weight', [D, D]],
+    ['importance.weight', [1, D]],
+    ['gate', [D]],
+  ]);
+}
+
 /**
  * @example
  * const merger = SoftTokenMerger.init({ hiddenSize: 64 }, { backend });
@@ -71,9 +81,7 @@ export class SoftTokenMerger implements Module {
   constructor(config: MergerConfig, parameters: ReadonlyMap<string, Tensor>) {
     this.config = resolveMergerConfig(config);
     this.#parameters = parameters;
-    const D = this.config.hiddenSize;
-    const shapes = { 'query.weight': [D, D], 'key.weight': [D, D], 'importance.weight': [1, D], gate: [D] };
-    for (const [name, shape] of Object.entries(shapes)) {
+    for (const [name, shape] of mergerParameterShapes(config)) {
       const found = parameters.get(name)?.shape;
       check(
         found?.join() === shape.join(),
@@ -103,10 +111,17 @@ export class SoftTokenMerger implements Module {
     return new Map(this.#parameters);
   }
 
-  /** A state for generating: `sequences` of them, all new. */
-  createState(options: { readonly backend: Backend; readonly sequences?: number }): MergeState {
+  /**
+   * A state for generating: `sequences` of them, all new.
+   * @param options.rollback tokens that can be taken back (`truncate`), two rows of D numbers each; default 0
+   */
+  createState(options: {
+    readonly backend: Backend;
+    readonly sequences?: number;
+    readonly rollback?: number;
+  }): MergeState {
     const { hiddenSize, maxRun } = this.config;
-    return new MergeState(options.backend, options.sequences ?? 1, hiddenSize, maxRun);
+    return new MergeState(options.backend, options.sequences ?? 1, hiddenSize, maxRun, options.rollback);
   }
 
   /** Decides about boundaries and merges: h [T, D]. The router's probabilities are read on the way. */

@@ -2,43 +2,76 @@
  * What merging and inflation remember between calls, for each sequence: the tokens since the latest boundary, and
  * the latest smoothed change.
  *
- * Memory is fixed: maxRun + 1 rows of D numbers a sequence. A state can be copied and put back at any token, which
- * is what speculation and shared prefixes need. No gradient passes through a state.
+ * Memory is fixed: maxRun + 1 rows of D numbers a sequence. A state can be copied and put back at any token, and with
+ * `rollback` also be cut back, to any of so many lengths before the longest it had: then it keeps, in rings, the rows
+ * of that many tokens and changes more. That is what speculation and shared prefixes need. No gradient passes through
+ * a state.
  */
 import { type Backend, check } from '@minke/core';
-import { Arena, call, type Tensor } from '@minke/tensor';
+import { Arena, call, scatterRows, type Tensor } from '@minke/tensor';
 import type { MergePlan, SequenceStart } from './plan.ts';
+import { indices, takeRows } from './rows.ts';
+
+/** Where one sequence stands. */
+interface Standing extends SequenceStart {
+  /** Shortest length that can be returned to. */
+  readonly oldest: number;
+}
+
+const fresh: Standing = { position: 0, entries: 0, run: 0, oldest: 0 };
 
 /** Made by `SoftTokenMerger.createState`. */
 export class MergeState {
   readonly sequences: number;
   readonly hiddenSize: number;
   readonly maxRun: number;
-  /** @internal Row s maxRun + i is the i-th token since sequence s's latest boundary, which is 0. */
+  /** Tokens that can be taken back. */
+  readonly rollback: number;
+  /** @internal Rows of latest tokens: see `historyRow`. */
   readonly history: Tensor;
-  /** @internal Row s is sequence s's latest smoothed change. */
+  /** @internal Smoothed changes of latest entries: see `changeRow`. */
   readonly change: Tensor;
   readonly #arena: Arena;
-  readonly #starts: SequenceStart[];
+  readonly #standings: Standing[];
+  /** Positions of latest boundaries, ascending: those that can be returned to, and one before. */
+  readonly #boundaries: number[][];
 
   /** @internal */
-  constructor(backend: Backend, sequences: number, hiddenSize: number, maxRun: number) {
+  constructor(backend: Backend, sequences: number, hiddenSize: number, maxRun: number, rollback = 0) {
     check(
       Number.isSafeInteger(sequences) && sequences >= 1,
       () => `createState: expected sequences of 1 or more, got ${sequences}`,
     );
+    check(
+      Number.isSafeInteger(rollback) && rollback >= 0,
+      () => `createState: expected a rollback of 0 tokens or more, got ${rollback}`,
+    );
     this.sequences = sequences;
     this.hiddenSize = hiddenSize;
     this.maxRun = maxRun;
+    this.rollback = rollback;
     this.#arena = new Arena(backend, { persistent: true, label: 'merge state' });
-    this.history = this.#arena.zeros([sequences * maxRun, hiddenSize]);
-    this.change = this.#arena.zeros([sequences, hiddenSize]);
-    this.#starts = Array.from({ length: sequences }, () => ({ position: 0, entries: 0, run: 0 }));
+    this.history = this.#arena.zeros([sequences * (maxRun + rollback), hiddenSize]);
+    this.change = this.#arena.zeros([sequences * (rollback + 1), hiddenSize]);
+    this.#standings = Array.from({ length: sequences }, () => fresh);
+    this.#boundaries = Array.from({ length: sequences }, () => []);
   }
 
   /** Bytes of device memory held. */
   get bytes(): number {
     return 4 * (this.history.size + this.change.size);
+  }
+
+  /** @internal Row of `history` for the token at a position. */
+  historyRow(sequence: number, position: number): number {
+    const each = this.maxRun + this.rollback;
+    return sequence * each + (position % each);
+  }
+
+  /** @internal Row of `change` for an entry, counted in its sequence. */
+  changeRow(sequence: number, entry: number): number {
+    const each = this.rollback + 1;
+    return sequence * each + (entry % each);
   }
 
   /** Tokens a sequence has seen. */
@@ -54,24 +87,74 @@ export class MergeState {
   /** Forgets a sequence. */
   clear(sequence: number): void {
     this.start(sequence);
-    this.#starts[sequence] = { position: 0, entries: 0, run: 0 };
+    this.#standings[sequence] = fresh;
+    this.#boundaries[sequence] = [];
+  }
+
+  /** Whether a sequence can be cut back to so many tokens. */
+  reaches(sequence: number, length: number): boolean {
+    const { position, oldest } = this.start(sequence);
+    return Number.isSafeInteger(length) && length <= position && (length >= oldest || length === 0);
   }
 
   /**
-   * A copy of some sequences, in their order: sequence i of the copy is `sequences[i]` here. Dispose it when done.
+   * Forgets the tokens of a sequence from `length` on. Throws `invalid-argument` for a length further back than the
+   * state remembers.
+   * @returns entries that remain: the length of the middle layers' cache
+   */
+  truncate(sequence: number, length: number): number {
+    this.#checkReach('truncate', sequence, length);
+    const standing = this.start(sequence);
+    if (length === standing.position) return standing.entries;
+    if (length === 0) {
+      this.clear(sequence);
+      return 0;
+    }
+    const boundaries = this.#boundaries[sequence] as number[];
+    let { entries } = standing;
+    while ((boundaries.at(-1) as number) >= length) {
+      boundaries.pop();
+      entries--;
+    }
+    const run = length - 1 - (boundaries.at(-1) as number);
+    this.#standings[sequence] = { ...standing, position: length, entries, run };
+    return entries;
+  }
+
+  /**
+   * Makes sequence `to` hold the first `length` tokens of `from`, whatever it held; recorded in `arena`.
+   * @returns entries among them
+   */
+  copySequence(arena: Arena, from: number, to: number, length: number): number {
+    this.#checkReach('copySequence', from, length);
+    this.start(to);
+    check(from !== to, () => `copySequence: expected another sequence, got ${from} to ${to}`);
+    for (const [table, each] of [
+      [this.history, this.maxRun + this.rollback],
+      [this.change, this.rollback + 1],
+    ] as const) {
+      const part = (sequence: number) => table.rows(sequence * each, (sequence + 1) * each);
+      call('copyInto', [part(from), part(to)], {}, arena);
+    }
+    this.#standings[to] = this.start(from);
+    this.#boundaries[to] = [...(this.#boundaries[from] as number[])];
+    return this.truncate(to, length);
+  }
+
+  /**
+   * A copy of some sequences, in their order: sequence i of the copy is `sequences[i]` here. It has no rollback.
+   * Dispose it when done.
    * @param sequences default: all
    */
   clone(sequences: readonly number[] = this.#all()): MergeState {
     const { backend } = this.#arena;
     const copy = new MergeState(backend, sequences.length, this.hiddenSize, this.maxRun);
-    sequences.forEach((sequence, i) => {
-      copy.#take(i, this, sequence);
-    });
+    copy.#take(copy.#all(), this, sequences);
     return copy;
   }
 
   /**
-   * Takes over what `saved` holds: its sequence i becomes `sequences[i]`.
+   * Takes over what `saved` holds: its sequence i becomes `sequences[i]`, which cannot be cut back further.
    * @param sequences default: all
    */
   restore(saved: MergeState, sequences: readonly number[] = this.#all()): void {
@@ -82,14 +165,12 @@ export class MergeState {
       () =>
         `restore: expected a state of ${sequences.length} sequences, width ${this.hiddenSize} and runs of ${this.maxRun}, got ${saved.sequences}, ${saved.hiddenSize} and ${saved.maxRun}`,
     );
-    sequences.forEach((sequence, i) => {
-      this.#take(sequence, saved, i);
-    });
+    this.#take(sequences, saved, saved.#all());
   }
 
   /** @internal Where a sequence stands. */
-  start(sequence: number): SequenceStart {
-    const start = this.#starts[sequence];
+  start(sequence: number): Standing {
+    const start = this.#standings[sequence];
     check(
       start !== undefined,
       () => `MergeState: expected a sequence below ${this.sequences}, got ${sequence}`,
@@ -100,17 +181,27 @@ export class MergeState {
   /** @internal Counts the tokens and entries of a plan. */
   advance(plan: MergePlan, sequences: readonly number[]): void {
     sequences.forEach((sequence, b) => {
-      const { position, entries } = this.start(sequence);
+      const { position, entries, oldest } = this.start(sequence);
       check(
         position === plan.starts[b]?.position,
         () =>
           `merge: expected a plan made after ${position} tokens of sequence ${sequence}, got one after ${plan.starts[b]?.position}; merge each plan once, in order`,
       );
-      this.#starts[sequence] = {
-        position: position + (plan.tokenOffsets[b + 1] as number) - (plan.tokenOffsets[b] as number),
-        entries: entries + (plan.entryOffsets[b + 1] as number) - (plan.entryOffsets[b] as number),
+      const [first, end] = [plan.entryOffsets[b] as number, plan.entryOffsets[b + 1] as number];
+      const reached = position + (plan.tokenOffsets[b + 1] as number) - (plan.tokenOffsets[b] as number);
+      const back = Math.max(oldest, reached - this.rollback);
+      this.#standings[sequence] = {
+        position: reached,
+        entries: entries + end - first,
         run: plan.openTail[b] as number,
+        oldest: back,
       };
+      const boundaries = this.#boundaries[sequence] as number[];
+      for (let e = first; e < end; e++) boundaries.push(plan.entryPosition[e] as number);
+      if (back > 0) {
+        const needed = boundaries.findLastIndex((boundary) => boundary < back);
+        boundaries.splice(0, needed);
+      }
     });
   }
 
@@ -127,17 +218,40 @@ export class MergeState {
     return Array.from({ length: this.sequences }, (_, sequence) => sequence);
   }
 
-  #take(sequence: number, from: MergeState, source: number): void {
-    const start = from.start(source);
-    this.start(sequence);
-    const { maxRun } = this;
-    const copy = (a: Tensor, b: Tensor) => call('copyInto', [a, b], {}, this.#arena);
-    copy(
-      from.history.rows(source * maxRun, (source + 1) * maxRun),
-      this.history.rows(sequence * maxRun, (sequence + 1) * maxRun),
+  #checkReach(where: string, sequence: number, length: number): void {
+    const { position, oldest } = this.start(sequence);
+    check(
+      this.reaches(sequence, length),
+      () =>
+        `${where}: expected a length from ${oldest} to ${position}, or 0, got ${length}; the state was made with a rollback of ${this.rollback} tokens`,
     );
-    copy(from.change.rows(source, source + 1), this.change.rows(sequence, sequence + 1));
-    this.#arena.submit();
-    this.#starts[sequence] = start;
+  }
+
+  /** Copies what goes on from where sequences of another state stand. */
+  #take(targets: readonly number[], from: MergeState, sources: readonly number[]): void {
+    const history: [number, number][] = [];
+    const change: [number, number][] = [];
+    targets.forEach((target, i) => {
+      const source = sources[i] as number;
+      const { position, entries, run } = from.start(source);
+      this.start(target);
+      if (position > 0) {
+        for (let p = position - 1 - run; p < position; p++)
+          history.push([from.historyRow(source, p), this.historyRow(target, p)]);
+        change.push([from.changeRow(source, entries - 1), this.changeRow(target, entries - 1)]);
+      }
+      this.#standings[target] = { position, entries, run, oldest: position };
+      this.#boundaries[target] = (from.#boundaries[source] as number[]).slice(-1);
+    });
+    if (change.length === 0) return;
+    using arena = new Arena(this.#arena.backend, { label: 'merge state copy' });
+    for (const [a, b, rows] of [
+      [from.history, this.history, history],
+      [from.change, this.change, change],
+    ] as const) {
+      const [taken, places] = [0, 1].map((side) => rows.map((row) => row[side] as number));
+      scatterRows(takeRows(a, taken as number[], arena), indices(arena, places as number[]), b);
+    }
+    arena.submit();
   }
 }

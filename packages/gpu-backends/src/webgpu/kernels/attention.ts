@@ -20,17 +20,62 @@ const rangeMask = shader(
   y[y_at + i] = select(-infinity(), 0.0, m >= ranges[begin] && m < ranges[begin + 1u]);`,
 );
 
-const tileText = /* wgsl */ `
+export const tileText = /* wgsl */ `
 var<workgroup> scores: array<f32, 64>;
 var<workgroup> second_scores: array<f32, 64>;`;
 
-/** Both forward forms. Key row m of head h begins at `key_at(m)`, its value at `value_at(m)`. */
-function forwardBody(keyAt: string, valueAt: string, key: string, value: string, lse: string): string {
+/** Where a query's keys begin and end, for query n. */
+const wholeRange = `
+  let first = max(ranges[ranges_at + 2u * n], 0);
+  let end = min(ranges[ranges_at + 2u * n + 1u], P.keys);`;
+
+interface ForwardForm {
+  /** Where key row m, and the value of the tile's key j, begin. */
+  readonly keyAt: string;
+  readonly valueAt: string;
+  /** Names of the buffers that hold them. */
+  readonly key: string;
+  readonly value: string;
+  /** Declares `first` and `end`, i32. Default: the query's range. */
+  readonly range?: string;
+  /** Comes before key m is read, and before the value of the tile's key j is. */
+  readonly before?: string;
+  readonly skip?: string;
+  /** Changes `score`. */
+  readonly shift?: string;
+  /** A score without a value, or minus infinity. */
+  readonly sink?: string;
+  /** Writes `lse`. */
+  readonly lse?: string;
+}
+
+/** All forward forms. */
+export function forwardBody(form: ForwardForm): string {
+  const {
+    keyAt,
+    valueAt,
+    key,
+    value,
+    range = wholeRange,
+    before = '',
+    skip = '',
+    shift = '',
+    lse = '',
+  } = form;
+  // Beside the sink the sums shrink by `kept`.
+  const sink = form.sink
+    ? `
+  let sink_ = ${form.sink};
+  let top = max(most, sink_);
+  let kept = select(exp_(most - top), 1.0, is_minus_inf(top));
+  let whole = select(fma(total, kept, exp_(sink_ - top)), total, is_minus_inf(top));`
+    : `
+  let top = most;
+  let kept = 1.0;
+  let whole = total;`;
   return `
   if (group >= P.rows * P.heads) { return; }
-  let n = group / P.heads;
-  let first = max(ranges[ranges_at + 2u * n], 0);
-  let end = min(ranges[ranges_at + 2u * n + 1u], P.keys);
+  let n = group / P.heads;${range}
   let key_head = ((group % P.heads) * P.key_heads) / P.heads;
   let query = q_at + group * P.width;
   let to = o_at + group * P.value_width;
@@ -40,11 +85,11 @@ function forwardBody(keyAt: string, valueAt: string, key: string, value: string,
   for (var base = first; base < end; base += 64) {
     let m = base + i32(t);
     var score = -infinity();
-    if (m < end) {
+    if (m < end) {${before}
       let begin = ${keyAt};
       var dot_ = 0.0;
       for (var c = 0u; c < P.width; c++) { dot_ = fma(q[query + c], ${key}[begin + c], dot_); }
-      score = P.scale * dot_;
+      score = P.scale * dot_;${shift}
     }
     let before = most;
     most = max(before, group_max(t, score));
@@ -58,17 +103,20 @@ function forwardBody(keyAt: string, valueAt: string, key: string, value: string,
     total = fma(total, correction, part);
     for (var c = t; c < P.value_width; c += 64u) {
       var sum = 0.0;
-      for (var j = 0u; j < count; j++) { sum = fma(scores[j], ${value}[${valueAt} + c], sum); }
+      for (var j = 0u; j < count; j++) {${skip}
+        sum = fma(scores[j], ${value}[${valueAt} + c], sum);
+      }
       o[to + c] = fma(o[to + c], correction, sum);
     }
     workgroupBarrier();
   }
-  let empty = total <= 0.0;
-  for (var c = t; c < P.value_width; c += 64u) { o[to + c] = select(o[to + c] / total, 0.0, empty); }
+  let empty = total <= 0.0;${sink}
+  for (var c = t; c < P.value_width; c += 64u) { o[to + c] = select(o[to + c] * kept / whole, 0.0, empty); }
   ${lse}`;
 }
 
-const sizes = {
+/** Parameters of every form. */
+export const sizes = {
   rows: 'u32',
   heads: 'u32',
   key_heads: 'u32',
@@ -82,13 +130,12 @@ const attention_ = shader(
   'attention',
   { q: reads(), k: reads(), v: reads(), ranges: reads('i32'), o: writes(), lse: writes() },
   sizes,
-  forwardBody(
-    'k_at + (u32(m) * P.key_heads + key_head) * P.width',
-    'v_at + ((u32(base) + j) * P.key_heads + key_head) * P.value_width',
-    'k',
-    'v',
-    'if (t == 0u) { lse[lse_at + group] = select(most + log_(total), -infinity(), empty); }',
-  ),
+  forwardBody({
+    keyAt: 'k_at + (u32(m) * P.key_heads + key_head) * P.width',
+    valueAt: 'v_at + ((u32(base) + j) * P.key_heads + key_head) * P.value_width',
+    ...{ key: 'k', value: 'v' },
+    lse: 'if (t == 0u) { lse[lse_at + group] = select(most + log_(total), -infinity(), empty); }',
+  }),
   tileText,
 );
 
@@ -96,7 +143,11 @@ const latent = shader(
   'latentAttention',
   { q: reads(), cache: reads(), ranges: reads('i32'), o: writes() },
   sizes,
-  forwardBody('cache_at + u32(m) * P.width', 'cache_at + (u32(base) + j) * P.width', 'cache', 'cache', ''),
+  forwardBody({
+    keyAt: 'cache_at + u32(m) * P.width',
+    valueAt: 'cache_at + (u32(base) + j) * P.width',
+    ...{ key: 'cache', value: 'cache' },
+  }),
   tileText,
 );
 
@@ -221,7 +272,7 @@ const gradKey = shader(
   pairText,
 );
 
-function shapesOf(q: Tensor, k: Tensor, v: Tensor, scale: number) {
+export function shapesOf(q: Tensor, k: Tensor, v: Tensor, scale: number) {
   return {
     rows: q.shape[0]!,
     heads: q.shape[1]!,

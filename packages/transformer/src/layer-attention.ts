@@ -1,0 +1,219 @@
+/**
+ * The attention of a model's layers, and what it keeps of past tokens: latent attention everywhere; with a layer plan
+ * layers that look locally, globally or both; with an indexer sparse attention (DeepSeek-V3.2).
+ *
+ * Multi-token-prediction modules look globally whatever the plan says. One cache serves all layers of a model.
+ */
+import { type Backend, check, type Shape } from '@minke/core';
+import {
+  type AttentionCache,
+  type AttentionForm,
+  type CacheSize,
+  createMlaCache,
+  MultiHeadLatentAttention,
+  mlaParameterShapes,
+  mlaRope,
+  type RopeTable,
+} from '@minke/mla-attention';
+import {
+  HybridCache,
+  HybridLatentAttention,
+  hybridCacheBytes,
+  hybridParameterShapes,
+} from '@minke/mla-attention/hybrid';
+import {
+  type IndexerStage,
+  SparseCache,
+  SparseLatentAttention,
+  sparseCacheBytes,
+  sparseIndexerRope,
+  sparseParameterShapes,
+} from '@minke/mla-attention/sparse';
+import type { Arena, LowRank, Module, Tensor } from '@minke/tensor';
+import type { BlockOptions } from './block.ts';
+import { attentionConfig, type DeepSeekConfig } from './config.ts';
+
+/** Past tokens of a model: which kind it is follows from the model's config (`createAttentionCache`). */
+export type ModelCache = AttentionCache | HybridCache | SparseCache;
+
+/** How much a model's cache holds. */
+export interface ModelCacheSize extends Omit<CacheSize, 'layers'> {
+  /** What to keep where no layer plan and no indexer decide: latents (default), or every head's keys and values. */
+  readonly form?: AttentionForm;
+  /** With a layer plan: tokens that may be taken back at once beyond those that fit the window. Default 0. */
+  readonly slack?: number;
+}
+
+/** What a layer's attention gives. */
+export interface Attended {
+  /** [N, D]. */
+  readonly output: Tensor;
+  /** The indexer's loss, where a stage that trains it is asked for. */
+  readonly indexerLoss: Tensor | null;
+}
+
+/** Attention as a block uses it. */
+export interface LayerAttention extends Module {
+  forward(x: Tensor, options: BlockOptions): Attended;
+}
+
+/** Rotary tables that the layers of a model share. */
+export interface AttentionRopes {
+  readonly latent: RopeTable;
+  /** The indexer's, which are half-split. */
+  readonly indexer: RopeTable | null;
+}
+
+/** The tables that a config asks for, in a persistent arena. */
+export function attentionRopes(config: DeepSeekConfig, arena: Arena): AttentionRopes {
+  const attention = attentionConfig(config);
+  return {
+    latent: mlaRope(attention, arena),
+    indexer: config.indexer === undefined ? null : sparseIndexerRope(attention, arena),
+  };
+}
+
+/** Names and shapes of the parameters of a layer's attention, as in Hugging Face checkpoints below `self_attn.`. */
+export function attentionParameterShapes(config: DeepSeekConfig, layer: number): Map<string, Shape> {
+  const attention = attentionConfig(config);
+  const { indexer, layerPlan, numLayers } = config;
+  if (indexer !== undefined) return sparseParameterShapes({ ...attention, indexer });
+  if (layerPlan !== undefined && layer < numLayers) return hybridParameterShapes(attention, layerPlan, layer);
+  return mlaParameterShapes(attention);
+}
+
+/**
+ * The attention of a layer.
+ * @param parameters and @param additions by their names below `self_attn.`
+ */
+export function createLayerAttention(
+  config: DeepSeekConfig,
+  layer: number,
+  parameters: ReadonlyMap<string, Tensor>,
+  ropes: AttentionRopes,
+  additions: ReadonlyMap<string, LowRank>,
+): LayerAttention {
+  const attention = attentionConfig(config);
+  const { indexer, layerPlan, numLayers } = config;
+  if (indexer !== undefined) {
+    const sparse = { ...attention, indexer };
+    return new Sparse(
+      new SparseLatentAttention(sparse, parameters, ropes.latent, ropes.indexer as RopeTable, additions),
+    );
+  }
+  if (layerPlan !== undefined && layer < numLayers)
+    return new Hybrid(
+      new HybridLatentAttention(attention, layerPlan, layer, parameters, ropes.latent, additions),
+    );
+  return new Dense(new MultiHeadLatentAttention(attention, parameters, ropes.latent, additions));
+}
+
+/** A cache for all layers of a model. */
+export function createAttentionCache(
+  backend: Backend,
+  config: DeepSeekConfig,
+  { form, slack, ...size }: ModelCacheSize,
+): ModelCache {
+  const { layerPlan, indexer, numLayers: layers } = config;
+  const attention = attentionConfig(config);
+  if (layerPlan === undefined && indexer === undefined)
+    return createMlaCache(backend, attention, { ...size, layers, ...(form && { form }) });
+  check(
+    form !== 'expanded',
+    () =>
+      `createCache: expected the form absorbed beside ${indexer ? 'an indexer' : 'a layer plan'}, got expanded; leave it out`,
+  );
+  const width = latentWidth(config);
+  if (layerPlan !== undefined)
+    return new HybridCache(backend, {
+      ...size,
+      plan: layerPlan,
+      width,
+      ...(slack !== undefined && { slack }),
+    });
+  return new SparseCache(backend, { ...size, layers, width, indexWidth: indexer!.headDim });
+}
+
+/** Bytes of device memory that `createAttentionCache` takes, to the byte. Allocates nothing. */
+export function attentionCacheBytes(config: DeepSeekConfig, { form, ...size }: ModelCacheSize): number {
+  const { layerPlan, indexer, numLayers: layers, numHeads, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
+  const width = latentWidth(config);
+  if (layerPlan !== undefined) return hybridCacheBytes({ ...size, plan: layerPlan, width });
+  if (indexer !== undefined) return sparseCacheBytes({ ...size, layers, width, indexWidth: indexer.headDim });
+  const { sequences = 1, maxTokens } = size;
+  const expanded = numHeads * (qkNopeHeadDim + qkRopeHeadDim + vHeadDim);
+  return 4 * layers * sequences * maxTokens * (form === 'expanded' ? expanded : width);
+}
+
+const latentWidth = ({ kvLoraRank, qkRopeHeadDim }: DeepSeekConfig): number => kvLoraRank + qkRopeHeadDim;
+
+/** The cache where it is of a kind; throws `invalid-argument` where it is of another. */
+function cacheOf<K extends ModelCache['kind']>(
+  { cache }: BlockOptions,
+  ...kinds: readonly K[]
+): Extract<ModelCache, { kind: K }> | undefined {
+  check(
+    cache === undefined || (kinds as readonly string[]).includes(cache.kind),
+    () =>
+      `attention: expected the ${kinds.join(' or ')} cache that this model's createCache makes, got ${cache?.kind}`,
+  );
+  return cache as Extract<ModelCache, { kind: K }> | undefined;
+}
+
+function withoutKeyBias({ keyBias }: BlockOptions, what: string): void {
+  check(keyBias === undefined, () => `attention: expected no bias of keys in ${what} attention, got one`);
+}
+
+const plain = (output: Tensor): Attended => ({ output, indexerLoss: null });
+
+class Dense implements LayerAttention {
+  constructor(private readonly attention: MultiHeadLatentAttention) {}
+
+  parameters(): Map<string, Tensor> {
+    return this.attention.parameters();
+  }
+
+  forward(x: Tensor, options: BlockOptions): Attended {
+    const { cache: _, ...others } = options;
+    const cache = cacheOf(options, 'latent', 'expanded');
+    return plain(this.attention.forward(x, { ...others, ...(cache && { cache }) }));
+  }
+}
+
+class Hybrid implements LayerAttention {
+  constructor(private readonly attention: HybridLatentAttention) {}
+
+  parameters(): Map<string, Tensor> {
+    return this.attention.parameters();
+  }
+
+  forward(x: Tensor, options: BlockOptions): Attended {
+    withoutKeyBias(options, 'hybrid');
+    const { batch, form } = options;
+    const cache = cacheOf(options, 'hybrid');
+    return plain(this.attention.forward(x, { batch, ...(form && { form }), ...(cache && { cache }) }));
+  }
+}
+
+class Sparse implements LayerAttention {
+  constructor(private readonly attention: SparseLatentAttention) {}
+
+  parameters(): Map<string, Tensor> {
+    return this.attention.parameters();
+  }
+
+  forward(x: Tensor, options: BlockOptions): Attended {
+    withoutKeyBias(options, 'sparse');
+    const { batch, layer, indexer: stage } = options;
+    const cache = cacheOf(options, 'sparse');
+    const { output, loss } = this.attention.forward(x, {
+      batch,
+      ...(cache && { cache }),
+      ...(layer !== undefined && { layer }),
+      ...(stage && { stage }),
+    });
+    return { output, indexerLoss: loss };
+  }
+}
+
+export type { IndexerStage };

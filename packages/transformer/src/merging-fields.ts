@@ -1,0 +1,46 @@
+/**
+ * The settings of a model that merges as the field `merging` of config.json, both ways.
+ */
+import { MinkeError } from '@minke/core';
+import { type DeepSeekConfig, show } from './config.ts';
+import { Fields } from './hugging-face-config.ts';
+import { type MergingConfig, validateMerging } from './merging-config.ts';
+
+/** The field `merging` of config.json, with every setting. */
+export function toMergingFields(config: MergingConfig): Record<string, unknown> {
+  const { threshold = 0.5, maxRun = 8, mix = 'gated', sizeBias = 'learned' } = config;
+  const { smoothing = true, offsets = true, refine = false } = config;
+  return {
+    ...{ pre_layers: config.preLayers, post_layers: config.postLayers },
+    ...{ threshold, max_run: maxRun, mix, size_bias: sizeBias, smoothing, offsets, refine },
+  };
+}
+
+/**
+ * What a parsed config.json says about merging; null where it says nothing. Throws `invalid-config` with every problem.
+ * @param config of the same file
+ */
+export function parseMergingConfig(json: unknown, config: DeepSeekConfig): MergingConfig | null {
+  const inner = typeof json === 'object' && json !== null ? (json as { merging?: unknown }).merging : null;
+  if (inner === undefined || inner === null) return null;
+  if (typeof inner !== 'object' || Array.isArray(inner))
+    throw new MinkeError('invalid-config', `config: expected merging an object, got ${show(inner)}`);
+  const fields = new Fields(inner as Record<string, unknown>, 'merging.');
+  const merging: MergingConfig = {
+    preLayers: fields.number('pre_layers'),
+    postLayers: fields.number('post_layers'),
+    threshold: fields.number('threshold', 0.5),
+    maxRun: fields.number('max_run', 8),
+    mix: fields.text('mix', 'gated') as NonNullable<MergingConfig['mix']>,
+    sizeBias: (fields.raw('size_bias') ?? 'learned') as NonNullable<MergingConfig['sizeBias']>,
+    smoothing: fields.flag('smoothing', true),
+    offsets: fields.flag('offsets', true),
+    refine: fields.flag('refine', false),
+  };
+  const { problems } = fields;
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `config: expected ${problems.join('; ')}`, {
+      details: { problems },
+    });
+  return validateMerging(merging, config);
+}
