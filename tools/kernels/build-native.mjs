@@ -19,7 +19,7 @@ const target = join(buildDir, 'minke.node');
 const stamp = join(buildDir, 'minke.stamp');
 const say = (text) => process.argv.includes('--quiet') || console.log(`kernels: ${text}`);
 
-const compilerFlags = [
+export const compilerFlags = [
   '-std=c++17',
   '-O3',
   '-fPIC',
@@ -64,6 +64,18 @@ function sourceHash(compiler) {
   return hash.update(`${compiler} ${process.platform} ${process.arch}`).digest('hex');
 }
 
+/** What kernels.cc needs for an instruction set, beside `compilerFlags`. */
+export const kernelFlags = ({ name, flags }) => [
+  ...flags,
+  ...['-fno-exceptions', '-fno-rtti', `-DMINKE_NS=minke${name}`, `-DMINKE_RUN=minkeRun${name}`],
+];
+
+/** What an add-on's own units need, beside `compilerFlags`. */
+export function addonFlags() {
+  const { include_dir: headers } = createRequire(join(packageDir, 'package.json'))('node-api-headers');
+  return [`-I${headers}`, '-DNAPI_VERSION=8'];
+}
+
 /** Names to try, before any is run: cheap, so that an up-to-date build is recognised at once. */
 const { CXX } = process.env;
 const candidates = [CXX, 'g++', 'clang++', 'c++'].filter(Boolean);
@@ -92,7 +104,6 @@ async function build() {
   if (process.platform === 'win32') return 'no native build on Windows; the WebAssembly build will be used';
   const compiler = findCompiler();
   if (!compiler) return 'no C++ compiler found; the WebAssembly build will be used (slower)';
-  const { include_dir: headers } = createRequire(join(packageDir, 'package.json'))('node-api-headers');
   const started = Date.now();
   const work = join(buildDir, `work-${process.pid}`);
   mkdirSync(work, { recursive: true });
@@ -101,18 +112,12 @@ async function build() {
       ...instructionSets.map(({ name, flags }) => ({
         source: 'kernels.cc',
         object: join(work, `kernels-${name}.o`),
-        flags: [
-          ...flags,
-          '-fno-exceptions',
-          '-fno-rtti',
-          `-DMINKE_NS=minke${name}`,
-          `-DMINKE_RUN=minkeRun${name}`,
-        ],
+        flags: [...kernelFlags({ name, flags })],
       })),
       ...['pool.cc', 'native.cc'].map((source) => ({
         source,
         object: join(work, source.replace('.cc', '.o')),
-        flags: [`-I${headers}`, '-DNAPI_VERSION=8'],
+        flags: addonFlags(),
       })),
     ];
     const logs = await Promise.all(

@@ -54,14 +54,10 @@ export function openBackend({ backend, threads }: BackendOptions): Promise<Backe
   return backend === undefined ? auto(options) : createBackend(backend, options);
 }
 
-/** As `openBackend`, for hours of work: says on stderr what computes and why, before they are spent. */
-export async function announceBackend(options: BackendOptions): Promise<Backend> {
-  const backend = await openBackend(options);
-  const { name, device, threads, reason } = backend.info;
-  process.stderr.write(
-    `computes on ${name} (${device}), ${threads} thread${threads === 1 ? '' : 's'}: ${reason}\n`,
-  );
-  return backend;
+/** Says on stderr what computes and why, before hours are spent on it. */
+export function announce({ info: { name, device, threads, reason } }: Backend): void {
+  const on = `${threads} thread${threads === 1 ? '' : 's'}`;
+  process.stderr.write(`computes on ${name} (${device}), ${on}: ${reason}\n`);
 }
 
 export function positiveInteger(text: string): number {

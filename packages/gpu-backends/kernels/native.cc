@@ -55,11 +55,16 @@ const InstructionSet* instructionSets(size_t& count) {
   static const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                              __builtin_cpu_supports("fma");
+#if defined(MINKE_EMULATED_AVX512)  // tools/kernels/check-avx512.mjs
+  constexpr bool emulated = true;
+#else
+  constexpr bool emulated = false;
+#endif
 #endif
   static const InstructionSet sets[] = {
 #if defined(__x86_64__)
       {"avx512bf16", minkeRunAvx512Bf16, avx512 && __builtin_cpu_supports("avx512bf16")},
-      {"avx512", minkeRunAvx512, avx512},
+      {"avx512", minkeRunAvx512, avx512 || emulated},
       {"avx2", minkeRunAvx2,
        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")},
 #elif defined(__aarch64__)

@@ -78,12 +78,9 @@ describe('config.json', () => {
     expect(parseConfig({ ...publishedV3, rope_scaling: scaling }).yarn?.factor).toBe(40);
   });
 
-  it.each(Object.entries(presets).filter(([, config]) => !('indexer' in config)))(
-    'written for %s is read back as it was',
-    (_, config) => {
-      expect(parseConfig(JSON.parse(huggingFaceConfigText(config)))).toEqual(config);
-    },
-  );
+  it.each(Object.entries(presets))('written for %s is read back as it was', (_, config) => {
+    expect(parseConfig(JSON.parse(huggingFaceConfigText(config)))).toEqual(config);
+  });
 
   it('written for a dense model is read back as it was', () => {
     const dense = { ...presets['DeepSeek-V3'], moe: null, firstDenseLayers: 61 };
@@ -144,7 +141,7 @@ describe('a bad config.json', () => {
     ['another gate', { scoring_func: 'softmax' }, 'scoring_func sigmoid for this model_type, got "softmax"'],
     ['another method', { topk_method: 'greedy' }, 'topk_method noaux_tc, got "greedy"'],
     ['no group count', { n_group: undefined }, 'n_group a number, got nothing'],
-    ['sparse attention', { index_topk: 2048 }, 'no index_topk'],
+    ['sparse attention in V3', { index_topk: 2048 }, 'model_type deepseek_v32 beside index_topk'],
     [
       'an unknown scaling',
       { rope_parameters: { rope_type: 'longrope' } },
@@ -156,7 +153,11 @@ describe('a bad config.json', () => {
       { rope_parameters: { rope_type: 'yarn', factor: 4 } },
       'rope_parameters.original_max_position_embeddings',
     ],
-    ['another model', { model_type: 'llama' }, 'model_type deepseek_v2, deepseek_v3 or kimi_k2, got "llama"'],
+    [
+      'another model',
+      { model_type: 'llama' },
+      'model_type deepseek_v2, deepseek_v3, deepseek_v32 or kimi_k2, got "llama"',
+    ],
     ['no model type', { model_type: undefined }, 'model_type'],
   ])('with %s is refused', (_, change, message) => {
     expect(problemsOf({ ...base, ...change })).toContain(message);

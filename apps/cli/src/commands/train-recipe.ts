@@ -1,7 +1,7 @@
 /** `minke train recipe`: the stages of a recipe in a run folder, resumable, with a live page and a report. */
 import { basename, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { MinkeError } from '@minke/core';
+import { type Backend, MinkeError } from '@minke/core';
 import {
   type PlannedStage,
   planRun,
@@ -14,10 +14,11 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { codeVersion } from '../code-version.ts';
 import {
   addBackendOptions,
-  announceBackend,
+  announce,
   type BackendOptions,
   interruptSignal,
   nonNegativeInteger,
+  openBackend,
   printJson,
 } from '../options.ts';
 
@@ -60,12 +61,14 @@ export function addTrainRecipe(train: Command): void {
 
 async function recipe(options: Options): Promise<void> {
   const { preset, seed, only, from, force } = options;
-  const stages = await stagesOf(options);
+  const backend = options.stages === undefined ? await openBackend(options) : undefined;
+  const stages = await stagesOf(options, backend);
   const name = options.stages === undefined ? 'r1' : basename(options.stages, extname(options.stages));
   const folder = options.out ?? join('runs', `${name}-${preset}`);
   const selection = { ...(only && { only }), ...(from !== undefined && { from }), ...(force && { force }) };
   if (options.list) return list(planRun(stages, { folder, seed, ...selection }), options.json === true);
   const page = options.page === true ? 0 : options.page;
+  if (backend !== undefined) announce(backend);
   const { stages: results, report } = await runRecipe(stages, {
     folder,
     recipe: `${name} ${preset}`,
@@ -82,11 +85,12 @@ async function recipe(options: Options): Promise<void> {
   if (options.json) printJson({ folder, stages: results, report });
 }
 
-/** The stages of DeepSeek-R1's recipe, or those of the module that was named. */
-async function stagesOf(options: Options): Promise<readonly Stage[]> {
+/** The stages of DeepSeek-R1's recipe on a backend, or without one those of the module that was named. */
+async function stagesOf(options: Options, backend: Backend | undefined): Promise<readonly Stage[]> {
   const { preset, stages, controls = false } = options;
-  if (stages !== undefined) return loadStages(stages, preset);
-  return recipeStages(recipeSettings[preset], { backend: await announceBackend(options), controls });
+  return backend === undefined
+    ? loadStages(stages as string, preset)
+    : recipeStages(recipeSettings[preset], { backend, controls });
 }
 
 /** Throws `invalid-file` for a module that cannot be loaded or gives no stages. */

@@ -31,11 +31,12 @@ import { type Command, Option } from 'commander';
 import { addLoraOptions, type LoraOptions, loraConfig, withAdapter } from '../lora-options.ts';
 import {
   addBackendOptions,
-  announceBackend,
+  announce,
   type BackendOptions,
   interruptSignal,
   nonNegativeInteger,
   nonNegativeNumber,
+  openBackend,
   positiveInteger,
   printJson,
 } from '../options.ts';
@@ -179,13 +180,15 @@ export function addTrainSft(train: Command): void {
       );
     const thoughts = thoughtMixture(options);
     if (thoughts !== undefined) validateThoughts(thoughts);
-    const backend = await announceBackend(options);
+    const backend = await openBackend(options);
     const language = await startingModel(options, backend);
     const model = withAdapter(language.model, lora, options.seed);
     const learner = new LocalLearner(model, learnerOptions(options));
+    const source = await sourceOf(options, thoughts, language);
+    announce(backend);
     const metrics = await trainSft({
       learner,
-      source: await sourceOf(options, thoughts, language),
+      source,
       config: sftConfig(options),
       folder: options.out,
       progress: true,

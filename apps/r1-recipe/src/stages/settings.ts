@@ -118,7 +118,7 @@ const rl = (overrides: Partial<RlConfig> & { readonly beta?: number }): RlConfig
     schedule: decay(20),
     maxCompletionLength: 256,
     referenceEvery: 200,
-    tokensPerMicroBatch: 16_384,
+    tokensPerMicroBatch: 8192,
     ...rest,
   };
 };
