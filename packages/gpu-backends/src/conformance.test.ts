@@ -9,7 +9,6 @@ import {
   type Backend,
   type CommandList,
   elementCount,
-  MinkeError,
   type OpName,
   opNames,
   opRow,
@@ -17,32 +16,17 @@ import {
 } from '@minke/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { conformanceCases, runConformance } from './conformance.ts';
-import { createNative, createWasm, nativeAvailable } from './cpu/index.ts';
+import { createNative, nativeAvailable } from './cpu/index.ts';
 import { createReference } from './reference/index.ts';
+import { type Build, cpuBuilds } from './testing/cpu-builds.ts';
 
 const addon = fileURLToPath(new URL('../build/minke.node', import.meta.url));
 const native = nativeAvailable();
 
-/** Every build under test: each instruction set takes other paths through the kernels. */
-const builds: { name: string; create: () => Promise<Backend> }[] = [
+const builds: Build[] = [
   { name: 'reference in f64', create: async () => createReference({ bits: 64 }) },
-  { name: 'wasm', create: createWasm },
+  ...(await cpuBuilds()),
 ];
-if (native.available) {
-  builds.push({ name: 'native', create: () => createNative({ threads: 2 }) });
-  for (const instructionSet of ['avx512', 'avx2', 'neon']) {
-    try {
-      (await createNative({ threads: 1, instructionSet })).dispose();
-      builds.push({
-        name: `native ${instructionSet}, one thread`,
-        create: () => createNative({ threads: 1, instructionSet }),
-      });
-    } catch (error) {
-      // Not an instruction set of this processor: its path cannot run here. Anything else is a failure.
-      if (!MinkeError.isInstance(error) || error.code !== 'unsupported') throw error;
-    }
-  }
-}
 
 // Generated and solved by the reference once, then run on every build.
 const cases = conformanceCases();

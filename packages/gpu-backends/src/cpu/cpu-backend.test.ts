@@ -17,7 +17,8 @@ import {
   type TensorRef,
 } from '@minke/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createNative, createWasm, nativeAvailable } from './index.ts';
+import { cpuBuilds } from '../testing/cpu-builds.ts';
+import { createNative, nativeAvailable } from './index.ts';
 
 const random = new Random(7);
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
@@ -83,34 +84,14 @@ function product(a: Host, b: Host, transA: number, transB: number) {
   return { value, size, k };
 }
 
-const native = nativeAvailable();
-const builds: { name: string; create: () => Promise<Backend> }[] = [{ name: 'wasm', create: createWasm }];
-if (native.available) {
-  builds.push({ name: 'native', create: () => createNative({ threads: 2 }) });
-  for (const instructionSet of ['avx512', 'avx2'])
-    builds.push({
-      name: `native ${instructionSet}`,
-      create: () => createNative({ threads: 1, instructionSet }),
-    });
-} else console.warn(`native backend not tested: ${native.reason}`);
-
-describe.each(builds)('$name', ({ name, create }) => {
+describe.each(await cpuBuilds())('$name', ({ create }) => {
   let backend: Backend;
-  let usable = true;
   beforeAll(async () => {
-    try {
-      backend = await create();
-    } catch (error) {
-      usable = false;
-      console.warn(`${name} not tested: ${String(error)}`);
-    }
+    backend = await create();
   });
-  afterAll(() => {
-    if (usable) backend.dispose();
-  });
+  afterAll(() => backend.dispose());
 
-  it('multiplies matrices of every edge size, all transposed forms, as f64 loops do', ({ skip }) => {
-    if (!usable) skip();
+  it('multiplies matrices of every edge size, all transposed forms, as f64 loops do', () => {
     const sizes = [
       [1, 1, 1], [1, 300, 33], [2, 17, 16], [5, 3, 31], [7, 64, 48], [11, 257, 15], [12, 256, 32],
       [13, 511, 65], [25, 520, 33], [48, 31, 96], [61, 100, 7], [130, 70, 129],
@@ -131,8 +112,7 @@ describe.each(builds)('$name', ({ name, create }) => {
       }
   });
 
-  it('gives a row of a product the same bits in any batch', ({ skip }) => {
-    if (!usable) skip();
+  it('gives a row of a product the same bits in any batch', () => {
     const x = f32(67, 300);
     for (const transB of [0, 1] as const) {
       const w = transB ? f32(70, 300) : f32(300, 70);
@@ -153,8 +133,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     }
   });
 
-  it('gives packed weights the bits of plain ones, and a row the same bits in any batch', ({ skip }) => {
-    if (!usable) skip();
+  it('gives packed weights the bits of plain ones, and a row the same bits in any batch', () => {
     for (const [k, n] of [
       [300, 70],
       [1031, 33],
@@ -186,10 +165,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     }
   });
 
-  it('gives a whole mixture the same bits from packed matrices, and a token the same in any batch', ({
-    skip,
-  }) => {
-    if (!usable) skip();
+  it('gives a whole mixture the same bits from packed matrices, and a token the same in any batch', () => {
     const [n, d, e, k] = [21, 50, 5, 2];
     for (const [f, s] of [
       [40, 40],
@@ -222,8 +198,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     }
   });
 
-  it('gives experts the bits of their own product, packed or not, f32 and bf16', ({ skip }) => {
-    if (!usable) skip();
+  it('gives experts the bits of their own product, packed or not, f32 and bf16', () => {
     const [e, n, k] = [5, 70, 131];
     const counts = [1, 40, 0, 9, 100];
     const starts = counts.map((_, i) => counts.slice(0, i).reduce((sum, c) => sum + c, 0));
@@ -249,8 +224,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     }
   });
 
-  it('accumulates two batches into the bits of both at once', ({ skip }) => {
-    if (!usable) skip();
+  it('accumulates two batches into the bits of both at once', () => {
     const [x, dy] = [f32(600, 33), f32(600, 20)];
     const rows = ({ shape, data }: Host, from: number, to: number): Host => ({
       shape: [to - from, shape[1]!],
@@ -266,7 +240,6 @@ describe.each(builds)('$name', ({ name, create }) => {
   it.each([19, 32, 100])(
     'gives a query the same bits alone, in a batch, behind other keys (width %i)',
     (width) => {
-      if (!usable) return;
       const [length, heads, before] = [150, 2, 37];
       const [q, k, v] = [f32(length, heads, 24), f32(length, heads, 24), f32(length, heads, width)];
       const causal = i32([length, 2], (i) => (i % 2 ? (i + 1) / 2 : 0));
@@ -287,8 +260,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     },
   );
 
-  it('does not let what lies outside a range into a query, not even NaN', ({ skip }) => {
-    if (!usable) skip();
+  it('does not let what lies outside a range into a query, not even NaN', () => {
     const [q, k, v] = [f32(40, 1, 8), f32(40, 1, 8), f32(40, 1, 8)];
     const causal = i32([40, 2], (i) => (i % 2 ? (i + 1) / 2 : 0));
     const [clean] = call(backend, 'attention', [q, k, v, causal], { scale: 1 });
@@ -297,8 +269,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     expect(dirty!.slice(0, 160)).toEqual(clean!.slice(0, 160));
   });
 
-  it('keeps what memory holds while it grows', ({ skip }) => {
-    if (!usable) skip();
+  it('keeps what memory holds while it grows', () => {
     const small = upload(backend, f32(1000));
     const before = backend.readSync!(small.buffer);
     const big = backend.allocate('f32', 20_000_000);
@@ -309,8 +280,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     backend.release(small.buffer);
   });
 
-  it('refuses wrong memory use with a reason', ({ skip }) => {
-    if (!usable) skip();
+  it('refuses wrong memory use with a reason', () => {
     const code = (action: () => unknown) => {
       try {
         action();
@@ -334,8 +304,7 @@ describe.each(builds)('$name', ({ name, create }) => {
     expect(backend.memoryUse()).toEqual({ buffers: 0, bytes: 0 });
   });
 
-  it('refuses bound attributes that do not fit the recorded shapes', ({ skip }) => {
-    if (!usable) skip();
+  it('refuses bound attributes that do not fit the recorded shapes', () => {
     const [x, y] = [upload(backend, f32(4, 6)), upload(backend, f32(4, 2))];
     const list = new CommandList();
     list.record('slice', [x], [y], { axis: 1, start: 0, size: 2 });
@@ -354,7 +323,7 @@ describe.each(builds)('$name', ({ name, create }) => {
 });
 
 // Without a compiler there is no add-on, and nothing to test; where one was built, conformance fails unless it loads.
-const describeNative = native.available ? describe : () => {};
+const describeNative = nativeAvailable().available ? describe : () => {};
 describeNative('native threads', () => {
   it('do not change a bit of large products, attention and reductions', async () => {
     const backends = await Promise.all([1, 2, 3].map((threads) => createNative({ threads })));
