@@ -3,38 +3,10 @@ import { readFileSync } from 'node:fs';
 import { MinkeError } from '@minke/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { naiveMerges, replacePair } from '../testing/naive-merges.ts';
 import { extendVocabulary, splitByTokens, Tokenizer, tokenReport, trainBpe } from './index.ts';
 
 const space = '\u0120';
-
-/** Every pair counted anew before each merge; `words` are changed. */
-function naive(words: string[][], ids: Map<string, number>, merges: number): string[] {
-  const learned: string[] = [];
-  for (let step = 0; step < merges; step++) {
-    const counts = new Map<string, number>();
-    for (const word of words)
-      for (let i = 0; i + 1 < word.length; i++) {
-        const pair = `${word[i]} ${word[i + 1]}`;
-        counts.set(pair, (counts.get(pair) ?? 0) + 1);
-      }
-    const order = (pair: string) =>
-      pair.split(' ').map((symbol) => ids.get(symbol) as number) as [number, number];
-    const best = [...counts]
-      .filter(([, count]) => count >= 2)
-      .sort(([a, x], [b, y]) => y - x || order(a)[0] - order(b)[0] || order(a)[1] - order(b)[1])[0];
-    if (best === undefined) break;
-    const [left, right] = best[0].split(' ') as [string, string];
-    learned.push(best[0]);
-    if (!ids.has(left + right)) ids.set(left + right, ids.size);
-    for (const word of words) replace(word, left, right);
-  }
-  return learned;
-}
-
-function replace(word: string[], left: string, right: string): void {
-  for (let i = 0; i + 1 < word.length; i++)
-    if (word[i] === left && word[i + 1] === right) word.splice(i, 2, left + right);
-}
 
 const corpus = Array.from(
   { length: 40 },
@@ -54,11 +26,11 @@ describe('superwords', () => {
         const first = trainBpe(texts, { vocabSize: 259 });
         const firstMerges = first.toJson().model.merges;
         const lines = texts.map((line) => [...line.replaceAll(' ', space)]);
-        for (const [left, right] of firstMerges) for (const line of lines) replace(line, left, right);
+        for (const [left, right] of firstMerges) for (const line of lines) replacePair(line, left, right);
         const ids = new Map(
           Array.from({ length: first.vocabSize }, (_, id) => [first.idToToken(id) as string, id]),
         );
-        const expected = naive(lines, ids, 5);
+        const expected = naiveMerges(lines, ids, { merges: 5 });
         const second = extendVocabulary(first, texts, { vocabSize: first.vocabSize + 5, superwords: true });
         const merges = second.toJson().model.merges.slice(firstMerges.length);
         expect(merges.map((pair) => pair.join(' '))).toEqual(expected);

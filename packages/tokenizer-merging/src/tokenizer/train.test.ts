@@ -1,35 +1,8 @@
 import { MinkeError } from '@minke/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { naiveMerges } from '../testing/naive-merges.ts';
 import { trainBpe } from './index.ts';
-
-/** The textbook algorithm: recount every pair of every word before each merge. */
-function naiveMerges(texts: string[], merges: number, minFrequency: number): string[] {
-  const words = texts.map((text) => [...text]);
-  const vocabulary = new Map<string, number>();
-  const idOf = (symbol: string) => vocabulary.get(symbol) ?? symbol.charCodeAt(0) - 1000;
-  const learned: string[] = [];
-  for (let step = 0; step < merges; step++) {
-    const counts = new Map<string, number>();
-    for (const word of words)
-      for (let i = 0; i + 1 < word.length; i++) {
-        const pair = `${word[i]} ${word[i + 1]}`;
-        counts.set(pair, (counts.get(pair) ?? 0) + 1);
-      }
-    const order = (pair: string) => pair.split(' ').map(idOf) as [number, number];
-    const best = [...counts]
-      .filter(([, count]) => count >= minFrequency)
-      .sort(([a, x], [b, y]) => y - x || order(a)[0] - order(b)[0] || order(a)[1] - order(b)[1])[0];
-    if (best === undefined) break;
-    const [left, right] = best[0].split(' ') as [string, string];
-    learned.push(best[0]);
-    vocabulary.set(left + right, step);
-    for (const word of words)
-      for (let i = 0; i + 1 < word.length; i++)
-        if (word[i] === left && word[i + 1] === right) word.splice(i, 2, left + right);
-  }
-  return learned;
-}
 
 describe('trainBpe', () => {
   it('learns what recounting every pair before every merge learns', () => {
@@ -38,7 +11,9 @@ describe('trainBpe', () => {
       fc.property(fc.array(word, { minLength: 1, maxLength: 25 }), (texts) => {
         const tokenizer = trainBpe(texts, { vocabSize: 262, minFrequency: 2 });
         const merges = tokenizer.toJson().model.merges.map((pair) => pair.join(' '));
-        expect(merges).toEqual(naiveMerges(texts, 6, 2));
+        const letters = new Map([...'abc'].map((letter, id) => [letter, id]));
+        const words = texts.map((text) => [...text]);
+        expect(merges).toEqual(naiveMerges(words, letters, { merges: 6 }));
       }),
       { numRuns: 300 },
     );
