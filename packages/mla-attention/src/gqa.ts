@@ -11,9 +11,8 @@ import { cachedAttention } from './attention.ts';
 import { type CacheSize, ExpandedCache } from './cache.ts';
 import {
   type AttentionOptions,
-  checkBatch,
+  attentionInput,
   checkParameters,
-  defaultBatch,
   type InitOptions,
   initArena,
   initParameters,
@@ -99,18 +98,12 @@ export class GroupedQueryAttention implements Module {
    */
   forward(x: Tensor, options: Omit<AttentionOptions, 'form'> = {}): Tensor {
     const { hiddenSize: D, numHeads, numKeyValueHeads, headDim } = this.config;
-    check(
-      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
-      () => `groupedQueryAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
-    );
     const { cache, layer = 0 } = options;
     check(
       cache?.kind !== 'latent',
       () => 'groupedQueryAttention: expected a cache of keys and values, got a latent cache',
     );
-    const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? defaultBatch(x, cache);
-    checkBatch(batch, cache, rows);
+    const { rows, batch } = attentionInput('groupedQueryAttention', x, D, options);
     const project = (name: string, heads: number) =>
       linear(rows, this.#get(`${name}.weight`), this.#parameters.get(`${name}.bias`)).reshape([
         -1,

@@ -71,8 +71,30 @@ export function checkParameters(
   }
 }
 
+/**
+ * The rows of a layer's input and the batch they are of. Throws `invalid-argument` for another shape, and for a batch
+ * that does not belong with the cache.
+ * @param x [N, D] or [B, T, D], D = `width`
+ * @returns rows [N, D]
+ */
+export function attentionInput(
+  where: string,
+  x: Tensor,
+  width: number,
+  { batch: given, cache }: { readonly batch?: AttentionBatch; readonly cache?: SequenceCache },
+): { rows: Tensor; batch: AttentionBatch } {
+  check(
+    (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === width,
+    () => `${where}: expected x [N, ${width}] or [B, T, ${width}], got [${x.shape.join(', ')}]`,
+  );
+  const rows = x.reshape([-1, width]);
+  const batch = given ?? defaultBatch(x, cache);
+  checkBatch(batch, cache, rows);
+  return { rows, batch };
+}
+
 /** One sequence per row of x [B, T, D], or one of all rows of [N, D]; appended to sequences 0 .. B - 1 of a cache. */
-export function defaultBatch(x: Tensor, cache?: SequenceCache): AttentionBatch {
+function defaultBatch(x: Tensor, cache?: SequenceCache): AttentionBatch {
   const count = x.shape.at(-2) as number;
   const sequences = x.rank === 3 ? (x.shape[0] as number) : 1;
   if (cache === undefined) return packSequences(x.arena, new Array<number>(sequences).fill(count));
@@ -83,7 +105,7 @@ export function defaultBatch(x: Tensor, cache?: SequenceCache): AttentionBatch {
 }
 
 /** Throws unless the batch has a row for each token and belongs with the cache, or its absence. */
-export function checkBatch(batch: AttentionBatch, cache: SequenceCache | undefined, rows: Tensor): void {
+function checkBatch(batch: AttentionBatch, cache: SequenceCache | undefined, rows: Tensor): void {
   const count = rows.shape[0] as number;
   check(
     batch.positions.size === count && batch.ranges.size === 2 * count,

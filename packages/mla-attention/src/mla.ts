@@ -15,9 +15,8 @@ import { type KeyBias, withKeyBias } from './key-bias.ts';
 import { LatentProjections } from './latent-projections.ts';
 import {
   type AttentionOptions,
-  checkBatch,
+  attentionInput,
   checkParameters,
-  defaultBatch,
   type InitOptions,
   initArena,
   initParameters,
@@ -154,14 +153,8 @@ export class MultiHeadLatentAttention implements Module {
    */
   forward(x: Tensor, options: MlaOptions = {}): Tensor {
     const { hiddenSize: D } = this.config;
-    check(
-      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
-      () => `mlaAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
-    );
     const { cache, layer = 0, form, keyBias } = options;
-    const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? defaultBatch(x, cache);
-    checkBatch(batch, cache, rows);
+    const { rows, batch } = attentionInput('mlaAttention', x, D, options);
     if (cache !== undefined) checkWidth(this.config, cache, keyBias !== undefined);
     const projections = this.#projections;
     let q = projections.queries(projections.queryLatent(rows), batch.positions);

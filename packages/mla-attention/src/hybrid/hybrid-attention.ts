@@ -24,14 +24,7 @@ import {
 import { type AttentionBatch, type AttentionForm, formOf, type Run } from '../batch.ts';
 import { gatheredAttention } from '../gathered-attention.ts';
 import { LatentProjections } from '../latent-projections.ts';
-import {
-  checkBatch,
-  checkParameters,
-  defaultBatch,
-  type InitOptions,
-  initArena,
-  initParameters,
-} from '../layer.ts';
+import { attentionInput, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
 import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
 import type { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
@@ -135,14 +128,8 @@ export class HybridLatentAttention implements Module {
    */
   forward(x: Tensor, options: HybridAttentionOptions = {}): Tensor {
     const { hiddenSize: D } = this.config;
-    check(
-      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
-      () => `hybridAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
-    );
     const { cache, form } = options;
-    const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? defaultBatch(x, cache);
-    checkBatch(batch, cache, rows);
+    const { rows, batch } = attentionInput('hybridAttention', x, D, options);
     const projections = this.#projections;
     const q = projections.queries(projections.queryLatent(rows), batch.positions);
     const { latent, ropeKey } = projections.latents(rows, batch.positions);

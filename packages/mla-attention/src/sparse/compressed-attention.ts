@@ -31,14 +31,7 @@ import {
 } from '@minke/tensor';
 import type { AttentionBatch, Segment } from '../batch.ts';
 import { gatheredAttention } from '../gathered-attention.ts';
-import {
-  checkBatch,
-  checkParameters,
-  defaultBatch,
-  type InitOptions,
-  initArena,
-  initParameters,
-} from '../layer.ts';
+import { attentionInput, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
 import { RopeTable } from '../rope.ts';
 import type { CompressedCache } from './compressed-cache.ts';
 import {
@@ -150,14 +143,8 @@ export class CompressedAttention implements Module {
     stage: IndexerStage | null,
   ): { output: Tensor; losses: Tensor[] } {
     const { hiddenSize: D, numHeads: H, headDim: C, ropeDim: P } = this.config;
-    check(
-      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
-      () => `compressedAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
-    );
     const { cache, layer = 0 } = options;
-    const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? defaultBatch(x, cache);
-    checkBatch(batch, cache, rows);
+    const { rows, batch } = attentionInput('compressedAttention', x, D, options);
     check(
       batch.segments !== undefined && batch.shared === undefined,
       () => 'compressedAttention: expected a batch of whole or cached sequences, got one of another kind',

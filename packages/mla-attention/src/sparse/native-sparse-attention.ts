@@ -33,14 +33,7 @@ import {
 import { latentAttention } from '../attention.ts';
 import type { AttentionBatch, Segment } from '../batch.ts';
 import { gatheredAttention } from '../gathered-attention.ts';
-import {
-  checkBatch,
-  checkParameters,
-  defaultBatch,
-  type InitOptions,
-  initArena,
-  initParameters,
-} from '../layer.ts';
+import { attentionInput, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
 import { RopeTable } from '../rope.ts';
 import { chooseBlocks, maskOfBlocks, rowsOfBlocks } from './block-selection.ts';
 import type { NativeSparseCache } from './native-cache.ts';
@@ -112,14 +105,8 @@ export class NativeSparseAttention implements Module {
    */
   forward(x: Tensor, options: NativeSparseOptions = {}): Tensor {
     const { hiddenSize: D, numHeads: H, numKeyValueHeads: G, headDim: C, valueDim: V } = this.config;
-    check(
-      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
-      () => `nativeSparseAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
-    );
     const { cache, layer = 0 } = options;
-    const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? defaultBatch(x, cache);
-    checkBatch(batch, cache, rows);
+    const { rows, batch } = attentionInput('nativeSparseAttention', x, D, options);
     const { segments, positions } = batch;
     check(
       segments !== undefined && batch.shared === undefined,

@@ -23,14 +23,7 @@ import { headsFirst, latentAttention } from '../attention.ts';
 import type { AttentionBatch } from '../batch.ts';
 import { gatheredAttention } from '../gathered-attention.ts';
 import { LatentProjections } from '../latent-projections.ts';
-import {
-  checkBatch,
-  checkParameters,
-  defaultBatch,
-  type InitOptions,
-  initArena,
-  initParameters,
-} from '../layer.ts';
+import { attentionInput, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
 import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
 import { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
@@ -142,14 +135,8 @@ export class SparseLatentAttention implements Module {
    */
   forward(x: Tensor, options: SparseAttentionOptions = {}): { output: Tensor; loss: Tensor | null } {
     const { hiddenSize: D } = this.config;
-    check(
-      (x.rank === 2 || x.rank === 3) && x.shape.at(-1) === D,
-      () => `sparseAttention: expected x [N, ${D}] or [B, T, ${D}], got [${x.shape.join(', ')}]`,
-    );
     const { cache, layer = 0, stage } = options;
-    const rows = x.reshape([-1, D]);
-    const batch = options.batch ?? defaultBatch(x, cache);
-    checkBatch(batch, cache, rows);
+    const { rows, batch } = attentionInput('sparseAttention', x, D, options);
     check(
       cache === undefined || stage === undefined,
       () => `sparseAttention: expected no stage beside a cache, got ${stage}; train without one`,
