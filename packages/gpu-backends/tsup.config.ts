@@ -6,6 +6,7 @@ export default defineConfig({
     conformance: 'src/conformance.ts',
     'reference/index': 'src/reference/index.ts',
     'cpu/index': 'src/cpu/index.ts',
+    'testing/index': 'src/testing/index.ts',
     'webgpu/index': 'src/webgpu/index.ts',
   },
   format: 'esm',

@@ -1,8 +1,9 @@
 import { createReference } from '@minke/gpu-backends/reference';
+import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { attention, latentAttention } from './attention.ts';
-import { distance, randomTensor, withoutOps } from './testing/tensors.ts';
+import { distance, randomTensor } from './testing/tensors.ts';
 
 const shapes = { q: [5, 4, 6], k: [7, 2, 6], v: [7, 2, 3] } as const;
 const rangeRows = [0, 1, 0, 7, 3, 3, 2, 5, 6, 7]; // one of them empty

@@ -1,9 +1,11 @@
 // Attention to named rows: from general ops and in one.
+
 import { createReference } from '@minke/gpu-backends/reference';
+import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena } from '@minke/tensor';
 import { expect, it } from 'vitest';
 import { gatheredAttention } from './gathered-attention.ts';
-import { distance, normals, withoutOps } from './testing/tensors.ts';
+import { distance, normals } from './testing/tensors.ts';
 
 it('gives the same from general ops as fused, with a sink and without', () => {
   const fused = createReference({ bits: 64 });

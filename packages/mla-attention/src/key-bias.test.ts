@@ -1,13 +1,14 @@
 // A bias of scores by key: against a loop, duplicates merged, gradients, and bits that it must leave.
+
 import type { Backend } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { attention } from './attention.ts';
 import { packSequences } from './batch.ts';
 import { withKeyBias } from './key-bias.ts';
 import { type MlaConfig, MultiHeadLatentAttention, mlaParameterShapes, mlaRope } from './mla.ts';
-import { testBackends } from './testing/backends.ts';
 import { distance, normals, randomTensor } from './testing/tensors.ts';
 
 const [D, H, T] = [20, 3, 12];
@@ -101,7 +102,7 @@ describe('a bias of scores by key', () => {
   });
 });
 
-describe.each(await testBackends())('a bias of scores by key, on %s', (_, backend) => {
+describe.each(await availableBackends())('a bias of scores by key, on %s', (_, backend) => {
   const mla = layer(backend);
   const input = (arena: Arena, start = 0, end = T) =>
     arena.tensor(data.slice(start * D, end * D), [end - start, D]);

@@ -1,11 +1,12 @@
 import { type Backend, Random } from '@minke/core';
 import { createNative, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
+import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { type AttentionForm, packSequences } from './batch.ts';
 import { type MlaConfig, MultiHeadLatentAttention, mlaParameterShapes, mlaRope } from './mla.ts';
-import { distance, normals, randomTensor, withoutOps } from './testing/tensors.ts';
+import { distance, normals, randomTensor } from './testing/tensors.ts';
 
 const small: MlaConfig = {
   hiddenSize: 20,

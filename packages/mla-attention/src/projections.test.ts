@@ -1,9 +1,10 @@
 import { createNative, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
+import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, concat, gradcheck, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { absorbOutput, absorbQuery, expandKeys } from './projections.ts';
-import { distance, randomTensor, withoutOps } from './testing/tensors.ts';
+import { distance, randomTensor } from './testing/tensors.ts';
 
 const ops = ['expandKeys', 'expandKeysGrad', 'absorbQuery', 'absorbOutput'] as const;
 const fused = () => createReference({ bits: 64 });

@@ -1,8 +1,9 @@
 import { createReference } from '@minke/gpu-backends/reference';
+import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, slice } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { type RopeConfig, RopeTable, ropeFrequencies } from './rope.ts';
-import { distance, normals, randomTensor, withoutOps } from './testing/tensors.ts';
+import { distance, normals, randomTensor } from './testing/tensors.ts';
 
 const layouts = ['interleaved', 'half'] as const;
 const config = (layout: RopeConfig['layout']): RopeConfig => ({ width: 6, theta: 100, layout });

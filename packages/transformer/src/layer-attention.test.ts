@@ -1,8 +1,10 @@
 // Models whose layers look differently far, or at what an indexer selects.
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Backend } from '@minke/core';
+import { availableBackends } from '@minke/gpu-backends/testing';
 import { interleavedPlan, type LayerPlan } from '@minke/mla-attention/hybrid';
 import { Arena, crossEntropy, sum } from '@minke/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,7 +14,6 @@ import { parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 import { attentionCacheBytes } from './layer-attention.ts';
 import { loadModel, saveModel } from './load.ts';
 import { validateMerging } from './merging-config.ts';
-import { testBackends } from './testing/backends.ts';
 import { distance } from './testing/fixtures.ts';
 
 const base: DeepSeekConfig = {
@@ -47,7 +48,7 @@ const sequences = [
 let backends: [string, Backend][];
 let folder: string;
 beforeAll(async () => {
-  backends = await testBackends();
+  backends = await availableBackends();
   folder = mkdtempSync(join(tmpdir(), 'minke-layers-'));
 });
 afterAll(() => {

@@ -1,6 +1,8 @@
 // A model that merges: identity, causality, steps, going back, and that a leaking variant would be noticed.
+
 import { type Backend, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends } from '@minke/gpu-backends/testing';
 import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
@@ -22,7 +24,6 @@ import {
   presets,
   validateMerging,
 } from './index.ts';
-import { testBackends } from './testing/backends.ts';
 
 const config: DeepSeekConfig = {
   ...presets['DeepSeek-V3'],
@@ -120,7 +121,7 @@ class LeakingMerger extends SoftTokenMerger {
   }
 }
 
-describe.each(await testBackends())('a model that merges, on %s', (_, backend) => {
+describe.each(await availableBackends())('a model that merges, on %s', (_, backend) => {
   const model = build(backend);
 
   it('merges something and not everything, and its middle cache has a row for each entry', async () => {

@@ -1,12 +1,13 @@
 // The invariants of layers with windows, on every backend.
+
 import { type Backend, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends, withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { type AttentionForm, packSequences } from '../batch.ts';
 import { type MlaConfig, MultiHeadLatentAttention, mlaRope } from '../mla.ts';
-import { testBackends } from '../testing/backends.ts';
-import { distance, normals, withoutOps } from '../testing/tensors.ts';
+import { distance, normals } from '../testing/tensors.ts';
 import {
   HybridCache,
   HybridLatentAttention,
@@ -49,7 +50,7 @@ function layerOf(backend: Backend, index: number, own: Partial<LayerPlan> = {}, 
   return layer;
 }
 
-describe.each(await testBackends())('layers with windows on %s', (name, backend) => {
+describe.each(await availableBackends())('layers with windows on %s', (name, backend) => {
   const bits = name === 'webgpu' ? 1e-5 : 0;
   const mla = MultiHeadLatentAttention.init(config, { backend, seed: 1, std: 0.3 });
   const local = layerOf(backend, 0);

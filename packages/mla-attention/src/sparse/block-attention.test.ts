@@ -1,11 +1,12 @@
 // Mixture of block attention: dense where every block is chosen, and as its formulas say (tools/parity).
+
 import { readFileSync } from 'node:fs';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { attention } from '../attention.ts';
 import { packSequences } from '../batch.ts';
-import { testBackends } from '../testing/backends.ts';
 import { distance, normals } from '../testing/tensors.ts';
 import { blockAttention } from './index.ts';
 
@@ -19,7 +20,7 @@ const { moba } = JSON.parse(readFileSync(url, 'utf8')) as {
     Readonly<Record<'scale' | 'blockSize' | 'topK', number>>;
 };
 
-describe.each(await testBackends())('block attention on %s', (_, backend) => {
+describe.each(await availableBackends())('block attention on %s', (_, backend) => {
   const upload = (arena: Arena, { data, shape }: Numbers) => arena.tensor(data, shape);
   const random = (arena: Arena, seed: number, heads: number) =>
     arena.tensor(normals(24 * heads * 5, seed), [24, heads, 5]);

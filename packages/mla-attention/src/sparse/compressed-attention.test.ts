@@ -1,13 +1,14 @@
 // DeepSeek-V4's attention: as transformers computes it (tools/parity/compressed_attention.py), and the same however
 // tokens arrive.
+
 import { readFileSync } from 'node:fs';
-import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends, withoutOps } from '@minke/gpu-backends/testing';
 import { AdamW, Arena, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
-import { testBackends } from '../testing/backends.ts';
-import { distance, normals, withoutOps } from '../testing/tensors.ts';
+import { worstPiece } from '../testing/pieces.ts';
+import { distance, normals } from '../testing/tensors.ts';
 import {
   CompressedAttention,
   type CompressedAttentionConfig,
@@ -60,7 +61,7 @@ const lacking = ['gatheredAttention', 'indexerScores', 'selectLargest', 'latentA
 const backends = [
   ['reference in f64', createReference({ bits: 64 })] as const,
   ['a backend without the ops', withoutOps(createReference({ bits: 64 }), ...lacking)] as const,
-  ...(await testBackends()),
+  ...(await availableBackends()),
 ];
 
 describe.each(backends)('on %s', (name, backend) => {
@@ -113,33 +114,19 @@ describe.each(backends)('on %s', (name, backend) => {
       using cache = new CompressedCache(backend, {
         ...{ configs: [configOf(kind), configOf(kind)], maxTokens: 32, sequences: 2, slack: 4 },
       });
-      const random = new Random(seed);
       let takenBack = 0;
       let longest = 0;
-      while (cache.length(0) < T || cache.length(1) < T) {
-        using arena = new Arena(backend);
-        const requests = [1, 0].flatMap((sequence) => {
-          const count = Math.min(seed === 1 ? 1 : random.integer(0, 12), T - cache.length(sequence));
-          return count > 0 ? [{ sequence, count, role: 'generated' as const }] : [];
-        });
-        if (requests.length === 0) continue;
-        const parts = requests.map(({ sequence, count }) => {
-          const [a, b] = [cache.length(sequence) * D, (cache.length(sequence) + count) * D];
-          return {
-            x: data.slice(sequence * T * D + a, sequence * T * D + b),
-            y: Array.from(want[sequence]!.slice(a, b)),
-          };
-        });
-        const batch = cache.append(arena, requests);
-        const x = parts.flatMap((part) => part.x);
-        const y = await layer.forward(arena.tensor(x, [x.length / D, D]), { batch, cache, layer: 1 }).read();
-        const due = parts.flatMap((part) => part.y);
-        expect(distance(y, due)).toBeLessThanOrEqual(bits);
+      const worst = await worstPiece({
+        ...{ backend, cache, data, want, seed, tokens: T, width: D, below: 12 },
+        forward: (x, batch) => layer.forward(x, { batch, cache, layer: 1 }),
         // Some tokens are taken back and come again.
-        longest = Math.max(longest, cache.length(0));
-        if (seed === 3 && takenBack++ < 4 && longest > 4)
-          cache.truncate(0, Math.min(longest - 4, cache.length(0)));
-      }
+        after: () => {
+          longest = Math.max(longest, cache.length(0));
+          if (seed === 3 && takenBack++ < 4 && longest > 4)
+            cache.truncate(0, Math.min(longest - 4, cache.length(0)));
+        },
+      });
+      expect(worst).toBeLessThanOrEqual(bits);
     }
   });
 

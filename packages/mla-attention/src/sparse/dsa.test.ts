@@ -1,11 +1,12 @@
 // DeepSeek sparse attention on every backend: dense where it selects everything, and the same however tokens arrive.
-import { Random } from '@minke/core';
+
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends } from '@minke/gpu-backends/testing';
 import { AdamW, Arena, mul, sum } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
 import { MultiHeadLatentAttention, mlaParameterShapes, mlaRope } from '../mla.ts';
-import { testBackends } from '../testing/backends.ts';
+import { worstPiece } from '../testing/pieces.ts';
 import { distance, normals } from '../testing/tensors.ts';
 import {
   SparseCache,
@@ -31,7 +32,7 @@ const config: SparseMlaConfig = {
 const data = normals(2 * T * D, 4);
 const widths = { width: 20, indexWidth: 8 };
 
-describe.each(await testBackends())('sparse attention on %s', (name, backend) => {
+describe.each(await availableBackends())('sparse attention on %s', (name, backend) => {
   const bits = name === 'webgpu' ? 1e-5 : 0;
   const layerOf = (topK: number) =>
     SparseLatentAttention.init(
@@ -69,31 +70,11 @@ describe.each(await testBackends())('sparse attention on %s', (name, backend) =>
     const want = [await full(layer), await full(layer, 1)];
     for (const seed of [1, 2]) {
       using cache = new SparseCache(backend, { ...widths, maxTokens: 48, sequences: 2 });
-      const random = new Random(seed);
-      while (cache.length(0) < T || cache.length(1) < T) {
-        using arena = new Arena(backend);
-        const requests = [1, 0].flatMap((sequence) => {
-          const count = Math.min(seed === 1 ? 1 : random.integer(0, 9), T - cache.length(sequence));
-          return count > 0 ? [{ sequence, count, role: 'generated' as const }] : [];
-        });
-        if (requests.length === 0) continue;
-        const parts = requests.map(({ sequence, count }) => {
-          const [a, b] = [cache.length(sequence) * D, (cache.length(sequence) + count) * D];
-          return {
-            x: data.slice(sequence * T * D + a, sequence * T * D + b),
-            y: want[sequence]!.slice(a, b),
-          };
-        });
-        const batch = cache.append(arena, requests);
-        const x = parts.flatMap((part) => part.x);
-        const y = await layer.forward(arena.tensor(x, [x.length / D, D]), { batch, cache }).output.read();
-        expect(
-          distance(
-            y,
-            parts.flatMap((part) => Array.from(part.y)),
-          ),
-        ).toBeLessThanOrEqual(bits);
-      }
+      const worst = await worstPiece({
+        ...{ backend, cache, data, want, seed, tokens: T, width: D, below: 9 },
+        forward: (x, batch) => layer.forward(x, { batch, cache }).output,
+      });
+      expect(worst).toBeLessThanOrEqual(bits);
     }
   });
 

@@ -1,14 +1,15 @@
 // Native sparse attention: as its formulas say (tools/parity/native_sparse_attention.py), dense where it selects
 // everything, and the same however tokens arrive.
+
 import { readFileSync } from 'node:fs';
-import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends, withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { attention } from '../attention.ts';
 import { packSequences } from '../batch.ts';
-import { testBackends } from '../testing/backends.ts';
-import { distance, normals, withoutOps } from '../testing/tensors.ts';
+import { worstPiece } from '../testing/pieces.ts';
+import { distance, normals } from '../testing/tensors.ts';
 import {
   NativeSparseAttention,
   NativeSparseCache,
@@ -47,7 +48,7 @@ const lacking = ['gatheredAttention', 'indexerScores', 'selectLargest', 'latentA
 const backends = [
   ['reference in f64', createReference({ bits: 64 })] as const,
   ['a backend without the ops', withoutOps(createReference({ bits: 64 }), ...lacking)] as const,
-  ...(await testBackends()),
+  ...(await availableBackends()),
 ];
 
 describe.each(backends)('native sparse attention on %s', (name, backend) => {
@@ -86,29 +87,15 @@ describe.each(backends)('native sparse attention on %s', (name, backend) => {
     const bits = name === 'webgpu' || name.startsWith('a backend') ? 1e-5 : 0;
     for (const seed of [1, 2, 3]) {
       using cache = new NativeSparseCache(backend, { config, layers: 2, maxTokens: 32, sequences: 2 });
-      const random = new Random(seed);
-      while (cache.length(0) < T || cache.length(1) < T) {
-        using arena = new Arena(backend);
-        const requests = [1, 0].flatMap((sequence) => {
-          const count = Math.min(seed === 1 ? 1 : random.integer(0, 12), T - cache.length(sequence));
-          return count > 0 ? [{ sequence, count, role: 'generated' as const }] : [];
-        });
-        if (requests.length === 0) continue;
-        const parts = requests.map(({ sequence, count }) => {
-          const [a, b] = [cache.length(sequence) * D, (cache.length(sequence) + count) * D];
-          return {
-            x: data.slice(sequence * T * D + a, sequence * T * D + b),
-            y: Array.from(want[sequence]!.slice(a, b)),
-          };
-        });
-        const batch = cache.append(arena, requests);
-        const x = parts.flatMap((part) => part.x);
-        const y = await layer.forward(arena.tensor(x, [x.length / D, D]), { batch, cache, layer: 1 }).read();
-        const due = parts.flatMap((part) => part.y);
-        expect(distance(y, due)).toBeLessThanOrEqual(bits);
-        if (seed === 3 && random.integer(0, 3) === 0 && cache.length(0) < T)
-          cache.truncate(0, Math.max(0, cache.length(0) - 5));
-      }
+      const worst = await worstPiece({
+        ...{ backend, cache, data, want, seed, tokens: T, width: D, below: 12 },
+        forward: (x, batch) => layer.forward(x, { batch, cache, layer: 1 }),
+        after: (random) => {
+          if (seed === 3 && random.integer(0, 3) === 0 && cache.length(0) < T)
+            cache.truncate(0, Math.max(0, cache.length(0) - 5));
+        },
+      });
+      expect(worst).toBeLessThanOrEqual(bits);
     }
   });
 

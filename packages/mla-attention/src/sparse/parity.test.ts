@@ -1,12 +1,13 @@
 // Attention as transformers computes it; fixtures by tools/parity/sparse_attention.py.
+
 import { readFileSync } from 'node:fs';
 import { createReference } from '@minke/gpu-backends/reference';
+import { availableBackends } from '@minke/gpu-backends/testing';
 import { Arena, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
 import { placedTokens, splitAttention, splitNumbers, splitRanges } from '../hybrid/index.ts';
 import { mlaRope } from '../mla.ts';
-import { testBackends } from '../testing/backends.ts';
 import { distance } from '../testing/tensors.ts';
 import { SparseLatentAttention, type SparseMlaConfig, sparseIndexerRope } from './index.ts';
 
@@ -40,7 +41,10 @@ const config: SparseMlaConfig = {
   maxPositions: 64,
   indexer: { heads: 12, headDim: 8, topK: deepseekV32.topK },
 };
-const backends = [['reference in f64', createReference({ bits: 64 })] as const, ...(await testBackends())];
+const backends = [
+  ['reference in f64', createReference({ bits: 64 })] as const,
+  ...(await availableBackends()),
+];
 
 describe.each(backends)('on %s', (name, backend) => {
   const tolerance = name === 'reference in f64' ? 2e-6 : 2e-5;

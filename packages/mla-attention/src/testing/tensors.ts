@@ -1,17 +1,6 @@
 /** Helpers of this package's tests. */
-import { type Backend, type OpName, Random } from '@minke/core';
+import { Random } from '@minke/core';
 import type { Arena, Tensor } from '@minke/tensor';
-
-/** The same backend, but for ops it says it lacks: what runs is then their composed form. */
-export function withoutOps(backend: Backend, ...lacking: OpName[]): Backend {
-  return new Proxy(backend, {
-    get(target, key) {
-      if (key === 'supports') return (op: OpName) => !lacking.includes(op) && target.supports(op);
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-}
 
 /** Standard normals, seeded. */
 export function normals(count: number, seed: number): number[] {

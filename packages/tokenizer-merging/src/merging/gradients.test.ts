@@ -1,9 +1,11 @@
 // Gradients against finite differences, in f64. The straight-through confidence has none: PyTorch's fixture covers it.
+
 import { type Backend, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { withoutOps } from '@minke/gpu-backends/testing';
 import { AdamW, Arena, affine, gradcheck, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
-import { distance, normals, withoutOps } from '../testing/backends.ts';
+import { distance, normals } from '../testing/numbers.ts';
 import {
   DynamicTokenInflator,
   type InflatorConfig,

@@ -1,8 +1,10 @@
 // The invariants of merging and inflation, on every backend.
+
 import { Random } from '@minke/core';
 import { Arena, add, matmul, mul, softmax, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
-import { distance, normals, testBackends } from '../testing/backends.ts';
+import { testBackends } from '../testing/backends.ts';
+import { distance, normals } from '../testing/numbers.ts';
 import { D, type Memory, Stack } from '../testing/stack.ts';
 import type { MergeBatch, MergePlan, MergerConfig } from './index.ts';
 

@@ -1,4 +1,5 @@
 // Agreement with PyTorch and with public formulas: tools/parity/merging.py writes the fixture, in float64.
+
 import { readFileSync } from 'node:fs';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena, add, gatherRows, mul, sum, type Tensor } from '@minke/tensor';

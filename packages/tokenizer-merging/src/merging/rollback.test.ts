@@ -1,8 +1,10 @@
 // A state cut back to any length goes on as one that never went beyond, on every backend.
+
 import { Random } from '@minke/core';
 import { Arena } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
-import { distance, normals, testBackends } from '../testing/backends.ts';
+import { testBackends } from '../testing/backends.ts';
+import { distance, normals } from '../testing/numbers.ts';
 import { D, type Memory, Stack } from '../testing/stack.ts';
 import type { MergeState } from './index.ts';
 

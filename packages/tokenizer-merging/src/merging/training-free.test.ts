@@ -1,8 +1,10 @@
 // Merging without training, on every backend.
+
 import { readFileSync } from 'node:fs';
 import { Arena, add, type Tensor, tanh } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
-import { distance, normals, testBackends } from '../testing/backends.ts';
+import { testBackends } from '../testing/backends.ts';
+import { distance, normals } from '../testing/numbers.ts';
 import {
   type CausalLocalOptions,
   groupNeighbours,

@@ -12,7 +12,7 @@ import {
   type MergerConfig,
   SoftTokenMerger,
 } from '../merging/index.ts';
-import { normals } from './backends.ts';
+import { normals } from './numbers.ts';
 
 export const D = 6;
 
