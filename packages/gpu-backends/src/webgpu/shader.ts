@@ -20,7 +20,7 @@ const mostBuffers = 8;
 
 type Scalar = 'u32' | 'i32' | 'f32';
 
-interface Slot {
+export interface Slot {
   readonly type: Scalar | 'atomic<i32>';
   readonly written: boolean;
 }

@@ -4,7 +4,8 @@
  */
 import type { Kernels } from '../kernel.ts';
 import { reads, shader, writes } from '../shader.ts';
-import { forwardBody, shapesOf, sizes, tileText } from './attention.ts';
+import { backwardPass } from './attention-backward.ts';
+import { forwardBody, shapesOf, sizes, tileText } from './attention-forward.ts';
 
 /** Rows before `first` weigh nothing: they are passed over. */
 const parts = `
@@ -62,133 +63,7 @@ const gathered = shader(
 fn is_there(row: i32) -> bool { return row >= 0 && row < P.keys; }`,
 );
 
-/** lse, do . o and the bias of each query and head. */
-const statistics = shader(
-  'splitAttentionGrad statistics',
-  { o: reads(), lse: reads(), dout: reads(), bias: reads(), stats: writes() },
-  { n: 'u32', value_width: 'u32' },
-  `
-  if (i >= P.n) { return; }
-  var delta = 0.0;
-  for (var c = 0u; c < P.value_width; c++) {
-    delta = fma(dout[dout_at + i * P.value_width + c], o[o_at + i * P.value_width + c], delta);
-  }
-  stats[stats_at + 3u * i] = lse[lse_at + i];
-  stats[stats_at + 3u * i + 1u] = delta;
-  stats[stats_at + 3u * i + 2u] = bias[bias_at + i];`,
-);
-
-/** Probability and score gradient of query row `g` (n H + h) and key row `m` of `key_head`. */
-const pairText = /* wgsl */ `
-${tileText}
-fn pair_of(g: u32, m: u32, key_head: u32, far: bool) -> vec2f {
-  let own = P.stats_at + 3u * g;
-  if (is_minus_inf(stats[own])) { return vec2f(); }
-  let query = P.q_at + g * P.width;
-  let key = P.k_at + (m * P.key_heads + key_head) * P.width;
-  var score = 0.0;
-  for (var c = 0u; c < P.width; c++) { score = fma(q[query + c], k[key + c], score); }
-  score = P.scale * score + select(0.0, stats[own + 2u], far);
-  let output = P.dout_at + g * P.value_width;
-  let value = P.v_at + (m * P.key_heads + key_head) * P.value_width;
-  var slope = 0.0;
-  for (var c = 0u; c < P.value_width; c++) { slope = fma(dout[output + c], v[value + c], slope); }
-  let p = exp_(score - stats[own]);
-  return vec2f(p, p * (slope - stats[own + 1u]));
-}`;
-
-const backwardBuffers = {
-  q: reads(),
-  k: reads(),
-  v: reads(),
-  ranges: reads('i32'),
-  stats: reads(),
-  dout: reads(),
-} as const;
-
-const gradQuery = shader(
-  'splitAttentionGrad of q and bias',
-  { ...backwardBuffers, dq: writes(), dbias: writes() },
-  sizes,
-  `
-  if (group >= P.rows * P.heads) { return; }
-  let n = group / P.heads;${parts}
-  let key_head = ((group % P.heads) * P.key_heads) / P.heads;
-  let to = dq_at + group * P.width;
-  for (var c = t; c < P.width; c += 64u) { dq[to + c] = 0.0; }
-  var bias_sum = 0.0;
-  for (var base = first; base < end; base += 64) {
-    let m = base + i32(t);
-    if (m < end) {
-      let slope = pair_of(group, u32(m), key_head, m < near).y;
-      scores[t] = slope;
-      if (m < near) { bias_sum += slope; }
-    }
-    workgroupBarrier();
-    let count = u32(min(end - base, 64));
-    for (var c = t; c < P.width; c += 64u) {
-      var sum = dq[to + c];
-      for (var j = 0u; j < count; j++) {
-        sum = fma(scores[j] * P.scale, k[k_at + ((u32(base) + j) * P.key_heads + key_head) * P.width + c], sum);
-      }
-      dq[to + c] = sum;
-    }
-    workgroupBarrier();
-  }
-  second_scores[t] = bias_sum;
-  workgroupBarrier();
-  if (t == 0u) {
-    var sum = 0.0;
-    for (var j = 0u; j < 64u; j++) { sum += second_scores[j]; }
-    dbias[dbias_at + group] = sum;
-  }`,
-  pairText,
-);
-
-/** The sum over queries of `factor` times their rows of `from`, 64 queries of this key at a time. */
-const sumOfQueries = (to: string, weights: string, factor: string, from: string, width: string) => `
-    for (var c = t; c < P.${width}; c += 64u) {
-      var sum = ${to}[to_${to} + c];
-      for (var j = 0u; j < count; j++) {
-        if (${weights}[j] == 0.0) { continue; }
-        let g = ((base + j) / shared_by) * P.heads + key_head * shared_by + (base + j) % shared_by;
-        sum = fma(${factor}, ${from}[${from}_at + g * P.${width} + c], sum);
-      }
-      ${to}[to_${to} + c] = sum;
-    }`;
-
-const gradKey = shader(
-  'splitAttentionGrad of k and v',
-  { ...backwardBuffers, dk: writes(), dv: writes() },
-  sizes,
-  `
-  if (group >= u32(P.keys) * P.key_heads) { return; }
-  let m = group / P.key_heads;
-  let key_head = group % P.key_heads;
-  let shared_by = P.heads / P.key_heads;
-  let to_dk = dk_at + group * P.width;
-  let to_dv = dv_at + group * P.value_width;
-  for (var c = t; c < P.width; c += 64u) { dk[to_dk + c] = 0.0; }
-  for (var c = t; c < P.value_width; c += 64u) { dv[to_dv + c] = 0.0; }
-  let queries = P.rows * shared_by;
-  for (var base = 0u; base < queries; base += 64u) {
-    let mine = base + t;
-    var pair = vec2f();
-    if (mine < queries) {
-      let n = mine / shared_by;${parts}
-      if (i32(m) >= first && i32(m) < end) {
-        let g = n * P.heads + key_head * shared_by + mine % shared_by;
-        pair = pair_of(g, m, key_head, i32(m) < near);
-      }
-    }
-    scores[t] = pair.x;
-    second_scores[t] = pair.y;
-    workgroupBarrier();
-    let count = min(queries - base, 64u);${sumOfQueries('dv', 'scores', 'scores[j]', 'dout', 'value_width')}${sumOfQueries('dk', 'second_scores', 'second_scores[j] * P.scale', 'q', 'width')}
-    workgroupBarrier();
-  }`,
-  pairText,
-);
+const backward = backwardPass({ op: 'splitAttentionGrad', range: parts, biased: true });
 
 export const splitAttention: Pick<Kernels, 'splitAttention' | 'splitAttentionGrad' | 'gatheredAttention'> = {
   splitAttention(d, [q, k, v, ranges, bias, sink, o, lse], { scale, valueWidth }) {
@@ -197,13 +72,7 @@ export const splitAttention: Pick<Kernels, 'splitAttention' | 'splitAttentionGra
   },
 
   splitAttentionGrad(d, [q, k, v, ranges, bias, o, lse, dout, dq, dk, dv, dbias], { scale }) {
-    const shapes = shapesOf(q, k, v, scale);
-    const { rows, heads, keys, key_heads, value_width } = shapes;
-    d.scratch(3 * rows * heads, (stats) => {
-      d.each(statistics, { o, lse, dout, bias, stats }, { n: rows * heads, value_width }, rows * heads);
-      d.groups(gradQuery, { q, k, v, ranges, stats, dout, dq, dbias }, shapes, rows * heads);
-      d.groups(gradKey, { q, k, v, ranges, stats, dout, dk, dv }, shapes, keys * key_heads);
-    });
+    backward(d, { q, k, v, ranges, bias, o, lse, dout, dq, dk, dv, dbias }, scale);
   },
 
   gatheredAttention(d, [q, cache, rows, sink, o], { scale, valueWidth }) {
