@@ -1,5 +1,5 @@
-// Tests of packages on WebGPU (token merging and inflation, the model that merges, layers with windows, sparse attention,
-// biases by key): the same files that run on the other backends, with Dawn named to them.
+// Tests of packages on WebGPU (token merging and inflation, the model that merges, models with layer plans and indexers,
+// layers with windows, sparse attention, biases by key): the same files that run on the other backends, with Dawn named to them.
 
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,6 +15,7 @@ const files = [
   'packages/mla-attention/src/hybrid',
   'packages/mla-attention/src/key-bias',
   'packages/mla-attention/src/sparse',
+  'packages/transformer/src/layer-attention.test.ts',
   'packages/transformer/src/merging.test.ts',
 ];
 const args = [vitest, 'run', ...files, '-t', 'on webgpu', '--reporter=json', `--outputFile=${report}`];
