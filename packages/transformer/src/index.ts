@@ -35,7 +35,12 @@ export {
   loraTargets,
 } from './lora.ts';
 export { loadLora, saveLora } from './lora-files.ts';
-export { type MergingConfig, mergingParameterShapes, validateMerging } from './merging-config.ts';
+export {
+  type MergingConfig,
+  mergingParameterShapes,
+  middleLayers,
+  validateMerging,
+} from './merging-config.ts';
 export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
 export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
