@@ -45,11 +45,13 @@ export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
 export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
+  isMerging,
   type MergingForwardOptions,
   type MergingHidden,
   type MergingParts,
   type MergingResult,
   MergingTransformer,
+  type TransformerModel,
 } from './merging-transformer.ts';
 export {
   mtpCopies,
