@@ -17,6 +17,8 @@ export {
   type ModelInit,
 } from './deepseek.ts';
 export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
+export { configFromGguf } from './gguf-config.ts';
+export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {
   attentionCacheBytes,
@@ -26,6 +28,7 @@ export {
   type ModelCacheSize,
 } from './layer-attention.ts';
 export {
+  isGgufPath,
   type LoadOptions,
   loadModel,
   type OpenModel,

@@ -1,5 +1,5 @@
 /**
- * Models from and to checkpoint folders in the Hugging Face layout: config.json and safetensors.
+ * Models from and to checkpoint folders in the Hugging Face layout, config.json and safetensors; and from GGUF files.
  *
  * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; routed experts one by one or packed. Every tensor's name and shape is checked
  * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
@@ -11,6 +11,7 @@ import {
   type Checkpoint,
   fromFloat32,
   openCheckpoint,
+  openGguf,
   type TensorData,
   writeCheckpoint,
 } from '@minke/checkpoints';
@@ -18,6 +19,8 @@ import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/c
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type ModelConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
+import { configFromGguf } from './gguf-config.ts';
+import { ggufWeights } from './gguf-weights.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
 import { toMergingFields } from './merging-fields.ts';
 import type { MergingTransformer } from './merging-transformer.ts';
@@ -49,12 +52,28 @@ export interface OpenModel {
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
+  if (isGgufPath(from)) return loadGguf(from, options);
   const config = await readConfig(from);
   const checkpoint: Checkpoint = await openCheckpoint(from);
   try {
     return await load({ config, weights: checkpoint }, options);
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** Whether a path is read as a GGUF file. */
+export function isGgufPath(path: string): boolean {
+  return path.endsWith('.gguf');
+}
+
+async function loadGguf(path: string, options: LoadOptions): Promise<DeepSeekModel> {
+  const file = await openGguf(path);
+  try {
+    const config = await configFromGguf(file);
+    return await load({ config, weights: ggufWeights(file, config) }, options);
+  } finally {
+    await file.close();
   }
 }
 
