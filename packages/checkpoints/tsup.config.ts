@@ -5,6 +5,7 @@ export default defineConfig({
     index: 'src/index.ts',
     files: 'src/files.ts',
     'hub/index': 'src/hub/index.ts',
+    'hub/model-path': 'src/hub/model-path.ts',
     'hub/stand-in': 'src/hub/stand-in.ts',
   },
   format: 'esm',

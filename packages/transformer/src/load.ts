@@ -15,6 +15,7 @@ import {
   type TensorReader,
   writeCheckpoint,
 } from '@minke/checkpoints';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type DeepSeekConfig, validateConfig } from './config.ts';
@@ -40,7 +41,8 @@ export interface OpenModel {
 }
 
 /**
- * A model from a folder with config.json and safetensors files, or from an open checkpoint (which stays open).
+ * A model from a folder with config.json and safetensors files, from the hub id of one that is in the cache, or from an
+ * open checkpoint (which stays open).
  * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
  *
  * @example
@@ -48,8 +50,9 @@ export interface OpenModel {
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
-  const config = await readConfig(from);
-  const checkpoint: Checkpoint = await openCheckpoint(from);
+  const folder = resolveModelPath(from);
+  const config = await readConfig(folder);
+  const checkpoint: Checkpoint = await openCheckpoint(folder);
   try {
     return await load({ config, weights: checkpoint }, options);
   } finally {

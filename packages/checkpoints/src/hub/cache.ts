@@ -9,7 +9,7 @@
  * Everything appears under its name at once (temporary name, rename). Node only.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import {
   copyFile,
   lstat,
@@ -24,7 +24,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { HubError } from './hub-error.ts';
-import { type HubId, isCommit } from './hub-id.ts';
+import { cacheName, isCommit } from './hub-id.ts';
 import type { HubFile, HubListing } from './listing.ts';
 
 /** The places of one model in a cache. */
@@ -37,9 +37,8 @@ export class CachedModel {
     cache: string,
     readonly id: string,
   ) {
-    const name = `models--${id.replace('/', '--')}`;
-    this.folder = join(resolve(cache), name);
-    this.locks = join(resolve(cache), '.locks', name);
+    this.folder = join(resolve(cache), cacheName(id));
+    this.locks = join(resolve(cache), '.locks', cacheName(id));
   }
 
   get blobs(): string {
@@ -63,20 +62,6 @@ export class CachedModel {
     for (const path of [this.blob(file), this.pointer(commit, file)])
       if ((await stat(path).catch(() => undefined))?.size === file.size) return true;
     return false;
-  }
-
-  /** The snapshot that a revision names, if it is here. */
-  find(revision: string): string | undefined {
-    let commit = revision;
-    if (!isCommit(revision))
-      try {
-        commit = readFileSync(join(this.folder, 'refs', ...revision.split('/')), 'utf8').trim();
-      } catch {
-        return undefined;
-      }
-    if (!isCommit(commit)) return undefined;
-    const folder = this.snapshot(commit);
-    return statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? folder : undefined;
   }
 
   /** Remembers which commit a branch or tag stands for. */
@@ -137,15 +122,6 @@ export class CachedModel {
       );
     return full;
   }
-}
-
-/**
- * The snapshot folder of a model in the cache; undefined where it was not fetched.
- *
- * @param cache the cache's folder
- */
-export function cachedSnapshot(cache: string, { id, revision }: HubId): string | undefined {
-  return new CachedModel(cache, id).find(revision);
 }
 
 /** Readers see the old text or the new. */

@@ -52,6 +52,11 @@ export function isCommit(revision: string): boolean {
   return /^[0-9a-f]{40}$/.test(revision);
 }
 
+/** The name of a model's folder in a cache. */
+export function cacheName(id: string): string {
+  return `models--${id.replace('/', '--')}`;
+}
+
 /** Why a path of a file in a model cannot be one on this disk; undefined if it can. */
 export function pathProblem(path: string): string | undefined {
   if (path === '' || path.length > maxPathLength) return `has ${path.length} characters`;

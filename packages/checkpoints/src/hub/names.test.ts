@@ -10,7 +10,7 @@ import {
   isHubId,
   isOffline,
   matchesAny,
-  resolveModelFolder,
+  resolveModelPath,
   usefulFiles,
 } from './index.ts';
 
@@ -99,7 +99,7 @@ it('resolves a folder to itself and an id to its snapshot, and says how to fetch
   mkdirSync(snapshot, { recursive: true });
   mkdirSync(join(base, 'refs'));
   writeFileSync(join(base, 'refs', 'main'), '5'.repeat(40));
-  const resolve = (from: string) => resolveModelFolder(from, { cache });
+  const resolve = (from: string) => resolveModelPath(from, { cache });
   expect([resolve('a/b'), resolve('a/b@main'), resolve(`a/b@${'5'.repeat(40)}`)]).toEqual(
     Array(3).fill(snapshot),
   );

@@ -1,9 +1,7 @@
 /**
- * Where a hub is, who asks and where the cache lies: the environment variables of huggingface_hub, read alike.
+ * Where a hub is, who asks and where the cache lies: the environment variables of huggingface_hub, read alike. Node's
+ * modules are not imported, for bundlers for browsers would follow them.
  */
-import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { MinkeError } from '@minke/core';
 
 /** What stands in for the environment; each defaults to it. */
@@ -64,14 +62,22 @@ export function isOffline(environment: Environment = process.env): boolean {
 }
 
 function home(environment: Environment): string {
-  const caches = expand(environment.XDG_CACHE_HOME) ?? join(homedir(), '.cache');
+  const caches = expand(environment.XDG_CACHE_HOME) ?? join(homeFolder(), '.cache');
   return expand(environment.HF_HOME) ?? join(caches, 'huggingface');
 }
 
 /** A path with `~` for the home folder; undefined for none. */
 function expand(path: string | undefined): string | undefined {
   if (path === undefined || path === '') return undefined;
-  return /^~(?=$|[/\\])/.test(path) ? join(homedir(), path.slice(1)) : path;
+  return /^~(?=$|[/\\])/.test(path) ? join(homeFolder(), path.slice(1)) : path;
+}
+
+function homeFolder(): string {
+  return process.getBuiltinModule('node:os').homedir();
+}
+
+function join(...parts: string[]): string {
+  return process.getBuiltinModule('node:path').join(...parts);
 }
 
 function isOn(value: string | undefined): boolean {
