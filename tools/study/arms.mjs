@@ -43,17 +43,17 @@ export const settings = {
     shape: {},
     window: 128,
   },
-  /** The same models on a fiftieth of the tokens: does everything run and learn? */
+  /** The same models on a hundredth of the tokens: does everything run and learn? */
   smoke: {
     name: 'smoke',
-    tokens: 200_000,
+    tokens: 100_000,
     context: 1024,
     taskContext: 512,
     taskLength: 160,
     stride: 512,
     vocabSize: 4096,
-    tokensPerStep: 4096,
-    trainingBytes: 4_000_000,
+    tokensPerStep: 2048,
+    trainingBytes: 2_000_000,
     testDocuments: 8,
     problems: 4,
     shape: {},

@@ -9,7 +9,7 @@
 // Needs a build (`pnpm build`). A run has its folder under `--out` (default runs/study): checkpoints, metrics.jsonl and a
 // log; stopped at any moment and started again it goes on. Its result is a file of JSON under `--results` (default
 // docs/study/results), written at the end; runs that have one are not done again. `--smoke` trains the same models on a
-// fiftieth of the tokens, into folders of its own.
+// hundredth of the tokens, into folders of its own.
 
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';

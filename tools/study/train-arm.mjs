@@ -56,7 +56,7 @@ export async function trainArm({ arm, setting, seed, data, backend, folder, resu
   const model = modelOf(config, merging, seed, weights);
   const learnerSettings = {
     ...{ ...defaultSftLearner, optimizer: 'muon' },
-    ...(merging && { compression: compressionOf(arm, steps) }),
+    ...(merging && merging.router === undefined && { compression: compressionOf(arm, steps) }),
     ...(config.indexer && { indexer: { weight: 1, warmupSteps: Math.round(0.1 * steps) } }),
   };
   const learner = new LocalLearner(model, learnerSettings);
