@@ -20,7 +20,7 @@ export interface BackendOptions {
  */
 export function addModelArgument(
   command: Command,
-  what = 'model folder (config.json, safetensors, tokenizer.json)',
+  what = 'model folder (config.json, safetensors, tokenizer.json), or a .gguf file',
 ): Command {
   return command
     .addArgument(new Argument('[folder]', what).default(modelFolder, 'the embedded model'))
@@ -30,7 +30,7 @@ export function addModelArgument(
       acting.error(
         folder === modelFolder
           ? `error: this installation has no embedded model in ${folder}; name a model folder`
-          : `error: expected a model folder, but ${folder} does not exist`,
+          : `error: expected a model folder or a .gguf file, but ${folder} does not exist`,
       );
     });
 }

@@ -195,7 +195,7 @@ describe('modelScorer', () => {
 
   it('scores a model that merges, which merges nothing at threshold 0', async () => {
     const model = await loadModel(folder, { backend });
-    const ids = (await expectedBits())[0]?.ids as number[];
+    const { ids } = (await expectedBits())[0]!;
     const windows = [{ ids, from: 1 }];
     const arena = new Arena(backend, { persistent: true });
     const of = (threshold: number) => {

@@ -29,7 +29,6 @@ export {
   defaultLearner,
   type IndexerTraining,
   type LocalLearnerOptions,
-  type TrainedModel,
 } from './local-training.ts';
 export * from './objectives/index.ts';
 export { readPrompts, rejectionPrompts } from './prompt-file.ts';

@@ -9,7 +9,7 @@
  */
 import { check } from '@minke/core';
 import { type Arena, gatherRows, linear, type Tensor } from '@minke/tensor';
-import type { DeepSeekModel, IndexerStage } from '@minke/transformer';
+import { type DeepSeekModel, type IndexerStage, isMerging, type TransformerModel } from '@minke/transformer';
 import type {
   ForwardBackwardResult,
   Learner,
@@ -20,7 +20,7 @@ import type {
   TrainingSequence,
 } from './interfaces.ts';
 import { learnerLoss } from './learner-losses.ts';
-import { isMerging, type LocalLearnerOptions, LocalTraining, type TrainedModel } from './local-training.ts';
+import { type LocalLearnerOptions, LocalTraining } from './local-training.ts';
 import { type StepTotals, tokenLogProbs } from './objectives/index.ts';
 import { type PackedSequences, packTrainingSequences, split } from './packed-sequences.ts';
 
@@ -30,7 +30,7 @@ import { type PackedSequences, packTrainingSequences, split } from './packed-seq
  * await learner.forwardBackward(sequences, { name: 'cross_entropy' }, { sequences: 2, tokens: 31 });
  * await learner.optimStep({ learningRate: 1e-4 });
  */
-export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Learner {
+export class LocalLearner<M extends TransformerModel = DeepSeekModel> implements Learner {
   readonly #training: LocalTraining<M>;
 
   constructor(model: M, options: Partial<LocalLearnerOptions> = {}) {
@@ -131,7 +131,7 @@ export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Lea
   /** Hidden states before the tokens that count, and what the whole pass left. */
   async #pass(arena: Arena, pack: PackedSequences, indexer?: IndexerStage) {
     const count = pack.targets.length;
-    const model: TrainedModel = this.model;
+    const model: TransformerModel = this.model;
     const rows =
       isMerging(model) || indexer !== undefined
         ? model.batch(arena, pack.sequences)

@@ -11,13 +11,14 @@
 import { MinkeError, type Shape } from '@minke/core';
 import { loadStatistics } from '@minke/moe-router';
 import { AdamW, Arena, add, affine, Muon, type Tensor } from '@minke/tensor';
-import type {
-  DeepSeekModel,
-  HiddenResult,
-  IndexerStage,
-  MergingHidden,
-  MergingTransformer,
-  ModelBatch,
+import {
+  type DeepSeekModel,
+  type HiddenResult,
+  type IndexerStage,
+  isMerging,
+  type MergingHidden,
+  type ModelBatch,
+  type TransformerModel,
 } from '@minke/transformer';
 import {
   type Compression,
@@ -65,9 +66,6 @@ export interface IndexerTraining {
   readonly warmupSteps: number;
 }
 
-/** What is trained: a model, or one that merges tokens before its middle layers. */
-export type TrainedModel = DeepSeekModel | MergingTransformer;
-
 /** For reinforcement learning: no weight decay. */
 export const defaultLearner: LocalLearnerOptions = {
   beta1: 0.9,
@@ -97,7 +95,7 @@ export interface PassResult {
   readonly share: number;
 }
 
-export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
+export class LocalTraining<M extends TransformerModel = DeepSeekModel> {
   readonly model: M;
   /** Of a step: gradients are recorded. */
   readonly arena: Arena;
@@ -194,7 +192,7 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
   }
 
   #balanceLoss(result: HiddenResult | MergingHidden, rows: ModelBatch, alpha: number): Tensor {
-    const model: TrainedModel = this.model;
+    const model: TransformerModel = this.model;
     return isMerging(model)
       ? model.balanceLoss(result as MergingHidden, rows, { alpha })
       : model.balanceLoss(result, rows, { alpha });
@@ -273,13 +271,8 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
   }
 }
 
-/** Whether a model merges, whichever copy of the package made it. */
-export function isMerging(model: TrainedModel): model is MergingTransformer {
-  return 'merger' in model;
-}
-
 /** The adapter that is trained, or null. */
-function loraOf(model: TrainedModel) {
+function loraOf(model: TransformerModel) {
   return (isMerging(model) ? model.model : model).lora;
 }
 
