@@ -44,10 +44,8 @@ export function countParameters(config: ModelConfig): ParameterCounts {
     for (const [name, size] of sizes) if (chosen(name)) total += size;
     return total;
   };
-  const layerOf = (name: string) => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
   const { numLayers, moe } = config;
   const inMain = (name: string) => layerOf(name) < numLayers;
-  const routed = (name: string) => name.includes('.mlp.experts.');
   const total = sum(inMain);
   const used = moe === null ? 0 : moe.topK / moe.experts;
   const active =
@@ -68,3 +66,22 @@ export function countParameters(config: ModelConfig): ParameterCounts {
     moePerLayer: moe === null ? 0 : sum((name) => name.startsWith(`${last}mlp.`)),
   };
 }
+
+/** Parameters a token uses in each layer; MTP modules, numbered from `numLayers`, come last. */
+export function activeByLayer(config: DeepSeekConfig): number[] {
+  const { moe } = config;
+  const used = moe === null ? 0 : moe.topK / moe.experts;
+  const active: number[] = [];
+  for (const [name, shape] of parameterShapes(config)) {
+    const layer = layerOf(name);
+    if (layer < 0) continue;
+    const size = shape.reduce((product, n) => product * n, 1);
+    active[layer] = (active[layer] ?? 0) + size * (routed(name) ? used : 1);
+  }
+  return active;
+}
+
+/** The layer of a parameter, -1 for those of none. */
+const layerOf = (name: string): number => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
+
+const routed = (name: string): boolean => name.includes('.mlp.experts.');

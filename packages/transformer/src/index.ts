@@ -46,16 +46,23 @@ export {
   loraTargets,
 } from './lora.ts';
 export { loadLora, saveLora } from './lora-files.ts';
-export { type MergingConfig, mergingParameterShapes, validateMerging } from './merging-config.ts';
+export {
+  type MergingConfig,
+  mergingParameterShapes,
+  middleLayers,
+  validateMerging,
+} from './merging-config.ts';
 export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
 export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
+  isMerging,
   type MergingForwardOptions,
   type MergingHidden,
   type MergingParts,
   type MergingResult,
   MergingTransformer,
+  type TransformerModel,
 } from './merging-transformer.ts';
 export {
   mtpCopies,

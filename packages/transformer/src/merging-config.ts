@@ -10,6 +10,7 @@ import {
   inflatorParameterShapes,
   type MergerConfig,
   mergerParameterShapes,
+  routerProblems,
 } from '@minke/tokenizer-merging/merging';
 import { type ModelConfig, show } from './config.ts';
 import { isDenseConfig } from './dense-config.ts';
@@ -57,6 +58,7 @@ export function validateMerging(
     problems.push(`sizeBias learned or a finite number, got ${show(sizeBias)}`);
   if (mix !== undefined && !['mass', 'gated', 'select'].includes(mix))
     problems.push(`mix mass, gated or select, got ${show(mix)}`);
+  problems.push(...routerProblems(config));
   for (const name of ['smoothing', 'offsets', 'refine'] as const)
     if (config[name] !== undefined && typeof config[name] !== 'boolean')
       problems.push(`${name} true or false, got ${show(config[name])}`);
@@ -82,12 +84,12 @@ export function partConfigs(
   { hiddenSize }: ModelConfig,
   { preLayers: _pre, postLayers: _post, sizeBias: _bias, ...config }: MergingConfig,
 ): { merger: MergerConfig; inflator: InflatorConfig } {
-  const { threshold, mix, smoothing, offsets, refine, ...rest } = config;
+  const { threshold, mix, router, tokensPerEntry, seed, smoothing, offsets, refine, ...rest } = config;
   const shared = { ...rest, hiddenSize };
   const given = <T extends object>(settings: T) =>
     Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
   return {
-    merger: { ...shared, ...given({ threshold, mix }) },
+    merger: { ...shared, ...given({ threshold, mix, router, tokensPerEntry, seed }) },
     inflator: { ...shared, ...given({ smoothing, offsets, refine }) },
   };
 }

@@ -10,9 +10,11 @@ import { type MergingConfig, validateMerging } from './merging-config.ts';
 export function toMergingFields(config: MergingConfig): Record<string, unknown> {
   const { threshold = 0.5, maxRun = 8, mix = 'gated', sizeBias = 'learned' } = config;
   const { smoothing = true, offsets = true, refine = false } = config;
+  const { router = 'learned', tokensPerEntry = 2, seed = 0 } = config;
   return {
     ...{ pre_layers: config.preLayers, post_layers: config.postLayers },
     ...{ threshold, max_run: maxRun, mix, size_bias: sizeBias, smoothing, offsets, refine },
+    ...(router !== 'learned' && { router, tokens_per_entry: tokensPerEntry, router_seed: seed }),
   };
 }
 
@@ -36,6 +38,11 @@ export function parseMergingConfig(json: unknown, config: ModelConfig): MergingC
     smoothing: fields.flag('smoothing', true),
     offsets: fields.flag('offsets', true),
     refine: fields.flag('refine', false),
+    ...(fields.raw('router') !== undefined && {
+      router: fields.text('router', 'learned') as NonNullable<MergingConfig['router']>,
+      tokensPerEntry: fields.number('tokens_per_entry', 2),
+      seed: fields.number('router_seed', 0),
+    }),
   };
   const { problems } = fields;
   if (problems.length > 0)

@@ -266,6 +266,14 @@ export class MergingTransformer implements Module {
   }
 }
 
+/** A model, or one that merges tokens before its middle layers. */
+export type TransformerModel = DeepSeekModel | MergingTransformer;
+
+/** Whether a model merges, whichever copy of the package made it. */
+export function isMerging(model: TransformerModel): model is MergingTransformer {
+  return 'merger' in model;
+}
+
 /** The entries of a plan as a batch: each sequence's own, rotated where their boundaries are. */
 function entryBatch(
   arena: Arena,
