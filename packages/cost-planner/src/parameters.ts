@@ -68,7 +68,7 @@ export function countParameters(config: ModelConfig): ParameterCounts {
 }
 
 /** Parameters a token uses in each layer; MTP modules, numbered from `numLayers`, come last. */
-export function activeByLayer(config: DeepSeekConfig): number[] {
+export function activeByLayer(config: ModelConfig): number[] {
   const { moe } = config;
   const used = moe === null ? 0 : moe.topK / moe.experts;
   const active: number[] = [];

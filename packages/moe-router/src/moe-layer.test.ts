@@ -128,7 +128,7 @@ describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
       const output = layer.forward(arena.tensor(x.readSync(), x.shape)).output.readSync();
       arena.dispose();
       return output;
-    }) as [ArrayLike<number>, ArrayLike<number>];
+    }) as unknown as [ArrayLike<number>, ArrayLike<number>];
     const squares = (values: ArrayLike<number>) => Array.from(values).reduce((sum, v) => sum + v * v, 0);
     const error = squares(Array.from(plain, (value, i) => value - rounded[i]!));
     expect(error).toBeGreaterThan(0);
