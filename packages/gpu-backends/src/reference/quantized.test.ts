@@ -170,7 +170,11 @@ describe('quantised weights', () => {
     expect(Array.from(new Int8Array((rows!.data as Uint8Array).buffer)).slice(0, 6)).toEqual([
       127, -127, 0, 2, -2, 3,
     ]);
-    const [w] = call('packQuantized', call('quantize', [f32([1, 32], x.map(Math.trunc))], { to: 'q8_0' }), {});
+    const [w] = call(
+      'packQuantized',
+      call('quantize', [f32([1, 32], x.map(Math.trunc))], { to: 'q8_0' }),
+      {},
+    );
     // 127^2 twice, 2 x 1, 2 x 2, 3 x 3.
     expect(call('matmulQuantized', [rows!, scales!, w!], { columns: 1 })[0]!.data[0]).toBe(2 * 127 ** 2 + 15);
   });
