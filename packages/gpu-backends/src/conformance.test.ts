@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import {
   type Backend,
   type CommandList,
+  dtypes,
   elementCount,
   type OpName,
   opNames,
@@ -91,9 +92,10 @@ function tampered(after: (inner: Backend, op: OpName, written: readonly TensorRe
   };
 }
 
-/** Adds to one stored number: a relative 2^-8 in f32, one in i32, a bit in bytes. */
-function disturb(backend: Backend, { buffer, dtype }: TensorRef, at: number): void {
-  const length = dtype === 'q8_0' || dtype === 'q4_0' ? 32 : 1;
+/** Adds to one stored number: a relative 2^-8 in f32, one in i32, a bit in bytes (of blocks, the first of the block). */
+function disturb(backend: Backend, { buffer, dtype }: TensorRef, position: number): void {
+  const length = dtypes[dtype].blockSize;
+  const at = position - (position % length);
   if (at + length > buffer.length) return;
   const data = backend.readSync!(buffer, at, length);
   const value = data[0]!;

@@ -25,9 +25,10 @@ export class Report {
    * A row from two sides of `compare`: rates in `unit`, `work` of them a call.
    *
    * @param {{ name: string, unit: string, work: number, flops?: number, threads: number, ours: object,
-   *   peer: object, extra?: object }} row `flops` a call, for the share of the peak
+   *   peer: object, extra?: object, share?: number | null }} row `flops` a call, for the share of the peak; `share` of
+   *   another limit
    */
-  addRates({ name, unit, work, flops, threads, ours, peer, extra = {} }) {
+  addRates({ name, unit, work, flops, threads, ours, peer, extra = {}, share }) {
     const peak = this.#limit.gflops[threads];
     const gflops = (side) => (flops && side.seconds ? rounded(flops / side.seconds / 1e9) : null);
     this.add({
@@ -37,7 +38,7 @@ export class Report {
       peer: peer.seconds ? work / peer.seconds : null,
       peerName: peer.name ?? null,
       ratio: ratioOf(ours, peer),
-      shareOfLimit: flops && ours.seconds && peak ? flops / ours.seconds / 1e9 / peak : null,
+      shareOfLimit: share ?? (flops && ours.seconds && peak ? flops / ours.seconds / 1e9 / peak : null),
       ...(flops ? { oursGflops: gflops(ours), peerGflops: gflops(peer) } : {}),
       ...(ours.seconds ? { oursMilliseconds: rounded(ours.seconds * 1000) } : {}),
       ...(peer.seconds ? { peerMilliseconds: rounded(peer.seconds * 1000) } : {}),
