@@ -49,11 +49,14 @@ export function hubToken(
   if (token !== undefined) return clean(token);
   const named = clean(environment.HF_TOKEN || environment.HUGGING_FACE_HUB_TOKEN);
   if (named !== undefined || isOn(environment.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return named;
+  const path = expand(environment.HF_TOKEN_PATH) ?? join(home(environment), 'token');
+  let text: string;
   try {
-    return clean(readFileSync(expand(environment.HF_TOKEN_PATH) ?? join(home(environment), 'token'), 'utf8'));
+    text = process.getBuiltinModule('node:fs').readFileSync(path, 'utf8');
   } catch {
     return undefined; // Nobody is logged in.
   }
+  return clean(text);
 }
 
 /** Whether the user forbids requests: `HF_HUB_OFFLINE`. */
