@@ -50,9 +50,11 @@ export async function modelFacts(
   };
 }
 
-/** `runs/first/model` is called `first`, `SmolLM2.gguf` is called `SmolLM2`. */
+/** `runs/first/model` is called `first`, `SmolLM2.gguf` is called `SmolLM2`, a snapshot in the cache of a hub as on the hub. */
 function folderName(folder: string): string {
   const path = resolve(folder);
+  const cached = /models--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path);
+  if (cached !== null) return `${cached[1]}/${cached[2]}`;
   return basename(basename(path) === 'model' ? dirname(path) : path, '.gguf');
 }
 

@@ -7,6 +7,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, MinkeError } from '@minke/core';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
@@ -37,16 +38,18 @@ export interface LoadLanguageModelOptions {
 
 /**
  * Loads a folder with config.json, safetensors and tokenizer.json, and where present tokenizer_config.json,
- * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
+ * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them; or the hub id of a model that is in
+ * the cache. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
  * the file.
  *
  * @example
  * const language = await loadLanguageModel('model', { backend });
  */
 export async function loadLanguageModel(
-  folder: string,
+  from: string,
   options: LoadLanguageModelOptions,
 ): Promise<LanguageModel> {
+  const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
   const { backend, onProgress } = options;
   const model = await loadModel(folder, { backend, ...(onProgress && { onProgress }) });

@@ -15,6 +15,7 @@ import {
   type TensorData,
   writeCheckpoint,
 } from '@minke/checkpoints';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type ModelConfig, validateConfig } from './config.ts';
@@ -44,7 +45,7 @@ export interface OpenModel {
 
 /**
  * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part),
- * or from an open checkpoint (which stays open).
+ * from the hub id of a model that is in the cache, or from an open checkpoint (which stays open).
  * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
  *
  * @example
@@ -53,8 +54,9 @@ export interface OpenModel {
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
   if (isGgufPath(from)) return loadGguf(from, options);
-  const config = await readConfig(from);
-  const checkpoint: Checkpoint = await openCheckpoint(from);
+  const folder = resolveModelPath(from);
+  const config = await readConfig(folder);
+  const checkpoint: Checkpoint = await openCheckpoint(folder);
   try {
     return await load({ config, weights: checkpoint }, options);
   } finally {
