@@ -1,10 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-// Tests sit beside the code and import the packages' sources (the `minke-source` export condition), so a
-// test run needs no TypeScript build. Two workers: the reference machine has two cores.
 /** `../../packages/tensor/dist/index.js`, `../../packages/gpu-backends/dist/cpu/index.js`. */
 const builtPackage = /^(?:\.\.\/)+((?:packages|apps)\/[\w-]+)\/dist\/((?:[\w-]+\/)?)index\.js$/;
 
+// Tests sit beside the code and import the packages' sources (the `minke-source` export condition), so a
+// test run needs no TypeScript build. Two workers: the reference machine has two cores.
 export default defineConfig({
   resolve: {
     conditions: ['minke-source'],

@@ -1,6 +1,6 @@
-// Greedy completions of prompts by a model of this process, with or without merging: batches step together.
+// Greedy completions of prompts by a model of this process, with or without merging.
 
-import { Arena } from '../../packages/tensor/dist/index.js';
+import { defaultSampling, Engine } from '../../packages/inference/dist/index.js';
 
 /**
  * @param {object} model a `DeepSeekModel` or a `MergingTransformer`
@@ -9,38 +9,15 @@ import { Arena } from '../../packages/tensor/dist/index.js';
  * @returns {Promise<number[][]>} ids of the completions, without the end
  */
 export async function greedy(model, prompts, { maxTokens, end }) {
-  const size = { maxTokens, sequences: prompts.length, form: 'expanded' };
-  const merges = 'merger' in model;
-  const holder = merges ? model.createState({ ...size, rollback: 0 }) : model.createCache(size);
-  const arena = new Arena(model.backend);
-  const completions = prompts.map(() => []);
-  let fed = prompts.map((ids, sequence) => ({ sequence, ids }));
-  while (fed.length > 0) {
-    const requests = fed.map(({ sequence, ids }) => ({ sequence, count: ids.length, role: 'prompt' }));
-    const rows = fed.flatMap(({ ids }) => [...ids]);
-    const batch = { ids: arena.tensor(rows, [rows.length], 'i32'), ...holder.append(arena, requests) };
-    const past = merges ? { state: holder } : { cache: holder };
-    const { logits } = await model.forward(batch, { ...past, form: 'expanded', outputs: 'last' });
-    const numbers = await logits.read();
-    const width = logits.shape[1];
-    const next = [];
-    fed.forEach(({ sequence }, row) => {
-      const id = largest(numbers, row * width, width);
-      const done = prompts[sequence].length + completions[sequence].length + 1 >= maxTokens;
-      if (id === end) return;
-      completions[sequence].push(id);
-      if (!done) next.push({ sequence, ids: [id] });
-    });
-    fed = next;
-    arena.reset();
-  }
-  arena.dispose();
-  holder.dispose();
-  return completions;
-}
-
-function largest(numbers, start, count) {
-  let best = 0;
-  for (let i = 1; i < count; i++) if (numbers[start + i] > numbers[start + best]) best = i;
-  return best;
+  const engine = new Engine(model, {
+    ...{ maxSequences: prompts.length, maxWaiting: prompts.length, contextLength: maxTokens },
+    form: 'expanded',
+  });
+  const sampling = { ...defaultSampling, temperature: 0 };
+  const streams = prompts.map((promptIds) =>
+    engine.generate({ promptIds, maxNewTokens: maxTokens, sampling, seed: 0, stopTokenIds: [end] }),
+  );
+  const events = await Promise.all(streams.map((stream) => stream.rest()));
+  await engine.dispose();
+  return events.map((own) => own.map(({ token }) => token).filter((token) => token !== end));
 }
