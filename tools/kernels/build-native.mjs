@@ -50,7 +50,7 @@ const avx512 = [
 export const instructionSets =
   process.arch === 'x64'
     ? [
-        { name: 'Avx512Bf16', flags: [...avx512, '-mavx512bf16'] },
+        { name: 'Avx512Bf16', flags: [...avx512, '-mavx512bf16', '-mavx512vnni'] },
         { name: 'Avx512', flags: avx512 },
         { name: 'Avx2', flags: ['-mavx2', '-mfma', '-mbmi2', '-mf16c'] },
       ]

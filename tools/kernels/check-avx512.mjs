@@ -27,13 +27,19 @@ if (compiler === undefined || avx2 === undefined) {
 }
 
 mkdirSync(folder, { recursive: true });
+const builds = [
+  { name: 'avx512', defines: [], tests: 'avx512' },
+  // What only processors with VNNI run.
+  { name: 'avx512 with VNNI', defines: ['-DMINKE_EMULATED_VNNI'], tests: 'avx512.*[qQ]uanti[sz]e' },
+];
+const emulated = builds.map(({ defines }) => ({
+  source: join(here, 'emulated-avx512.cc'),
+  // Emulated lanes take the compiler long where it unrolls and vectorises them again.
+  flags: [...kernelFlags({ name: 'Avx512', flags: avx2.flags }), `-I${sourceDir}`, ...defines, '-O1'],
+}));
 const units = [
+  ...emulated,
   { source: join(sourceDir, 'kernels.cc'), flags: kernelFlags(avx2) },
-  {
-    source: join(here, 'emulated-avx512.cc'),
-    // Emulated lanes take the compiler long where it unrolls and vectorises them again.
-    flags: [...kernelFlags({ name: 'Avx512', flags: avx2.flags }), `-I${sourceDir}`, '-O1'],
-  },
   { source: join(sourceDir, 'pool.cc'), flags: addonFlags() },
   { source: join(sourceDir, 'native.cc'), flags: [...addonFlags(), '-DMINKE_EMULATED_AVX512'] },
 ];
@@ -43,14 +49,24 @@ await Promise.all(
     runCompiler(compiler, [...compilerFlags, ...flags, '-c', source, '-o', objects[i]]),
   ),
 );
-const addon = join(folder, 'minke.node');
-await runCompiler(compiler, ['-shared', '-pthread', ...objects, '-o', addon]);
-const tests = ['conformance.test.ts', 'cpu/cpu-backend.test.ts'].map(
+const tests = ['conformance.test.ts', 'cpu/cpu-backend.test.ts', 'cpu/quantized.test.ts'].map(
   (name) => `packages/gpu-backends/src/${name}`,
 );
-const { status } = spawnSync('npx', ['vitest', 'run', ...tests, '-t', 'avx512'], {
-  cwd: root,
-  stdio: 'inherit',
-  env: { ...process.env, MINKE_NATIVE: addon },
-});
-process.exit(status ?? 1);
+for (const [i, build] of builds.entries()) {
+  const addon = join(folder, `minke-${i}.node`);
+  await runCompiler(compiler, [
+    '-shared',
+    '-pthread',
+    objects[i],
+    ...objects.slice(builds.length),
+    '-o',
+    addon,
+  ]);
+  console.log(`kernels: ${build.name}`);
+  const { status } = spawnSync('npx', ['vitest', 'run', ...tests, '-t', build.tests], {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, MINKE_NATIVE: addon },
+  });
+  if (status !== 0) process.exit(status ?? 1);
+}

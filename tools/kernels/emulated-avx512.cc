@@ -4,6 +4,9 @@
 // Vectors of 64 bytes are the compiler's own and need no such processor. BF16 dot products are left out.
 #include <immintrin.h>
 #define __AVX512F__ 1
+#if defined(MINKE_EMULATED_VNNI)
+#define __AVX512VNNI__ 1
+#endif
 
 #define EMULATED static inline __attribute__((always_inline))
 
@@ -58,6 +61,54 @@ EMULATED __m512i compress(unsigned mask, __m512i v) {
   return result;
 }
 EMULATED void store(void* p, __m512i v) { __builtin_memcpy(p, &v, 64); }
+/** Sums of products of neighbours among 16-bit numbers, and of unsigned with signed bytes (saturated). */
+EMULATED __m512i maddWords(__m512i a, __m512i b) {
+  short x[32], y[32];
+  int sums[16];
+  __builtin_memcpy(x, &a, 64);
+  __builtin_memcpy(y, &b, 64);
+  for (int i = 0; i < 16; i++) sums[i] = (int)((unsigned)(x[2 * i] * y[2 * i]) + (unsigned)(x[2 * i + 1] * y[2 * i + 1]));
+  __m512i result;
+  __builtin_memcpy(&result, sums, 64);
+  return result;
+}
+EMULATED __m512i maddBytes(__m512i a, __m512i b) {
+  unsigned char x[64];
+  signed char y[64];
+  short sums[32];
+  __builtin_memcpy(x, &a, 64);
+  __builtin_memcpy(y, &b, 64);
+  for (int i = 0; i < 32; i++) {
+    const int sum = x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
+    sums[i] = (short)(sum > 32767 ? 32767 : sum < -32768 ? -32768 : sum);
+  }
+  __m512i result;
+  __builtin_memcpy(&result, sums, 64);
+  return result;
+}
+/** sum += products of four unsigned bytes of a with four signed ones of b. */
+EMULATED __m512i dotBytes(__m512i sum, __m512i a, __m512i b) {
+  unsigned char x[64];
+  signed char y[64];
+  int sums[16];
+  __builtin_memcpy(x, &a, 64);
+  __builtin_memcpy(y, &b, 64);
+  __builtin_memcpy(sums, &sum, 64);
+  for (int i = 0; i < 64; i++) sums[i / 4] += x[i] * y[i];
+  __m512i result;
+  __builtin_memcpy(&result, sums, 64);
+  return result;
+}
+EMULATED __m512 fromHalves(__m256i h) {
+  __m512 result;
+  for (int half = 0; half < 2; half++) {
+    __m128i eight;
+    __builtin_memcpy(&eight, (const char*)&h + 16 * half, 16);
+    const __m256 wide = _mm256_cvtph_ps(eight);
+    __builtin_memcpy((char*)&result + 32 * half, &wide, 32);
+  }
+  return result;
+}
 /** p 2^floor(n); exponents beyond 400 overflow or vanish all the same. */
 EMULATED __m512 scale(__m512 p, __m512 n) {
   for (int i = 0; i < 16; i++) {
@@ -78,6 +129,10 @@ EMULATED __m512 scale(__m512 p, __m512 n) {
 #define _mm512_maskz_compress_epi32 emulated::compress
 #define _mm512_storeu_si512 emulated::store
 #define _mm512_scalef_ps emulated::scale
+#define _mm512_madd_epi16 emulated::maddWords
+#define _mm512_maddubs_epi16 emulated::maddBytes
+#define _mm512_dpbusd_epi32 emulated::dotBytes
+#define _mm512_cvtph_ps emulated::fromHalves
 
 #include "kernels.cc"
 

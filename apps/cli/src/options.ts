@@ -21,7 +21,7 @@ export interface BackendOptions {
  */
 export function addModelArgument(
   command: Command,
-  what = 'model folder (config.json, safetensors, tokenizer.json)',
+  what = 'model folder (config.json, safetensors, tokenizer.json), or a .gguf file',
 ): Command {
   return command
     .addArgument(
@@ -41,7 +41,7 @@ export function addModelArgument(
       acting.error(
         named === modelFolder
           ? `error: this installation has no embedded model in ${named}; name a model folder`
-          : `error: expected a model folder, but ${named} does not exist`,
+          : `error: expected a model folder or a .gguf file, but ${named} does not exist`,
       );
     });
 }

@@ -4,7 +4,8 @@
 import type { TensorRef } from './backend.ts';
 import { type DType, dtypes, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';
 import { MinkeError } from './errors.ts';
-import { type Attributes, type OpName, opRow, opTable } from './ops.ts';
+import type { Slot } from './ops/op-row.ts';
+import { type Attributes, type OpName, opRow } from './ops.ts';
 
 /** Attributes in row order, enumerations as their index. */
 export function encodeAttributes<O extends OpName>(op: O, attributes: Attributes<O>): number[] {
@@ -48,12 +49,12 @@ export function inferOutputs<O extends OpName>(
   row.inputs.forEach((slot, i) => {
     const tensor = inputs[i]!;
     const rank = tensor.shape.length;
-    if ((slot.dtype !== 'any' && tensor.dtype !== slot.dtype) || rank < slot.rank[0] || rank > slot.rank[1]) {
+    if (!takes(slot, tensor.dtype) || rank < slot.rank[0] || rank > slot.rank[1]) {
       const ranks =
         slot.rank[0] === slot.rank[1] ? `rank ${slot.rank[0]}` : `rank ${slot.rank[0]} to ${slot.rank[1]}`;
       throw new MinkeError(
         'invalid-argument',
-        `${op}: expected ${slot.name} to be ${slot.dtype} of ${ranks}, got ${tensor.dtype}${formatShape(tensor.shape)}`,
+        `${op}: expected ${slot.name} to be ${[slot.dtype].flat().join(' or ')} of ${ranks}, got ${tensor.dtype}${formatShape(tensor.shape)}`,
       );
     }
   });
@@ -62,6 +63,8 @@ export function inferOutputs<O extends OpName>(
   Object.keys(row.attributes).forEach((name, i) => {
     numbers[name] = encoded[i]!;
   });
+  const { to } = row.attributes;
+  const chosenType = () => (typeof to === 'object' ? (to[numbers.to!] as DType) : inputs[0]!.dtype);
   try {
     const shapes = row.shapes(
       inputs.map((t) => t.shape),
@@ -69,7 +72,10 @@ export function inferOutputs<O extends OpName>(
     );
     return shapes.map((shape, i) => {
       const slot = row.outputs[i]!;
-      return { dtype: slot.dtype === 'any' ? castTarget(numbers.to) : slot.dtype, shape };
+      return {
+        dtype: typeof slot.dtype === 'string' && slot.dtype !== 'any' ? slot.dtype : chosenType(),
+        shape,
+      };
     });
   } catch (problem) {
     if (typeof problem === 'string')
@@ -78,9 +84,8 @@ export function inferOutputs<O extends OpName>(
   }
 }
 
-const castTargets: readonly DType[] = opTable.cast.attributes.to;
-function castTarget(index: number | undefined): DType {
-  return castTargets[index ?? 0]!;
+function takes({ dtype }: Slot, given: DType): boolean {
+  return dtype === 'any' || (typeof dtype === 'string' ? dtype === given : dtype.includes(given));
 }
 
 /** Checks a whole call: inputs against the row, outputs against the inferred shapes, every tensor inside its buffer. */

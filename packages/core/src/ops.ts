@@ -17,6 +17,7 @@ import { fusedOps } from './ops/fused.ts';
 import { linearAlgebraOps } from './ops/linear-algebra.ts';
 import { memoryOps } from './ops/memory.ts';
 import type { OpRow } from './ops/op-row.ts';
+import { quantizedOps } from './ops/quantized.ts';
 import { recurrenceOps } from './ops/recurrences.ts';
 import { reductionOps } from './ops/reductions.ts';
 
@@ -33,6 +34,7 @@ export const opTable = {
   ...expertOps,
   ...expertFeedForwardOps,
   ...recurrenceOps,
+  ...quantizedOps,
 } as const satisfies Readonly<Record<string, OpRow>>;
 
 export type OpName = keyof typeof opTable;

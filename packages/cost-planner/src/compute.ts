@@ -9,8 +9,9 @@
  * implementation may mask; the indexer scores all keys. Middle layers of a model that merges have a row for each entry.
  */
 import {
-  type DeepSeekConfig,
+  isDenseConfig,
   type MergingConfig,
+  type ModelConfig,
   mergingParameterShapes,
   middleLayers,
 } from '@minke/transformer';
@@ -32,7 +33,7 @@ export interface MergedTokens {
  * trainingFlopsPerToken(config, 1024, { merging: { preLayers: 2, postLayers: 2 }, tokensPerEntry: 2 });
  */
 export function trainingFlopsPerToken(
-  config: DeepSeekConfig,
+  config: ModelConfig,
   sequenceLength: number,
   merged?: MergedTokens,
 ): number {
@@ -52,7 +53,7 @@ export function trainingFlopsPerToken(
 }
 
 /** FLOPs of one forward token that attends to `context` keys in the expanded form: 2 N_act + 2 L H (d_qk + d_v) n. */
-export function forwardFlopsPerToken(config: DeepSeekConfig, context: number): number {
+export function forwardFlopsPerToken(config: ModelConfig, context: number): number {
   const { numHeads } = config;
   const width = numHeads * headWidth(config);
   return (
@@ -61,10 +62,11 @@ export function forwardFlopsPerToken(config: DeepSeekConfig, context: number): n
 }
 
 /**
- * FLOPs of decoding one token in the absorbed form: 2 N_act + 2 L H (2 R + P) n. More arithmetic than the expanded
+ * FLOPs of decoding one token, latents in the absorbed form: 2 N_act + 2 L H (2 R + P) n. More arithmetic than the expanded
  * form, for much less memory to read.
  */
-export function decodeFlopsPerToken(config: DeepSeekConfig, context: number): number {
+export function decodeFlopsPerToken(config: ModelConfig, context: number): number {
+  if (isDenseConfig(config)) return forwardFlopsPerToken(config, context);
   const { numHeads, kvLoraRank, qkRopeHeadDim } = config;
   const width = numHeads * (2 * kvLoraRank + qkRopeHeadDim);
   return (
@@ -73,7 +75,7 @@ export function decodeFlopsPerToken(config: DeepSeekConfig, context: number): nu
 }
 
 /** Keys that all layers attend to, of `context`; an indexer's scores count as keys of the same arithmetic. */
-function attendedKeys(config: DeepSeekConfig, context: number, width: number): number {
+function attendedKeys(config: ModelConfig, context: number, width: number): number {
   let keys = 0;
   for (let layer = 0; layer < config.numLayers; layer++)
     keys += Math.min(context, reach(config, layer)) + indexedKeys(config, context, width);
@@ -81,36 +83,43 @@ function attendedKeys(config: DeepSeekConfig, context: number, width: number): n
 }
 
 /** Keys a query attends to on average in a layer, over a causal sequence. */
-function meanAttention(config: DeepSeekConfig, layer: number, length: number): number {
+function meanAttention(config: ModelConfig, layer: number, length: number): number {
   const most = reach(config, layer);
   const seen = length <= most ? length / 2 : most - most ** 2 / (2 * length);
   return seen + indexedKeys(config, length / 2, config.numHeads * headWidth(config));
 }
 
 /** Keys that a layer can see at most. */
-function reach({ layerPlan, indexer }: DeepSeekConfig, layer: number): number {
+function reach(config: ModelConfig, layer: number): number {
+  if (isDenseConfig(config)) return Number.POSITIVE_INFINITY;
+  const { layerPlan, indexer } = config;
   if (indexer !== undefined) return indexer.topK;
   return layerPlan?.layerTypes[layer] === 'local' ? layerPlan.window : Number.POSITIVE_INFINITY;
 }
 
 /** An indexer's scores of so many keys, in keys of attention of a width. */
-function indexedKeys({ indexer }: DeepSeekConfig, keys: number, width: number): number {
+function indexedKeys(config: ModelConfig, keys: number, width: number): number {
+  const indexer = isDenseConfig(config) ? undefined : config.indexer;
   return indexer === undefined ? 0 : (keys * indexer.heads * indexer.headDim) / width;
 }
 
 /** Weights that merging multiplies every token with. */
-function mergingMatrices(config: DeepSeekConfig, merging: MergingConfig): number {
+function mergingMatrices(config: ModelConfig, merging: MergingConfig): number {
   let size = 0;
   for (const [name, shape] of mergingParameterShapes(config, merging))
     if (name.endsWith('.weight')) size += shape.reduce((product, n) => product * n, 1);
   return size;
 }
 
-/** Bytes a token takes in the latent cache of all layers; bf16 unless said otherwise. */
-export function cacheBytesPerToken(config: DeepSeekConfig, bytesPerNumber = 2): number {
-  return (config.kvLoraRank + config.qkRopeHeadDim) * config.numLayers * bytesPerNumber;
+/** Bytes a token takes in the cache of all layers: latents, or keys and values; bf16 unless said otherwise. */
+export function cacheBytesPerToken(config: ModelConfig, bytesPerNumber = 2): number {
+  const width = isDenseConfig(config)
+    ? 2 * config.numKeyValueHeads * config.headDim
+    : config.kvLoraRank + config.qkRopeHeadDim;
+  return width * config.numLayers * bytesPerNumber;
 }
 
-function headWidth({ qkNopeHeadDim, qkRopeHeadDim, vHeadDim }: DeepSeekConfig): number {
-  return qkNopeHeadDim + qkRopeHeadDim + vHeadDim;
+function headWidth(config: ModelConfig): number {
+  if (isDenseConfig(config)) return 2 * config.headDim;
+  return config.qkNopeHeadDim + config.qkRopeHeadDim + config.vHeadDim;
 }

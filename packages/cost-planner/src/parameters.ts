@@ -4,7 +4,7 @@
  * Counted is every tensor of the main model (embedding, head, norms, correction biases, indexer). A
  * multi-token-prediction module shares the embedding and head; published checkpoints store copies of both.
  */
-import type { DeepSeekConfig } from '@minke/transformer';
+import type { ModelConfig } from '@minke/transformer';
 import { parameterShapes } from '@minke/transformer';
 
 export interface ParameterCounts {
@@ -32,7 +32,7 @@ export interface ParameterCounts {
  * @example
  * countParameters(presets['DeepSeek-V3']).total; // 671026419200
  */
-export function countParameters(config: DeepSeekConfig): ParameterCounts {
+export function countParameters(config: ModelConfig): ParameterCounts {
   const sizes = new Map<string, number>();
   for (const [name, shape] of parameterShapes(config))
     sizes.set(

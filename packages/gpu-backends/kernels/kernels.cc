@@ -12,6 +12,7 @@
 #include "attention-prefixed.h"
 #include "attention.h"
 #include "elementwise.h"
+#include "experts-quantized.h"
 #include "experts.h"
 #include "gemm.h"
 #include "indexer.h"
@@ -19,6 +20,8 @@
 #include "memory.h"
 #include "ops.gen.h"
 #include "optimisers.h"
+#include "quantize.h"
+#include "quantized.h"
 #include "recurrences.h"
 #include "routing.h"
 #include "rows.h"
@@ -98,6 +101,12 @@ static void runCall(int op, const Call& call) {
     case OP_MOE_FEED_FORWARD_PACKED: return moeFeedForwardPacked(call);
     case OP_MOE_FEED_FORWARD_GRAD: return moeFeedForwardGrad(call);
     case OP_MOE_FEED_FORWARD_GRAD_WEIGHT: return moeFeedForwardGradWeight(call);
+    case OP_QUANTIZE: return quantize(call);
+    case OP_PACK_QUANTIZED: return packQuantized(call);
+    case OP_QUANTIZE_ROWS: return quantizeRows(call);
+    case OP_MATMUL_QUANTIZED: return matmulQuantized(call);
+    case OP_GROUPED_MATMUL_QUANTIZED: return groupedMatmulQuantized(call);
+    case OP_MOE_FEED_FORWARD_QUANTIZED: return moeFeedForwardQuantized(call);
     case OP_SMOOTH_ROWS: return smoothRows(call);
     case OP_SMOOTH_ROWS_GRAD: return smoothRowsGrad(call);
   }

@@ -63,10 +63,11 @@ const InstructionSet* instructionSets(size_t& count) {
 #endif
   static const InstructionSet sets[] = {
 #if defined(__x86_64__)
-      {"avx512bf16", minkeRunAvx512Bf16, avx512 && __builtin_cpu_supports("avx512bf16")},
+      {"avx512bf16", minkeRunAvx512Bf16, avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")},
       {"avx512", minkeRunAvx512, avx512 || emulated},
       {"avx2", minkeRunAvx2,
-       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")},
+       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("f16c")},
 #elif defined(__aarch64__)
       {"neon", minkeRunBaseline, true},
 #else

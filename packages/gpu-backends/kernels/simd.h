@@ -15,8 +15,10 @@
 
 #if defined(__clang__)
 #define MINKE_UNROLL _Pragma("unroll")
+#define MINKE_ROLLED _Pragma("nounroll")
 #else
 #define MINKE_UNROLL _Pragma("GCC unroll 32")
+#define MINKE_ROLLED _Pragma("GCC unroll 1")
 #endif
 #define MINKE_INLINE inline __attribute__((always_inline))
 

@@ -16,6 +16,7 @@ import { hostileDrafts } from './conformance/hostile.ts';
 import { mathsDrafts } from './conformance/maths-drafts.ts';
 import { memoryDrafts } from './conformance/memory-drafts.ts';
 import { networkDrafts } from './conformance/network-drafts.ts';
+import { quantizedDrafts } from './conformance/quantized-drafts.ts';
 import { samplingDrafts } from './conformance/sampling-drafts.ts';
 import { type Tolerance, tolerances } from './conformance/tolerances.ts';
 import { createReference } from './reference/index.ts';
@@ -75,6 +76,7 @@ const drafts: { readonly [O in OpName]: (draw: Draw) => Draft<O>[] } = {
   ...attentionDrafts,
   ...samplingDrafts,
   ...expertDrafts,
+  ...quantizedDrafts,
 };
 
 /** Runs `body` and turns what it throws into a failed result. */

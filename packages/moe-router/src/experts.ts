@@ -139,12 +139,17 @@ export function fusedExperts(
   const keep = arena.recordsGradients;
   if (!keep && arena.packed !== null) {
     const { packed } = arena;
+    const routed = matrices.slice(0, 3).map((w) => packed.tiles(w));
+    const rounded = routed.every((t) => t !== undefined && t.dtype !== 'f32');
     const tiles = [
-      ...matrices.slice(0, 3).map((w) => packed.tiles(w)),
-      ...(shared === undefined ? emptyTiles(arena, width) : matrices.slice(3).map((w) => packed.tiles(w))),
-    ].filter((t) => t !== undefined);
+      ...routed,
+      ...(shared === undefined
+        ? emptyTiles(arena, width, rounded)
+        : matrices.slice(3).map((w) => packed.tiles(w))),
+    ].filter((t) => t !== undefined && (t.dtype !== 'f32') === rounded) as Tensor[];
+    const op = rounded ? 'moeFeedForwardQuantized' : 'moeFeedForwardPacked';
     if (tiles.length === matrices.length)
-      return first(call('moeFeedForwardPacked', [x, routing.weights, ...tiles, offsets, rows, slots], {}));
+      return first(call(op, [x, routing.weights, ...tiles, offsets, rows, slots], {}));
   }
   let saved: Tensor[] = [];
   return first(
@@ -177,9 +182,12 @@ export function fusedExperts(
 }
 
 /** The packed forms of a shared expert of width 0. */
-function emptyTiles(arena: Tensor['arena'], width: number): Tensor[] {
-  const up = () => arena.empty([0, width, 32]);
-  return [up(), up(), arena.empty([Math.ceil(width / 32), 0, 32])];
+function emptyTiles(arena: Tensor['arena'], width: number, rounded: boolean): Tensor[] {
+  const tiles = Math.ceil(width / 32);
+  const [up, down] = rounded
+    ? [() => arena.empty([0, width / 32, 1024], 'q8_0'), arena.empty([tiles, 0, 1024], 'q8_0')]
+    : [() => arena.empty([0, width, 32]), arena.empty([tiles, 0, 32])];
+  return [up(), up(), down];
 }
 
 /** Adds to the gradients of the packed weights. */

@@ -115,6 +115,26 @@ describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
     expect(fast).toEqual(plain);
   });
 
+  it('computes nearly the same output from matrices rounded to 8 bits, where all widths are multiples of 32', () => {
+    const wide = { ...config, hiddenSize: 64, expertSize: 32 };
+    const { layer, x, backend } = setUp(wide, 32);
+    using packed = new PackedWeights(
+      backend,
+      [...layer.parameters()].filter(([name, { rank }]) => rank > 1 && /_proj/.test(name)).map(([, w]) => w),
+      { quantize: 'q8_0' },
+    );
+    const [plain, rounded] = [{}, { packed }].map((options) => {
+      const arena = new Arena(backend, options);
+      const output = layer.forward(arena.tensor(x.readSync(), x.shape)).output.readSync();
+      arena.dispose();
+      return output;
+    }) as [ArrayLike<number>, ArrayLike<number>];
+    const squares = (values: ArrayLike<number>) => Array.from(values).reduce((sum, v) => sum + v * v, 0);
+    const error = squares(Array.from(plain, (value, i) => value - rounded[i]!));
+    expect(error).toBeGreaterThan(0);
+    expect(Math.sqrt(error / squares(plain))).toBeLessThan(0.03);
+  });
+
   it.each(['fused', 'grouped'] as const)(
     'computes the same gradients %s and dense, for every parameter',
     (form) => {

@@ -42,7 +42,15 @@ export {
   RmsNorm,
 } from './modules.ts';
 export { Muon, type MuonOptions, type MuonState } from './muon.ts';
-export { groupedLinearPacked, linearPacked, PackedWeight, packWeight } from './packed-weight.ts';
+export { type QuantizedRows, quantizeRows } from './packed-product.ts';
+export {
+  blocksTensor,
+  groupedLinearPacked,
+  linearPacked,
+  type PackedStorage,
+  PackedWeight,
+  packWeight,
+} from './packed-weight.ts';
 export { PackedWeights } from './packed-weights.ts';
 export type { Plan } from './plan.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';

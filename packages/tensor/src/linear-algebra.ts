@@ -10,6 +10,7 @@ import { check, formatShape } from '@minke/core';
 import { freshGradBuffer, gradBuffer, isLeaf, trackOne } from './autograd.ts';
 import { call, callOne, flattened, homeOf, renamed } from './call.ts';
 import { sumToShape } from './elementwise.ts';
+import { tiledProduct } from './packed-product.ts';
 import type { Tensor } from './tensor.ts';
 
 /** `t` in another storage type, in the arena of its step; `t` itself where it has that type already. */
@@ -101,9 +102,7 @@ export function linear(
   const x2 = flattened(x);
   const tiles = options.bf16 || x.arena.recordsGradients ? undefined : x.arena.packed?.tiles(w);
   const factor = options.bf16 ? castTo(w, 'bf16', x.arena.persistent ? w.arena : x.arena) : w;
-  const xw = tiles
-    ? callOne('matmulPacked', [x2, tiles], { columns: outputs! })
-    : plainProduct(x2, factor, 0, 1);
+  const xw = tiles ? tiledProduct(x2, tiles, outputs!) : plainProduct(x2, factor, 0, 1);
   const y = withBias(xw, bias);
   const result = x.rank === 2 ? y : renamed(y, [...x.shape.slice(0, -1), outputs!]);
   return trackOne('linear', bias ? [x, w, bias] : [x, w], result, (dy) => {

@@ -5,11 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { call } from './call.ts';
 import {
   Arena,
+  blocksTensor,
   groupedLinearPacked,
   linear,
   linearPacked,
   matmul,
   packWeight,
+  quantizeRows,
   sum,
   type Tensor,
 } from './index.ts';
@@ -20,7 +22,10 @@ const normals = (count: number) => Float32Array.from({ length: count }, () => ra
 /** The reference as a backend that has no kernels for packed weights and bf16. */
 function plain(): Backend {
   const backend = createReference();
-  return { ...backend, supports: (op: OpName) => !/Packed|Bf16|packWeight/.test(op) && backend.supports(op) };
+  return {
+    ...backend,
+    supports: (op: OpName) => !/Packed|Bf16|packWeight|uantize/.test(op) && backend.supports(op),
+  };
 }
 
 const backends: [string, () => Backend | Promise<Backend>][] = [
@@ -107,4 +112,82 @@ it('packed weights refuse what does not fit, and gradients', () => {
   expect(() => packed.update(owner.tensor([1], [1, 1]))).toThrow('PackedWeight.update: expected [2, 3]');
   arena.dispose();
   owner.dispose();
+});
+
+describe.each([
+  ['reference', createReference],
+  ['wasm', createWasm],
+] as [string, () => Backend | Promise<Backend>][])('quantised weights on %s', (_, create) => {
+  it.each(['q8_0', 'q4_0'] as const)(
+    '%s multiply as their numbers, rows rounded once or by the product',
+    async (to) => {
+      const backend = await create();
+      const [owner, arena] = [new Arena(backend, { persistent: true }), new Arena(backend)];
+      const numbers = normals(50 * 64);
+      const weight = owner.tensor(numbers, [50, 64]);
+      const bias = owner.tensor(normals(50), [50]);
+      const x = arena.tensor(normals(2 * 5 * 64), [2, 5, 64]);
+      const packed = packWeight(weight, { quantize: to });
+      expect(packed.bytes).toBe((2 * 2 * 1024 * (to === 'q8_0' ? 34 : 18)) / 32);
+      const y = linearPacked(x, packed, bias);
+      expect(y.shape).toEqual([2, 5, 50]);
+      const rounded = quantizeRows(x);
+      expect(linearPacked(rounded, packed, bias).readSync()).toEqual(y.readSync());
+      const exact = linear(x, weight, bias).readSync();
+      const error = Array.from(y.readSync()).reduce((sum, value, i) => sum + (value - exact[i]!) ** 2, 0);
+      const size = Array.from(exact).reduce((sum, value) => sum + value ** 2, 0);
+      expect(Math.sqrt(error / size)).toBeLessThan(to === 'q8_0' ? 0.012 : 0.11);
+
+      // The bytes of a file give what rounding here gives.
+      const [blocks] = call('quantize', [weight], { to }, owner);
+      owner.submit();
+      const bytes = backend.readSync!(blocks!.storage.buffer) as Uint8Array;
+      const loaded = packWeight(blocksTensor(owner, bytes, [50, 64], to));
+      expect(loaded.storage).toBe(to);
+      expect(linearPacked(x, loaded, bias).readSync()).toEqual(y.readSync());
+
+      const experts = owner.tensor(normals(3 * 33 * 64), [3, 33, 64]);
+      const packedExperts = packWeight(experts, { quantize: to });
+      const offsets = arena.tensor([0, 4, 4, 9], [4], 'i32');
+      const grouped = groupedLinearPacked(x.reshape([10, 64]), packedExperts, offsets);
+      expect(groupedLinearPacked(rounded, packedExperts, offsets).readSync()).toEqual(grouped.readSync());
+      const second = packWeight(owner.tensor(experts.readSync().slice(2 * 33 * 64), [33, 64]), {
+        quantize: to,
+      });
+      const own = linearPacked(x, second).readSync();
+      expect(grouped.readSync().slice(4 * 33, 9 * 33)).toEqual(own.slice(4 * 33, 9 * 33));
+
+      weight.write(normals(50 * 64));
+      packed.update(weight);
+      expect(linearPacked(x, packed).readSync()).toEqual(
+        linearPacked(x, packWeight(weight, { quantize: to })).readSync(),
+      );
+      arena.dispose();
+      owner.dispose();
+      expect(backend.memoryUse()).toEqual({ buffers: 0, bytes: 0 });
+    },
+  );
+});
+
+it('quantised weights refuse what does not fit, and backends that do not have them', () => {
+  const backend = createReference();
+  const [owner, arena] = [new Arena(backend, { persistent: true }), new Arena(backend)];
+  const packed = packWeight(owner.tensor(normals(64), [2, 32]), { quantize: 'q4_0' });
+  const narrow = owner.tensor(normals(6), [2, 3]);
+  expect(() => packWeight(narrow, { quantize: 'q8_0' })).toThrow('a multiple of 32');
+  expect(() => packWeight(narrow, { quantize: 'q8_0', bf16: true })).toThrow(
+    'an f32 weight to round to q8_0',
+  );
+  expect(() => quantizeRows(arena.tensor([1, 2], [1, 2]))).toThrow('quantizeRows: expected f32 x');
+  const rows = quantizeRows(arena.tensor(normals(64), [1, 64]));
+  expect(() => linearPacked(rows, packed)).toThrow('with 64 inputs for rounded rows');
+  expect(() => linearPacked(rows, packWeight(owner.tensor(normals(64), [1, 64])))).toThrow('got f32[1, 64]');
+  expect(() => blocksTensor(owner, new Uint8Array(17), [1, 32], 'q4_0')).toThrow('expected 18 bytes');
+  expect(() => blocksTensor(owner, new Uint8Array(36), [2, 2, 16], 'q4_0')).toThrow('whole blocks of 32');
+  const without = new Arena(plain(), { persistent: true });
+  const weight = without.tensor(normals(32), [1, 32]);
+  expect(() => packWeight(weight, { quantize: 'q4_0' })).toThrow(
+    expect.objectContaining({ code: 'unsupported' }),
+  );
+  for (const one of [arena, owner, without]) one.dispose();
 });

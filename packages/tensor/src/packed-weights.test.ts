@@ -49,6 +49,28 @@ describe('PackedWeights', () => {
     owner.dispose();
   });
 
+  it('rounded to 8 or 4 bits take a quarter or an eighth of the memory, and leave odd widths as they are', () => {
+    const owner = new Arena(backend, { persistent: true });
+    const [w, odd] = [owner.parameter(normals(64 * 96), [64, 96]), owner.parameter(normals(32 * 5), [32, 5])];
+    const x = normals(3 * 96);
+    for (const [quantize, bytes, bound] of [
+      ['q8_0', 34 / 32, 0.012],
+      ['q4_0', 18 / 32, 0.11],
+    ] as const) {
+      using packed = new PackedWeights(backend, [w, odd], { quantize });
+      expect(packed.bytes).toBe(bytes * 64 * 96 + 4 * 5 * 32);
+      const arena = new Arena(backend, { packed });
+      const y = linear(arena.tensor(x, [3, 96]), w).readSync();
+      const exact = linear(new Arena(backend).tensor(x, [3, 96]), w).readSync();
+      const norm = (values: number[]) => Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0));
+      const error = norm(Array.from(y, (value, i) => value - exact[i]!)) / norm(Array.from(exact));
+      expect(error).toBeGreaterThan(0);
+      expect(error).toBeLessThan(bound);
+      arena.dispose();
+    }
+    owner.dispose();
+  });
+
   it('are empty on a backend without packed products', () => {
     const plain: Backend = {
       ...backend,

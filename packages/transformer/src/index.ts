@@ -1,5 +1,12 @@
 export { Block, DenseMlp, MtpModule } from './block.ts';
-export { attentionConfig, type DeepSeekConfig, isMoeLayer, type MoeShape, validateConfig } from './config.ts';
+export {
+  attentionConfig,
+  type DeepSeekConfig,
+  isMoeLayer,
+  type ModelConfig,
+  type MoeShape,
+  validateConfig,
+} from './config.ts';
 export {
   type BalancedRows,
   DeepSeekModel,
@@ -9,6 +16,9 @@ export {
   type ModelBatch,
   type ModelInit,
 } from './deepseek.ts';
+export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
+export { configFromGguf } from './gguf-config.ts';
+export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {
   attentionCacheBytes,
@@ -18,6 +28,7 @@ export {
   type ModelCacheSize,
 } from './layer-attention.ts';
 export {
+  isGgufPath,
   type LoadOptions,
   loadModel,
   type OpenModel,
@@ -62,3 +73,4 @@ export {
   type Target,
 } from './names.ts';
 export { presets } from './presets.ts';
+export type { WeightSource } from './weight-source.ts';

@@ -12,7 +12,8 @@ import {
   mergerParameterShapes,
   routerProblems,
 } from '@minke/tokenizer-merging/merging';
-import { type DeepSeekConfig, show } from './config.ts';
+import { type ModelConfig, show } from './config.ts';
+import { isDenseConfig } from './dense-config.ts';
 
 /** Which layers are in the middle, and the settings of what is around them. */
 export interface MergingConfig
@@ -32,9 +33,10 @@ export interface MergingConfig
 /** Throws `invalid-config` naming every problem; returns the config. */
 export function validateMerging(
   config: MergingConfig,
-  { numLayers, layerPlan, indexer }: DeepSeekConfig,
+  { modelType, numLayers, layerPlan, indexer }: ModelConfig,
 ): MergingConfig {
   const problems: string[] = [];
+  if (isDenseConfig({ modelType })) problems.push(`latent attention in every layer, got ${modelType}`);
   if (layerPlan !== undefined || indexer !== undefined)
     problems.push(`latent attention in every layer, got ${indexer ? 'an indexer' : 'a layer plan'}`);
   const { preLayers, postLayers, threshold, maxRun, mix } = config;
@@ -73,16 +75,13 @@ export function learnsBias({ sizeBias = 'learned' }: MergingConfig): boolean {
 }
 
 /** Which layers of the model see entries. */
-export function middleLayers(
-  { numLayers }: DeepSeekConfig,
-  { preLayers, postLayers }: MergingConfig,
-): number[] {
+export function middleLayers({ numLayers }: ModelConfig, { preLayers, postLayers }: MergingConfig): number[] {
   return Array.from({ length: numLayers - preLayers - postLayers }, (_, i) => preLayers + i);
 }
 
 /** The settings of the merger and the inflator. */
 export function partConfigs(
-  { hiddenSize }: DeepSeekConfig,
+  { hiddenSize }: ModelConfig,
   { preLayers: _pre, postLayers: _post, sizeBias: _bias, ...config }: MergingConfig,
 ): { merger: MergerConfig; inflator: InflatorConfig } {
   const { threshold, mix, router, tokensPerEntry, seed, smoothing, offsets, refine, ...rest } = config;
@@ -97,7 +96,7 @@ export function partConfigs(
 
 /** Names and shapes of what merging adds to a model's parameters, without allocating anything. */
 export function mergingParameterShapes(
-  config: DeepSeekConfig,
+  config: ModelConfig,
   merging: MergingConfig,
 ): Map<string, readonly number[]> {
   const { merger, inflator } = partConfigs(config, merging);

@@ -2,8 +2,8 @@
  * The settings of a model that merges as the field `merging` of config.json, both ways.
  */
 import { MinkeError } from '@minke/core';
-import { type DeepSeekConfig, show } from './config.ts';
-import { Fields } from './hugging-face-config.ts';
+import { type ModelConfig, show } from './config.ts';
+import { Fields } from './config-fields.ts';
 import { type MergingConfig, validateMerging } from './merging-config.ts';
 
 /** The field `merging` of config.json, with every setting. */
@@ -22,7 +22,7 @@ export function toMergingFields(config: MergingConfig): Record<string, unknown> 
  * What a parsed config.json says about merging; null where it says nothing. Throws `invalid-config` with every problem.
  * @param config of the same file
  */
-export function parseMergingConfig(json: unknown, config: DeepSeekConfig): MergingConfig | null {
+export function parseMergingConfig(json: unknown, config: ModelConfig): MergingConfig | null {
   const inner = typeof json === 'object' && json !== null ? (json as { merging?: unknown }).merging : null;
   if (inner === undefined || inner === null) return null;
   if (typeof inner !== 'object' || Array.isArray(inner))

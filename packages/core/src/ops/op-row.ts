@@ -9,7 +9,8 @@ import { type DType, type Shape, sameShape } from '../dtype.ts';
 /** A tensor of a row. */
 export interface Slot {
   readonly name: string;
-  readonly dtype: DType | 'any';
+  /** One storage type, some, or any; of an output that may have several, `to` or the first input says which. */
+  readonly dtype: DType | readonly DType[] | 'any';
   /** Allowed ranks, inclusive. */
   readonly rank: readonly [number, number];
   /** Read and written in place. */
@@ -47,6 +48,20 @@ export const i32 = (name: string, rank: number | readonly [number, number] = any
 export const bf16 = (name: string, rank: number | readonly [number, number]): Slot => ({
   ...f32(name, rank),
   dtype: 'bf16',
+});
+/** A slot of i8. */
+export const i8 = (name: string, rank: number | readonly [number, number]): Slot => ({
+  ...f32(name, rank),
+  dtype: 'i8',
+});
+/** A slot of one of some storage types. */
+export const anyOf = (
+  name: string,
+  types: readonly DType[],
+  rank: number | readonly [number, number],
+): Slot => ({
+  ...f32(name, rank),
+  dtype: types,
 });
 /** The slot, read and written in place. */
 export const inout = (slot: Slot): Slot => ({ ...slot, inout: true });

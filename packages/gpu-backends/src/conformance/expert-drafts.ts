@@ -25,7 +25,7 @@ const planSizes = [
 ];
 
 /** Plans over random choices of experts, some outside, some experts without rows. */
-function plans(draw: Draw) {
+export function plans(draw: Draw) {
   return planSizes.flatMap(({ tokens, perToken, experts }) =>
     [
       draw.integers([tokens, perToken], 0, experts),
@@ -45,14 +45,16 @@ function plans(draw: Draw) {
   );
 }
 
-/** Inputs of the fused feed-forward over the plans, with widths on both sides of a vector and no or some shared expert. */
-function feedForwards(draw: Draw) {
-  const widths = [
-    { d: 5, f: 3, s: 0 },
-    { d: 16, f: 8, s: 8 },
-    { d: 40, f: 33, s: 50 },
-    { d: 1, f: 1, s: 1 },
-  ];
+/** Widths on both sides of a vector, and no or some shared expert. */
+const unevenWidths = [
+  { d: 5, f: 3, s: 0 },
+  { d: 16, f: 8, s: 8 },
+  { d: 40, f: 33, s: 50 },
+  { d: 1, f: 1, s: 1 },
+];
+
+/** Inputs of the fused feed-forward over the plans. */
+export function feedForwards(draw: Draw, widths = unevenWidths) {
   return plans(draw).flatMap(({ tokens, perToken, experts, offsets, sorted, slots }) =>
     widths.map(({ d, f, s }) => {
       const scale = d ** -0.5;

@@ -38,6 +38,9 @@ const undefinedFor: { readonly [O in OpName]?: readonly Kind[] } = {
   moeFeedForward: ['infinities'],
   moeFeedForwardGrad: ['infinities'],
   moeFeedForwardPacked: ['infinities'],
+  // Products with scales that are subnormal lose digits before the sum does.
+  matmulQuantized: ['subnormal numbers'],
+  groupedMatmulQuantized: ['subnormal numbers'],
   // The norm squares subnormal numbers away or keeps their steps.
   muonDirection: ['subnormal numbers'],
   // Settings out of their ranges; logits with infinities are in the ordinary drafts.

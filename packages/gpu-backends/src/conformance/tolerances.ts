@@ -69,6 +69,11 @@ function bfloatSum(length: number): Tolerance {
   return { ...sum(length), floor: 2 ** -100 };
 }
 
+/** A sum over groups whose own sums are exact: three roundings a group. */
+function groupSum(groups: number): Tolerance {
+  return { relative: 4 * (groups + 4) * UNIT, magnitude: 'tensor' };
+}
+
 const axis = (shapes: readonly Shape[], tensor: number, index: number): number => shapes[tensor]![index]!;
 const lastOf = (shapes: readonly Shape[], tensor: number): number => shapes[tensor]!.at(-1) ?? 1;
 const innerSize = (shapes: readonly Shape[], transA: number): number =>
@@ -212,4 +217,13 @@ export const tolerances: {
   // Errors of earlier rows fade as the rows do.
   smoothRows: () => ({ relative: 32 * UNIT, magnitude: 'tensor' }),
   smoothRowsGrad: (shapes) => fused(axis(shapes, 0, 1) + 32),
+  // Integers and scales are defined to the bit.
+  quantize: () => EXACT,
+  packQuantized: () => EXACT,
+  quantizeRows: () => EXACT,
+  matmulQuantized: (shapes) => groupSum(axis(shapes, 1, 1)),
+  groupedMatmulQuantized: (shapes) => groupSum(axis(shapes, 1, 1)),
+  // A hidden number that rounds the other way is off by a step of its group, 1 / 127 of the largest. That the op has
+  // the bits of its parts is a check of its own.
+  moeFeedForwardQuantized: () => ({ relative: 2 ** -6, magnitude: 'tensor', floor: CANCELLING }),
 };

@@ -39,6 +39,7 @@ import { matmul } from './matmul.ts';
 import { memory } from './memory.ts';
 import { normalisation } from './normalisation.ts';
 import { optimisers } from './optimisers.ts';
+import { quantized } from './quantized.ts';
 import { recurrences } from './recurrences.ts';
 import { reductions } from './reductions.ts';
 import { routing } from './routing.ts';
@@ -61,6 +62,7 @@ const kernels: Kernels = {
   ...latent,
   ...experts,
   ...recurrences,
+  ...quantized,
 };
 
 /** How the reference backend stores and computes. */

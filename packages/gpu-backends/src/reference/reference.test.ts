@@ -36,7 +36,7 @@ const cases: Case[] = JSON.parse(
   readFileSync(new URL('../../fixtures/reference-ops.json', import.meta.url), 'utf8'),
 );
 
-/** Checked by hand below: PyTorch has no such op, or JSON not its numbers. */
+/** Checked by hand below and in quantized.test.ts: PyTorch has no such op, or JSON not its numbers. */
 const byHand: readonly OpName[] = [
   'rangeMask',
   'matmulBf16',
@@ -48,6 +48,12 @@ const byHand: readonly OpName[] = [
   'groupedMatmulPacked',
   'groupedMatmulPackedBf16',
   'moeFeedForwardPacked',
+  'quantize',
+  'packQuantized',
+  'quantizeRows',
+  'matmulQuantized',
+  'groupedMatmulQuantized',
+  'moeFeedForwardQuantized',
 ];
 
 const f32 = (shape: Shape, data: readonly number[]): Recorded => ({ dtype: 'f32', shape, data });

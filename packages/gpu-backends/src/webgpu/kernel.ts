@@ -19,8 +19,8 @@ type Call<O extends OpName> = readonly [
 ];
 
 /**
- * Ops without a WGSL kernel: fused ones that take more buffers than a device offers or run on the host, and packed
- * and bf16 products, which are for CPUs so far. All have composed forms.
+ * Ops without a WGSL kernel: fused ones that take more buffers than a device offers or run on the host, packed
+ * and bf16 products and those with quantised weights, which are for CPUs so far. All have composed forms.
  */
 export const composedOps = [
   'blend',
@@ -41,6 +41,12 @@ export const composedOps = [
   'groupedMatmulBf16',
   'groupedMatmulPacked',
   'groupedMatmulPackedBf16',
+  'quantize',
+  'packQuantized',
+  'quantizeRows',
+  'matmulQuantized',
+  'groupedMatmulQuantized',
+  'moeFeedForwardQuantized',
 ] as const satisfies readonly OpName[];
 
 /** One function per op. */

@@ -1,0 +1,171 @@
+/** Products with quantised weights on every build of the CPU kernels: equal bits at sizes that threads share. */
+import {
+  type Attributes,
+  type Backend,
+  CommandList,
+  elementCount,
+  type HostArray,
+  inferOutputs,
+  type OpName,
+  Random,
+  type Shape,
+  type TensorRef,
+} from '@minke/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cpuBuilds } from '../testing/cpu-builds.ts';
+import { createNative, nativeAvailable } from './native.ts';
+
+interface Host {
+  readonly dtype: 'f32' | 'i32' | 'i8' | 'q8_0' | 'q4_0';
+  readonly shape: Shape;
+  readonly data: HostArray;
+}
+const random = new Random(11);
+const normals = (...shape: number[]): Host => ({
+  dtype: 'f32',
+  shape,
+  data: Float32Array.from({ length: elementCount(shape) }, () => random.normal()),
+});
+const integers = (shape: Shape, values: readonly number[]): Host => ({
+  dtype: 'i32',
+  shape,
+  data: Int32Array.from(values),
+});
+
+function call<O extends OpName>(
+  backend: Backend,
+  op: O,
+  inputs: readonly Host[],
+  attributes: Attributes<O>,
+): Host[] {
+  const place = ({ dtype, shape }: { dtype: Host['dtype']; shape: Shape }): TensorRef => ({
+    buffer: backend.allocate(dtype, elementCount(shape)),
+    dtype,
+    shape,
+    offset: 0,
+  });
+  const refs = inputs.map((input) => {
+    const ref = place(input);
+    backend.write(ref.buffer, input.data);
+    return ref;
+  });
+  const outputs = inferOutputs(op, inputs, attributes).map((t) => place(t as Host));
+  const list = new CommandList();
+  list.record(op, refs, outputs, attributes);
+  backend.submit(list);
+  const results = outputs.map(({ buffer, dtype, shape }) => ({
+    dtype: dtype as Host['dtype'],
+    shape,
+    data: backend.readSync!(buffer),
+  }));
+  for (const { buffer } of [...refs, ...outputs]) backend.release(buffer);
+  return results;
+}
+
+/** Rows from .. from + count; of scales and bytes too. */
+function rowsOf(t: Host, from: number, count: number): Host {
+  const width = t.data.length / t.shape[0]!;
+  return {
+    ...t,
+    shape: [count, ...t.shape.slice(1)],
+    data: t.data.slice(from * width, (from + count) * width),
+  };
+}
+
+const packed = (backend: Backend, w: Host, to: 'q8_0' | 'q4_0'): Host =>
+  call(backend, 'packQuantized', call(backend, 'quantize', [w], { to }), {})[0]!;
+
+describe.each(await cpuBuilds())('quantised products on $name', ({ create }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await create();
+  });
+  afterAll(() => {
+    expect(backend.memoryUse()).toEqual({ buffers: 0, bytes: 0 });
+    backend.dispose();
+  });
+
+  it.each(['q8_0', 'q4_0'] as const)('%s: a row has the same bits in any batch', (to) => {
+    const [m, n, k] = [67, 260, 288];
+    const w = packed(backend, normals(n, k), to);
+    const x = call(backend, 'quantizeRows', [normals(m, k)], {});
+    const [all] = call(backend, 'matmulQuantized', [...x, w], { columns: n });
+    for (const count of [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 66])
+      for (const from of [0, m - count]) {
+        const some = x.map((t) => rowsOf(t, from, count));
+        const [alone] = call(backend, 'matmulQuantized', [...some, w], { columns: n });
+        expect(alone!.data, `${count} rows from ${from}`).toEqual(rowsOf(all!, from, count).data);
+      }
+  });
+
+  it.each(['q8_0', 'q4_0'] as const)('%s: experts have the bits of their own products', (to) => {
+    const [e, n, k] = [5, 70, 96];
+    const counts = [1, 40, 0, 9, 100];
+    const starts = counts.map((_, i) => counts.slice(0, i).reduce((sum, c) => sum + c, 0));
+    const weights = normals(e, n, k);
+    const x = call(backend, 'quantizeRows', [normals(160, k)], {});
+    const inputs = [...x, packed(backend, weights, to), integers([e + 1], [...starts, 150])];
+    const [y] = call(backend, 'groupedMatmulQuantized', inputs, { columns: n });
+    counts.forEach((count, i) => {
+      const own = { ...rowsOf(weights, i, 1), shape: [n, k] };
+      const some = x.map((t) => rowsOf(t, starts[i]!, count));
+      const [alone] = call(backend, 'matmulQuantized', [...some, packed(backend, own, to)], { columns: n });
+      expect(rowsOf(y!, starts[i]!, count).data, `expert ${i}`).toEqual(alone!.data);
+    });
+    expect(rowsOf(y!, 150, 10).data.every((value) => value === 0)).toBe(true);
+  });
+
+  it('a token of a mixture has the same bits in any batch', () => {
+    const [n, d, f, s, e, k] = [40, 64, 96, 32, 6, 2];
+    const matrices = (
+      [
+        [[e, f, d], 'q4_0'],
+        [[e, f, d], 'q4_0'],
+        [[e, d, f], 'q8_0'],
+        [[s, d], 'q8_0'],
+        [[s, d], 'q8_0'],
+        [[d, s], 'q4_0'],
+      ] as const
+    ).map(([shape, to]) => packed(backend, normals(...shape), to));
+    const [x, weights] = [normals(n, d), normals(n, k)];
+    const indices = integers(
+      [n, k],
+      Array.from({ length: n * k }, (_, i) => (i * 5 + (i >> 3)) % e),
+    );
+    const mixture = (from: number, count: number) => {
+      const [some, own, chosen] = [x, weights, indices].map((t) => rowsOf(t, from, count));
+      const plan = call(backend, 'expertPlan', [chosen!], { experts: e });
+      return call(backend, 'moeFeedForwardQuantized', [some!, own!, ...matrices, ...plan], {})[0]!;
+    };
+    const all = mixture(0, n);
+    for (const [from, count] of [
+      [7, 1],
+      [39, 1],
+      [3, 9],
+      [1, 39],
+    ] as const)
+      expect(mixture(from, count).data, `${count} from ${from}`).toEqual(rowsOf(all, from, count).data);
+  });
+});
+
+// Without a compiler there is no add-on, and nothing to test; where one was built, conformance fails unless it loads.
+const describeNative = nativeAvailable().available ? describe : () => {};
+describeNative('native threads', () => {
+  it('do not change a bit of quantised weights and products', async () => {
+    const backends = await Promise.all([1, 2, 3].map((threads) => createNative({ threads })));
+    const both = <O extends OpName>(op: O, inputs: readonly Host[], attributes: Attributes<O>): Host[] => {
+      const [one, ...more] = backends.map((backend) => call(backend, op, inputs, attributes));
+      for (const other of more) expect(other, op).toEqual(one);
+      return one!;
+    };
+    const x = both('quantizeRows', [normals(300, 512)], {});
+    for (const to of ['q8_0', 'q4_0'] as const) {
+      const [w] = both('packQuantized', both('quantize', [normals(4, 300, 512)], { to }), {});
+      both('groupedMatmulQuantized', [...x, w!, integers([5], [0, 100, 100, 290, 298])], { columns: 300 });
+      const own: Host = { ...rowsOf(w!, 2, 1), shape: w!.shape.slice(1) };
+      both('matmulQuantized', [...x, own], { columns: 300 });
+      both('matmulQuantized', [...x.map((t) => rowsOf(t, 5, 1)), own], { columns: 300 });
+    }
+    for (const backend of backends) backend.dispose();
+  });
+});
