@@ -2,15 +2,22 @@ import { defineConfig } from 'vitest/config';
 
 // Tests sit beside the code and import the packages' sources (the `minke-source` export condition), so a
 // test run needs no TypeScript build. Two workers: the reference machine has two cores.
+/** `../../packages/tensor/dist/index.js`, `../../packages/gpu-backends/dist/cpu/index.js`. */
+const builtPackage = /^(?:\.\.\/)+((?:packages|apps)\/[\w-]+)\/dist\/((?:[\w-]+\/)?)index\.js$/;
+
 export default defineConfig({
-  resolve: { conditions: ['minke-source'] },
+  resolve: {
+    conditions: ['minke-source'],
+    // Tools that run on built packages are tested on their sources, too.
+    alias: [{ find: builtPackage, replacement: `${import.meta.dirname}/$1/src/$2index.ts` }],
+  },
   ssr: { resolve: { conditions: ['minke-source'] } },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'apps/*/src/**/*.test.ts', 'tools/**/*.test.{ts,mjs}'],
     exclude: ['**/node_modules/**', '**/dist/**', '**/*.slow.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });

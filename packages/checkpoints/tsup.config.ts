@@ -1,7 +1,13 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { index: 'src/index.ts', files: 'src/files.ts' },
+  entry: {
+    index: 'src/index.ts',
+    files: 'src/files.ts',
+    'hub/index': 'src/hub/index.ts',
+    'hub/model-path': 'src/hub/model-path.ts',
+    'hub/stand-in': 'src/hub/stand-in.ts',
+  },
   format: 'esm',
   target: 'node20',
   dts: true,

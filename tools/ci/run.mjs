@@ -1,10 +1,14 @@
-// Everything that must hold, in one run: `npm test`, then the checks that need more than Node and npm. A step
+// Everything that must hold, in one run: `npm test` and the checks that need more than Node and npm. A step
 // ends with its own `N passed, M failed` line, whose counts are used, or else counts as one check. All steps
 // run, whatever fails before them; the last line sums them up.
+//
+// Two lanes side by side, since few steps keep two cores busy: `npm test`, shown as it runs, and the others, each shown
+// when it ends. What is measured against the clock runs alone, and so does what builds the files that others run.
 //
 //   node tools/ci/run.mjs [step ...]      default: all
 
 import { npm, pnpm, run, SetupError } from '../scripts/process.mjs';
+import { ensureBuilt, ensureInstalled, ensureNative } from '../scripts/setup.mjs';
 import { countLine, parseCountLine, passOrFail, secondsSince } from '../scripts/steps.mjs';
 import { ensureCommands } from './apt.mjs';
 import { ensurePython } from './python.mjs';
@@ -12,36 +16,52 @@ import { ensurePython } from './python.mjs';
 const stepTimeoutMs = 30 * 60_000;
 const script = (path) => ({ path, work: (options) => run(process.execPath, [path], options) });
 
+/** `lane`: steps of one lane run in turn, beside those of the other; those without run alone, before or after them. */
 const steps = [
-  {
-    name: 'test',
-    title: 'npm test',
-    prepare: ensurePython,
-    work: (options) => npm(['test'], options),
-  },
   {
     name: 'build',
     title: 'build of every package',
-    work: (options) => pnpm(['exec', 'turbo', 'run', 'build', '--output-logs=errors-only'], options),
+    work: async (options) => {
+      await ensureInstalled();
+      await ensureNative({ retry: true });
+      await ensureBuilt(); // as `npm test` would: it then finds its builds made
+      return pnpm(['exec', 'turbo', 'run', 'build', '--output-logs=errors-only'], options);
+    },
   },
-  { name: 'pack', title: 'packed packages', ...script('tools/checks/pack.mjs') },
+  {
+    name: 'test',
+    title: 'npm test',
+    lane: 'first',
+    prepare: ensurePython,
+    work: (options) => npm(['test'], options),
+  },
+  { name: 'pack', title: 'packed packages', lane: 'second', ...script('tools/checks/pack.mjs') },
   {
     name: 'wasm',
     title: 'WebAssembly rebuilt to the same bytes',
+    lane: 'second',
     commands: { 'clang-19': 'clang-19', 'wasm-ld-19': 'lld-19' },
     ...script('tools/kernels/check-wasm.mjs'),
   },
   {
     name: 'sanitize',
     title: 'CPU kernels under sanitizers',
+    lane: 'second',
     commands: { 'g++': 'g++' },
     ...script('tools/kernels/sanitize.mjs'),
   },
   {
     name: 'webgpu',
     title: 'WebGPU conformance',
+    lane: 'second',
     commands: { '/usr/lib/chromium/vk_swiftshader_icd.json': 'chromium' },
     ...script('tools/webgpu/run.mjs'),
+  },
+  {
+    name: 'kills',
+    title: 'the recipe killed and resumed',
+    lane: 'second',
+    work: (options) => run(process.execPath, ['tools/kills/run.mjs', '--kills', '4'], options),
   },
   {
     name: 'page',
@@ -50,11 +70,6 @@ const steps = [
     ...script('tools/browser/run.mjs'),
   },
   { name: 'recipe', title: 'the recipe at its smallest size', ...script('tools/ci/recipe.mjs') },
-  {
-    name: 'kills',
-    title: 'the recipe killed and resumed',
-    work: (options) => run(process.execPath, ['tools/kills/run.mjs', '--kills', '4'], options),
-  },
   {
     name: 'fresh',
     title: 'fresh clones with and without a compiler',
@@ -73,10 +88,12 @@ if (unknown.length > 0) {
 
 const start = performance.now();
 const results = [];
-for (const step of steps) {
-  const wanted = names.length === 0 || names.includes(step.name);
-  if (!wanted) continue;
-  results.push(await runStep(step));
+const wanted = steps.filter(({ name }) => names.length === 0 || names.includes(name));
+const lanes = wanted.filter(({ lane }) => lane !== undefined);
+const firstOfLanes = wanted.indexOf(lanes[0]);
+for (const step of wanted) {
+  if (step.lane === undefined) await runStep(step, true);
+  else if (wanted.indexOf(step) === firstOfLanes) await runLanes(lanes);
 }
 
 console.log('');
@@ -89,19 +106,34 @@ const total = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skip
 console.log(countLine(total));
 process.exitCode = total.failed + total.skipped > 0 ? 1 : 0;
 
-async function runStep({ title, commands = {}, prepare, work }) {
-  console.log(`\n=== ${title}`);
+/** Both lanes; the second one shows its steps as they end, unless it is the only one. */
+async function runLanes(steps) {
+  const of = (wanted) => steps.filter(({ lane }) => lane === wanted);
+  const inTurn = async (lane, show) => {
+    for (const step of lane) await runStep(step, show);
+  };
+  await Promise.all([inTurn(of('first'), true), inTurn(of('second'), of('first').length === 0)]);
+}
+
+async function runStep({ title, commands = {}, prepare, work }, show) {
+  const heading = `\n=== ${title}`;
+  if (show) console.log(heading);
   const begin = performance.now();
-  const result = (counts) => ({ title, seconds: secondsSince(begin), counts });
+  const end = (counts, output) => {
+    if (!show) console.log(`${heading}\n${output}`);
+    results.push({ title, seconds: secondsSince(begin), counts });
+  };
   try {
     await ensureCommands(commands);
     await prepare?.();
-    const output = await work({ show: true, timeoutMs: stepTimeoutMs });
-    return result(parseCountLine(output) ?? passOrFail(true));
+    const output = await work({ show, timeoutMs: stepTimeoutMs });
+    end(parseCountLine(output) ?? passOrFail(true), output);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    console.log(`${title}: ${error.message}`);
     const counts = parseCountLine(error.stdout ?? '');
-    return result(counts?.failed > 0 || counts?.skipped > 0 ? counts : passOrFail(false));
+    const failed = counts?.failed > 0 || counts?.skipped > 0;
+    const said = `${title}: ${error.message}`;
+    if (show) console.log(said);
+    end(failed ? counts : passOrFail(false), `${error.log ?? ''}\n${said}`);
   }
 }

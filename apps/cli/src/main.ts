@@ -8,6 +8,7 @@ import { addChat } from './commands/chat.ts';
 import { addEval } from './commands/eval.ts';
 import { addLogits } from './commands/logits.ts';
 import { addMerge } from './commands/merge.ts';
+import { addPull } from './commands/pull.ts';
 import { addServe } from './commands/serve.ts';
 import { addTrain } from './commands/train.ts';
 import { failure } from './failure.ts';
@@ -21,13 +22,14 @@ process.stdout.on('error', (problem: NodeJS.ErrnoException) => {
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const program = new Command('minke')
   .description(
-    'Reasoning models in TypeScript: serve, chat, inspect logits, train, merge, evaluate and measure.',
+    'Reasoning models in TypeScript: serve, chat, pull, inspect logits, train, merge, evaluate and measure.',
   )
   .version(version)
   .exitOverride();
 
 addServe(program);
 addChat(program);
+addPull(program);
 addLogits(program);
 addTrain(program);
 addMerge(program);

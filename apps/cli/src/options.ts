@@ -4,6 +4,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import type { Backend } from '@minke/core';
 import { auto, type BackendName, createBackend } from '@minke/gpu-backends';
 import { modelFolder } from '@minke/tiny-reasoner';
@@ -15,22 +16,32 @@ export interface BackendOptions {
 }
 
 /**
- * The model folder of a command, which defaults to the embedded model's. Ends the program with exit code 2 when
- * the folder does not exist.
+ * The model of a command: a path, or the hub id of a model in the cache, which the action gets as its folder there;
+ * the embedded model's where none is named. Ends the program with exit code 2 when there is none.
  */
 export function addModelArgument(
   command: Command,
-  what = 'model folder (config.json, safetensors, tokenizer.json)',
+  what = 'model folder (config.json, safetensors, tokenizer.json), or a .gguf file',
 ): Command {
   return command
-    .addArgument(new Argument('[folder]', what).default(modelFolder, 'the embedded model'))
+    .addArgument(
+      new Argument('[model]', `${what}, or the hub id of a model that "minke pull" fetched`).default(
+        modelFolder,
+        'the embedded model',
+      ),
+    )
     .hook('preAction', (_, acting) => {
-      const [folder] = acting.processedArgs as [string];
-      if (existsSync(folder)) return;
+      const [named] = acting.processedArgs as [string];
+      try {
+        acting.processedArgs[0] = resolveModelPath(named);
+      } catch (problem) {
+        acting.error(`error: ${(problem as Error).message}`);
+      }
+      if (existsSync(acting.processedArgs[0])) return;
       acting.error(
-        folder === modelFolder
-          ? `error: this installation has no embedded model in ${folder}; name a model folder`
-          : `error: expected a model folder, but ${folder} does not exist`,
+        named === modelFolder
+          ? `error: this installation has no embedded model in ${named}; name a model folder`
+          : `error: expected a model folder or a .gguf file, but ${named} does not exist`,
       );
     });
 }

@@ -50,10 +50,12 @@ export async function modelFacts(
   };
 }
 
-/** `runs/first/model` is called `first`. */
+/** `runs/first/model` is called `first`, `SmolLM2.gguf` is called `SmolLM2`, a snapshot in the cache of a hub as on the hub. */
 function folderName(folder: string): string {
   const path = resolve(folder);
-  return basename(basename(path) === 'model' ? dirname(path) : path);
+  const cached = /models--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path);
+  if (cached !== null) return `${cached[1]}/${cached[2]}`;
+  return basename(basename(path) === 'model' ? dirname(path) : path, '.gguf');
 }
 
 async function readOwnFacts(folder: string): Promise<Partial<ModelFacts>> {
@@ -61,7 +63,8 @@ async function readOwnFacts(folder: string): Promise<Partial<ModelFacts>> {
   try {
     text = await readFile(join(folder, 'minke.json'), 'utf8');
   } catch (problem) {
-    if ((problem as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    // In a file there is no such file either.
+    if (['ENOENT', 'ENOTDIR'].includes((problem as NodeJS.ErrnoException).code ?? '')) return {};
     throw problem;
   }
   try {

@@ -1,4 +1,14 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -246,6 +256,11 @@ it('openCheckpoint follows the links of a Hugging Face cache into its blobs', as
   const checkpoint = await openCheckpoint(snapshot);
   expect(await checkpoint.readFloat32('x')).toEqual(new Float32Array([1]));
   await checkpoint.close();
+  // Where models share content, the blob is a link too.
+  await mkdir(join(base, 'blobs', '5e'), { recursive: true });
+  await rename(join(blobs, '4d7a'), join(base, 'blobs', '5e', '5eed'));
+  await symlink('../../blobs/5e/5eed', join(blobs, '4d7a'));
+  await (await openCheckpoint(snapshot)).close();
 });
 
 describe('writeSafetensors', () => {

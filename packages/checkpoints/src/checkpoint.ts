@@ -2,7 +2,7 @@
  * Reading a checkpoint folder in the Hugging Face layout, in one file or in shards, as if it were one file.
  *
  * All headers are read and checked at once (they are small), tensors when asked for. Shards must lie in the
- * folder: a symbolic link may not lead out of it, except into the `blobs` folder of a Hugging Face cache, whose
+ * folder: a symbolic link may not lead out of it, except into the `blobs` folders of a Hugging Face cache, whose
  * snapshots are made of such links. Node only.
  */
 import { fileSource, MinkeError } from '@minke/core';
@@ -133,7 +133,10 @@ async function resolveInside(folder: string, file: string, failed: Failure): Pro
     throw failed(`${file} ${reason}`, cause);
   });
   const snapshots = dirname(root);
-  const roots = basename(snapshots) === 'snapshots' ? [root, join(dirname(snapshots), 'blobs')] : [root];
+  const model = dirname(snapshots);
+  // A model's blobs are links themselves where huggingface_hub shares content between models.
+  const blobs = [join(model, 'blobs'), join(dirname(model), 'blobs')];
+  const roots = basename(snapshots) === 'snapshots' ? [root, ...blobs] : [root];
   if (!roots.some((allowed) => path.startsWith(allowed.endsWith(sep) ? allowed : allowed + sep))) {
     throw failed(`${file} is a symbolic link out of the folder; put the file itself there`);
   }

@@ -7,9 +7,11 @@
  */
 import {
   bfloat16ToFloat32,
+  dequantizeBlocks,
   float16ToFloat32,
   float32ToBfloat16,
   float32ToFloat16,
+  isBlockType,
   MinkeError,
 } from '@minke/core';
 
@@ -103,10 +105,10 @@ const typedArrayOf = {
 } as const;
 
 /** Views little-endian bytes as the type's own array: F16 and BF16 as bit patterns, other floats and integers as they are. */
-export function asTyped(dtype: SafetensorsDType, bytes: Uint8Array, where: string): TypedArray {
-  const Type = (
-    typedArrayOf as Partial<Record<SafetensorsDType, (typeof typedArrayOf)[keyof typeof typedArrayOf]>>
-  )[dtype];
+export function asTyped(dtype: string, bytes: Uint8Array, where: string): TypedArray {
+  const Type = Object.hasOwn(typedArrayOf, dtype)
+    ? typedArrayOf[dtype as keyof typeof typedArrayOf]
+    : undefined;
   if (Type === undefined) {
     throw new MinkeError(
       'unsupported',
@@ -121,15 +123,16 @@ export function asTyped(dtype: SafetensorsDType, bytes: Uint8Array, where: strin
   );
 }
 
-/** Converts the bytes of an F32, F16, BF16 or F64 tensor to float32; F64 rounds to nearest. */
-export function toFloat32(dtype: SafetensorsDType, bytes: Uint8Array, where: string): Float32Array {
+/** Converts the bytes of an F32, F16, BF16 or F64 tensor, or of blocks, to float32; F64 rounds to nearest. */
+export function toFloat32(dtype: string, bytes: Uint8Array, where: string): Float32Array {
   if (dtype === 'F32') return asTyped(dtype, bytes, where) as Float32Array;
   if (dtype === 'F64') return Float32Array.from(asTyped(dtype, bytes, where) as Float64Array);
   if (dtype === 'F16') return float16ToFloat32(asTyped(dtype, bytes, where) as Uint16Array);
   if (dtype === 'BF16') return bfloat16ToFloat32(asTyped(dtype, bytes, where) as Uint16Array);
+  if (isBlockType(dtype)) return dequantizeBlocks(dtype, bytes);
   throw new MinkeError(
     'unsupported',
-    `${where}: expected a F32, F16, BF16 or F64 tensor, got ${dtype}; use read() or readTyped()`,
+    `${where}: expected a F32, F16, BF16 or F64 tensor or blocks that can be decoded, got ${dtype}; use read() or readTyped()`,
   );
 }
 

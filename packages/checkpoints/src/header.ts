@@ -16,9 +16,9 @@ export const maxHeaderBytes = 100_000_000;
 /** Dimensions a tensor may have here; the format sets no limit. */
 const maxRank = 64;
 
-/** One tensor of a file. */
-export interface TensorInfo {
-  readonly dtype: SafetensorsDType;
+/** One tensor of a file. `D`: how the format spells element types. */
+export interface TensorInfo<D extends string = SafetensorsDType> {
+  readonly dtype: D;
   readonly shape: readonly number[];
   /** First byte, counted from the beginning of the file. */
   readonly offset: number;
@@ -35,7 +35,7 @@ export interface Header {
  * What people often have instead of a safetensors file, told by its first bytes. Only asked of a file that is
  * none: the length of a good header can look like anything.
  */
-function describeImpostor(start: Uint8Array): string | undefined {
+export function describeImpostor(start: Uint8Array): string | undefined {
   const text = String.fromCharCode(...start);
   if (text.startsWith('version https://git-lfs')) {
     return 'this is a Git LFS pointer, not the weights; run `git lfs pull` or download the file itself';
@@ -48,7 +48,7 @@ function describeImpostor(start: Uint8Array): string | undefined {
   if (zip || pickle) {
     return 'this is a pickle (PyTorch .bin or .pt), which can run code and is never opened; convert it to safetensors';
   }
-  if (text.startsWith('GGUF')) return 'this is a GGUF file, not safetensors';
+  if (text.startsWith('GGUF')) return 'this is a GGUF file, not safetensors; use openGguf';
   return undefined;
 }
 

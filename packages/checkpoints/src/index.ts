@@ -12,6 +12,8 @@ export {
   type TypedArray,
 } from './dtypes.ts';
 export { encodeSafetensors, type NamedTensors, type TensorData, type WriteOptions } from './encode.ts';
+export { type GgufFile, type GgufTensorInfo, openGguf } from './gguf.ts';
+export type { GgufValue } from './gguf-values.ts';
 export type { TensorInfo } from './header.ts';
 export { openSafetensors, type SafetensorsFile, type TensorReader } from './safetensors.ts';
 export { type WriteCheckpointOptions, writeCheckpoint, writeSafetensors } from './writer.ts';

@@ -6,14 +6,14 @@ import { asTyped, type TypedArray, toFloat32 } from './dtypes.ts';
 import { readHeader, type TensorInfo } from './header.ts';
 
 /** Tensors by name, read when asked for: one file, or several as if they were one. */
-export interface TensorReader<Info extends TensorInfo = TensorInfo> {
+export interface TensorReader<Info extends TensorInfo<string> = TensorInfo> {
   /** Every tensor's type, shape and place. */
   readonly tensors: ReadonlyMap<string, Info>;
-  /** The `__metadata__` strings, `{ format: 'pt' }` for example. */
+  /** What the file says in strings: `__metadata__`, `{ format: 'pt' }` for example. */
   readonly metadata: Readonly<Record<string, string>>;
   /** The raw little-endian bytes of a tensor; the array belongs to the caller. */
   read(name: string): Promise<Uint8Array>;
-  /** A F32, F16, BF16 or F64 tensor as float32. @throws MinkeError 'unsupported' for other types. */
+  /** A F32, F16, BF16 or F64 tensor, or one of GGUF's block types, as float32. @throws MinkeError 'unsupported' for other types. */
   readFloat32(name: string): Promise<Float32Array>;
   /** A tensor in its own type: I64 as BigInt64Array, BF16 and F16 as Uint16Array bit patterns, BOOL as Uint8Array. */
   readTyped(name: string): Promise<TypedArray>;
@@ -27,10 +27,10 @@ export type SafetensorsFile = TensorReader;
 /** The three ways to read a tensor, given where its bytes are. */
 export function tensorReads(
   where: string,
-  tensors: ReadonlyMap<string, TensorInfo>,
-  readBytes: (name: string, tensor: TensorInfo) => Promise<Uint8Array>,
+  tensors: ReadonlyMap<string, TensorInfo<string>>,
+  readBytes: (name: string, tensor: TensorInfo<string>) => Promise<Uint8Array>,
 ): Pick<TensorReader, 'read' | 'readFloat32' | 'readTyped'> {
-  const locate = (name: string): TensorInfo => {
+  const locate = (name: string): TensorInfo<string> => {
     const tensor = tensors.get(name);
     check(tensor !== undefined, () => {
       const known = [...tensors.keys()].slice(0, 3).map((known) => JSON.stringify(known));

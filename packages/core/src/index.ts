@@ -8,6 +8,8 @@ export type {
   MemoryUse,
   TensorRef,
 } from './backend.ts';
+export { dequantizeBlocks, quantizeBlocks } from './block-codecs.ts';
+export { type BlockLayout, type BlockType, blockTypes, isBlockType } from './block-types.ts';
 export { type ByteSource, fileSource, memorySource } from './byte-source.ts';
 export { CommandList, type CommandRecord, rebind } from './command-list.ts';
 export { byteLength, type DType, dtypes, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';

@@ -10,14 +10,15 @@ const M1 = 0xcd9e8d57;
 const W0 = 0x9e3779b9;
 const W1 = 0xbb67ae85;
 
+/** The upper word of a 64-bit product, in 32-bit integer arithmetic throughout: the engine keeps it in registers. */
 function mulHigh(a: number, b: number): number {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  const cross = (middle & 0xffff) + aLow * bHigh;
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(cross / 0x10000)) >>> 0;
+  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) >>> 0;
+  const cross = ((middle & 0xffff) + Math.imul(aLow, bHigh)) >>> 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (cross >>> 16)) | 0;
 }
 
 /** One block of Philox4x32-10: four 32-bit words from a 4-word counter and a 2-word key. */
@@ -29,17 +30,17 @@ export function philox4x32(
   let [k0, k1] = key;
   for (let round = 0; round < 10; round++) {
     const high0 = mulHigh(M0, c0);
-    const low0 = Math.imul(M0, c0) >>> 0;
+    const low0 = Math.imul(M0, c0);
     const high1 = mulHigh(M1, c2);
-    const low1 = Math.imul(M1, c2) >>> 0;
-    c0 = (high1 ^ c1 ^ k0) >>> 0;
+    const low1 = Math.imul(M1, c2);
+    c0 = high1 ^ c1 ^ k0;
     c1 = low1;
-    c2 = (high0 ^ c3 ^ k1) >>> 0;
+    c2 = high0 ^ c3 ^ k1;
     c3 = low0;
-    k0 = (k0 + W0) >>> 0;
-    k1 = (k1 + W1) >>> 0;
+    k0 = (k0 + W0) | 0;
+    k1 = (k1 + W1) | 0;
   }
-  return [c0, c1, c2, c3];
+  return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0];
 }
 
 /** Where a stream stands: everything needed to continue it exactly. Plain JSON. */
@@ -90,13 +91,14 @@ export class Random {
 
   /** A 32-bit unsigned integer. */
   uint32(): number {
-    const index = Math.floor(this.#position / 4);
+    const position = this.#position++;
+    const index = Math.floor(position / 4);
     if (index !== this.#blockIndex) {
       const counter = [index >>> 0, Math.floor(index / 0x100000000) >>> 0, this.stream >>> 0, 0] as const;
       this.#block = philox4x32(counter, [this.seed >>> 0, Math.floor(this.seed / 0x100000000) >>> 0]);
       this.#blockIndex = index;
     }
-    return this.#block[this.#position++ % 4] as number;
+    return this.#block[position - 4 * index] as number;
   }
 
   /** A double in [0, 1) with 53 random bits. */

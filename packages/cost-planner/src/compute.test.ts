@@ -1,4 +1,4 @@
-import { presets } from '@minke/transformer';
+import { type DeepSeekConfig, presets } from '@minke/transformer';
 import { describe, expect, it } from 'vitest';
 import {
   cacheBytesPerToken,
@@ -36,6 +36,54 @@ describe('FLOPs of a token', () => {
     const perKey = decodeFlopsPerToken(v3, 1001) - decodeFlopsPerToken(v3, 1000);
     expect(perKey).toBe(2 * 61 * 128 * 1088);
     expect(decodeFlopsPerToken(v3, 0)).toBe(2 * countParameters(v3).activeWithoutEmbedding);
+  });
+});
+
+describe('FLOPs of a token where not every layer sees everything', () => {
+  const config = { ...presets['Moonlight-16B-A3B'], numLayers: 4 };
+  const { numHeads: H, hiddenSize: D } = config;
+  const width = 128 + 64 + 128;
+  const key = 6 * H * width;
+  const activeOf = (of: DeepSeekConfig) => countParameters(of).activeWithoutEmbedding;
+
+  it('count the keys of windows, each query of a causal sequence by itself', () => {
+    const layerPlan = { layerTypes: ['local', 'hybrid', 'local', 'global'], window: 32 } as const;
+    const whole = trainingFlopsPerToken(config, 256);
+    // Keys before each query, half a key for its own place, as in S / 2.
+    const seen = Array.from({ length: 256 }, (_, t) => Math.min(t + 0.5, 32));
+    const mean = seen.reduce((a, b) => a + b, 0) / 256;
+    const farBias = activeOf({ ...config, layerPlan }) - activeOf(config); // of the hybrid layer
+    const saved = whole + 6 * farBias - trainingFlopsPerToken({ ...config, layerPlan }, 256);
+    expect(saved / key).toBeCloseTo(2 * (128 - mean), 6);
+    const wide = { ...config, layerPlan: { ...layerPlan, window: 256 } };
+    expect(trainingFlopsPerToken(wide, 256)).toBe(whole + 6 * farBias);
+    const planned = { ...config, layerPlan };
+    expect(forwardFlopsPerToken(planned, 100) - forwardFlopsPerToken(planned, 0)).toBe(
+      2 * H * width * (100 + 100 + 32 + 32),
+    );
+    expect(decodeFlopsPerToken(planned, 1001) - decodeFlopsPerToken(planned, 1000)).toBe(2 * 2 * H * 1088);
+  });
+
+  it('count what an indexer selects, and its scores of everything', () => {
+    const indexer = { heads: 4, headDim: 64, topK: 32 };
+    const sparse = { ...config, indexer };
+    const parameters = activeOf(sparse) - activeOf(config);
+    const difference = trainingFlopsPerToken(sparse, 256) - trainingFlopsPerToken(config, 256);
+    const expected = 6 * parameters + 4 * (key * (30 - 128) + 6 * 4 * 64 * 128);
+    expect(difference / expected).toBeCloseTo(1, 9);
+  });
+
+  it('count a row for each entry in the middle of a model that merges', () => {
+    const merging = { preLayers: 1, postLayers: 1 };
+    const of = (tokensPerEntry: number) => trainingFlopsPerToken(config, 256, { merging, tokensPerEntry });
+    const { attentionPerLayer, moePerLayer, expert } = countParameters(config);
+    const layer = attentionPerLayer + moePerLayer - 58 * expert + 2 * D; // 6 of 64 experts, 2 norms
+    const saved = 2 * (6 * layer * (1 / 2) + key * (128 - 128 / 4));
+    expect((of(1) - of(2)) / saved).toBeCloseTo(1, 9);
+    const router = 6 * (2 * D * D + D);
+    expect(of(1) - trainingFlopsPerToken(config, 256)).toBeCloseTo(router, 0);
+    const fixed = { merging: { ...merging, router: 'stride' as const }, tokensPerEntry: 2 };
+    expect(of(2) - trainingFlopsPerToken(config, 256, fixed)).toBeCloseTo(6 * 2 * D * D, 0);
   });
 });
 

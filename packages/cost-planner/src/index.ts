@@ -2,6 +2,7 @@ export {
   cacheBytesPerToken,
   decodeFlopsPerToken,
   forwardFlopsPerToken,
+  type MergedTokens,
   trainingFlopsPerToken,
 } from './compute.ts';
 export { countDenseParameters, type DenseConfig, denseCacheBytes, distillPresets } from './dense.ts';

@@ -4,7 +4,7 @@
  * Counted is every tensor of the main model (embedding, head, norms, correction biases, indexer). A
  * multi-token-prediction module shares the embedding and head; published checkpoints store copies of both.
  */
-import type { DeepSeekConfig } from '@minke/transformer';
+import type { ModelConfig } from '@minke/transformer';
 import { parameterShapes } from '@minke/transformer';
 
 export interface ParameterCounts {
@@ -32,7 +32,7 @@ export interface ParameterCounts {
  * @example
  * countParameters(presets['DeepSeek-V3']).total; // 671026419200
  */
-export function countParameters(config: DeepSeekConfig): ParameterCounts {
+export function countParameters(config: ModelConfig): ParameterCounts {
   const sizes = new Map<string, number>();
   for (const [name, shape] of parameterShapes(config))
     sizes.set(
@@ -44,10 +44,8 @@ export function countParameters(config: DeepSeekConfig): ParameterCounts {
     for (const [name, size] of sizes) if (chosen(name)) total += size;
     return total;
   };
-  const layerOf = (name: string) => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
   const { numLayers, moe } = config;
   const inMain = (name: string) => layerOf(name) < numLayers;
-  const routed = (name: string) => name.includes('.mlp.experts.');
   const total = sum(inMain);
   const used = moe === null ? 0 : moe.topK / moe.experts;
   const active =
@@ -68,3 +66,22 @@ export function countParameters(config: DeepSeekConfig): ParameterCounts {
     moePerLayer: moe === null ? 0 : sum((name) => name.startsWith(`${last}mlp.`)),
   };
 }
+
+/** Parameters a token uses in each layer; MTP modules, numbered from `numLayers`, come last. */
+export function activeByLayer(config: DeepSeekConfig): number[] {
+  const { moe } = config;
+  const used = moe === null ? 0 : moe.topK / moe.experts;
+  const active: number[] = [];
+  for (const [name, shape] of parameterShapes(config)) {
+    const layer = layerOf(name);
+    if (layer < 0) continue;
+    const size = shape.reduce((product, n) => product * n, 1);
+    active[layer] = (active[layer] ?? 0) + size * (routed(name) ? used : 1);
+  }
+  return active;
+}
+
+/** The layer of a parameter, -1 for those of none. */
+const layerOf = (name: string): number => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
+
+const routed = (name: string): boolean => name.includes('.mlp.experts.');

@@ -1,12 +1,15 @@
 import {
   auditOverlap,
+  bitsPerByte,
   collectSamples,
   compareSystems,
   evaluate,
   formatReport,
   passAtK,
   type SampleRecord,
+  type ScoringWindow,
   sampleReportMarkdown,
+  scoredDocument,
   summariseSamples,
   taskJudge,
   wilson,
@@ -50,3 +53,11 @@ const items = (of: readonly Problem[]) =>
 const training = [...dataset('number_comparison', 'train', { seed: 0, count: 200 })];
 const audit = await auditOverlap(items(training), items(problems), { n: 10, templateShare: 0.01 });
 console.log(audit.exact); // { training: 0, evaluation: 0 }
+
+// Bits per byte of texts. A scorer is any function; of a loaded model it is `modelScorer(model)`.
+const bytes = { encode: (text: string) => new TextEncoder().encode(text) };
+const documents = ['a rose', 'is a rose'].map((text, i) => scoredDocument(`text ${i}`, text, bytes, 256));
+const uniform = async (windows: readonly ScoringWindow[]) =>
+  windows.map(({ ids, from }) => ids.slice(from).map(() => -Math.log(256)));
+const bits = await bitsPerByte({ documents, score: uniform, context: 8, stride: 4 });
+console.log(bits.bitsPerByte.value); // 8: nothing is known of any byte

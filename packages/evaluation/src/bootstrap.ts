@@ -60,6 +60,28 @@ function resampledMeans(values: ArrayLike<number>, seed: number, resamples: numb
   return means.sort();
 }
 
+/** Sums of `above` over sums of `below`, the same ones drawn for both, ascending. */
+function resampledRatios(
+  above: ArrayLike<number>,
+  below: ArrayLike<number>,
+  seed: number,
+  resamples: number,
+): Float64Array {
+  const random = new Random(seed);
+  const n = above.length;
+  const ratios = new Float64Array(resamples);
+  for (let r = 0; r < resamples; r++) {
+    let [over, under] = [0, 0];
+    for (let i = 0; i < n; i++) {
+      const drawn = random.integer(0, n);
+      over += above[drawn] as number;
+      under += below[drawn] as number;
+    }
+    ratios[r] = over / under;
+  }
+  return ratios.sort();
+}
+
 /** The q-quantile of ascending values, linear between them (numpy's default). */
 export function quantile(ascending: ArrayLike<number>, q: number): number {
   const at = q * (ascending.length - 1);
@@ -127,4 +149,67 @@ export function pairedBootstrap(
     n: a.length,
     p: (far + 1) / (resamples + 1),
   };
+}
+
+/**
+ * The sum of `above` over the sum of `below` with its interval: what is drawn again is the pair, such as a document with
+ * its bits and its bytes.
+ *
+ * @param below positive
+ * @throws MinkeError `invalid-argument` for different counts, none, values that are no numbers or `below` of 0 and less
+ * @example
+ * bootstrapRatio([810, 95], [400, 52]); // 905 / 452 bits a byte
+ */
+export function bootstrapRatio(
+  above: ArrayLike<number>,
+  below: ArrayLike<number>,
+  options: BootstrapOptions = {},
+): Rate {
+  const { seed, resamples, level } = settings('bootstrapRatio', options);
+  checkRatio('bootstrapRatio', above, below);
+  const ratios = resampledRatios(above, below, seed, resamples);
+  return {
+    value: mean(above) / mean(below),
+    low: quantile(ratios, (1 - level) / 2),
+    high: quantile(ratios, (1 + level) / 2),
+  };
+}
+
+/**
+ * The ratio of b to `below` minus that of a, with its interval, drawn in triples: `pairedBootstrap` for sums.
+ *
+ * @throws MinkeError `invalid-argument` as `bootstrapRatio` does
+ */
+export function pairedRatios(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  below: ArrayLike<number>,
+  options: BootstrapOptions = {},
+): Difference {
+  const { seed, resamples, level } = settings('pairedRatios', options);
+  checkRatio('pairedRatios', a, below);
+  checkRatio('pairedRatios', b, below);
+  const differences = Float64Array.from(b, (value, i) => value - (a[i] as number));
+  const value = mean(differences) / mean(below);
+  const ratios = resampledRatios(differences, below, seed, resamples);
+  const far = ratios.filter((sample) => Math.abs(sample - value) >= Math.abs(value) - 1e-12).length;
+  return {
+    value,
+    low: quantile(ratios, (1 - level) / 2),
+    high: quantile(ratios, (1 + level) / 2),
+    n: below.length,
+    p: (far + 1) / (resamples + 1),
+  };
+}
+
+function checkRatio(where: string, above: ArrayLike<number>, below: ArrayLike<number>): void {
+  check(
+    above.length === below.length && above.length > 0,
+    () =>
+      `${where}: expected as many values above as below and one or more, got ${above.length} and ${below.length}`,
+  );
+  checkFinite(where, above);
+  checkFinite(where, below);
+  const bad = Array.from(below).find((value) => value <= 0);
+  check(bad === undefined, () => `${where}: expected values above 0 to divide by, got ${bad}`);
 }

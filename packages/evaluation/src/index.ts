@@ -1,8 +1,22 @@
 export {
+  type BitsPerByteOptions,
+  type BitsPerByteReport,
+  bitsPerByte,
+  compareBitsPerByte,
+  type DocumentBits,
+  type ScoredDocument,
+  type ScoringWindow,
+  scoredDocument,
+  scoringWindows,
+  type WindowScorer,
+} from './bits-per-byte.ts';
+export {
   type BootstrapOptions,
   bootstrapMean,
+  bootstrapRatio,
   type Difference,
   pairedBootstrap,
+  pairedRatios,
   quantile,
 } from './bootstrap.ts';
 export {
@@ -16,6 +30,7 @@ export {
 export { passAtK, type Rate, wilson } from './intervals.ts';
 export { lenientTaskJudge } from './lenient-judge.ts';
 export { majorityAtK, type Ties, type Vote } from './majority.ts';
+export { modelScorer, type ScoredModel } from './model-scorer.ts';
 export { type EndpointOptions, endpointSampler } from './openai-endpoint.ts';
 export {
   type AuditedItem,

@@ -14,7 +14,7 @@ it('has an example that does what it says', async () => {
   const log = vi.spyOn(console, 'log').mockImplementation((line) => void lines.push(line));
   await import('../examples/readme.ts');
   log.mockRestore();
-  const [table, failure, rate, passing, markdown, difference, exact] = lines as [
+  const [table, failure, rate, passing, markdown, difference, exact, bits] = lines as [
     string,
     Failure,
     { low: number },
@@ -22,6 +22,7 @@ it('has an example that does what it says', async () => {
     string,
     Difference,
     unknown,
+    number,
   ];
   const accuracy = Number(/^number_comparison +200 +([\d.]+)/m.exec(table)?.[1]);
   expect(Math.abs(accuracy - 50)).toBeLessThan(15);
@@ -32,4 +33,5 @@ it('has an example that does what it says', async () => {
   expect(difference).toMatchObject({ n: 200 });
   expect(difference.value).toBeCloseTo(0.5 - accuracy / 100, 9);
   expect(exact).toEqual({ training: 0, evaluation: 0 });
+  expect(bits).toBeCloseTo(8, 12);
 });

@@ -108,12 +108,21 @@ describe('the suite notices', () => {
   const failuresOf = async (backend: Backend, ops: readonly (OpName | 'contract')[]) =>
     (await runConformance(backend, { ops })).failures;
 
+  /** The first case of `op` that `backend` fails. */
+  const firstFailure = async (backend: Backend, op: OpName) => {
+    for (const { name, run } of cases.filter((one) => one.op === op)) {
+      const { worst, tolerance } = await run(backend, reference);
+      if (!(worst <= tolerance)) return name;
+    }
+    return null;
+  };
+
   it.each(opNames)('one wrong number among the results of %s', async (op) => {
     const backend = tampered((inner, name, written) => {
       const target = written.find(({ shape }) => elementCount(shape) > 0);
       if (name === op && target) disturb(inner, target, target.offset + elementCount(target.shape) - 1);
     });
-    expect((await failuresOf(backend, [op])).length).toBeGreaterThan(0);
+    expect(await firstFailure(backend, op)).not.toBeNull();
   });
 
   it('a write behind a tensor, and a result that was never written', async () => {
@@ -142,10 +151,9 @@ describe('the suite notices', () => {
 
 describe('conformanceCases', () => {
   it('has unique names, covers every op, and is the same for the same seed', () => {
-    const cases = conformanceCases({ seed: 5 });
     const names = cases.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
     expect(new Set(cases.map(({ op }) => op))).toEqual(new Set([...opNames, 'contract']));
-    expect(conformanceCases({ seed: 5 }).map(({ name }) => name)).toEqual(names);
+    expect(conformanceCases().map(({ name }) => name)).toEqual(names);
   });
 });

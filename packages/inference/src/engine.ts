@@ -5,14 +5,14 @@
  * (absorbed form), so a long prompt delays the others by one piece and no more. What a request gets does not
  * depend on what else runs: kernels are batch-invariant and each request draws from its own random stream.
  * Requests with the same prompt that start together (a group of samples) compute it once: the first one does, the
- * others read its cache rows and draw from the same logits.
+ * others read its cache rows and draw from the same logits. Models that merge tokens run as others do, without plans.
  * When a shared step fails, its requests are tried one by one, and only those that fail alone end.
  *
  * Does not do: a cache of prefixes that outlives its request, preemption (a request's whole context is reserved when it starts), speculation.
  */
 import { check, MinkeError, type RandomState } from '@minke/core';
 import type { AttentionForm, TokenRole } from '@minke/mla-attention';
-import type { DeepSeekModel } from '@minke/transformer';
+import { isMerging, type TransformerModel } from '@minke/transformer';
 import { type Draw, ModelStep } from './model-step.ts';
 import { type DrawnToken, type SamplingParams, validateSampling, wordsOfDraw } from './sampling.ts';
 import { TokenQueue, type TokenStream } from './token-queue.ts';
@@ -99,7 +99,7 @@ export class Engine {
   readonly contextLength: number;
   /** Whether `logProb` is at each request's temperature. */
   readonly temperedLogProbs: boolean;
-  readonly #model: DeepSeekModel;
+  readonly #vocabSize: number;
   readonly #step: ModelStep;
   readonly #maxWaiting: number;
   readonly #promptChunk: number;
@@ -112,9 +112,9 @@ export class Engine {
   #disposed = false;
 
   /** Takes the cache's memory at once. Throws `invalid-argument`, `out-of-memory`. */
-  constructor(model: DeepSeekModel, options: EngineOptions = {}) {
+  constructor(model: TransformerModel, options: EngineOptions = {}) {
     const { maxSequences = 16, maxWaiting = 256, promptChunk = 256 } = options;
-    const { maxPositions } = model.config;
+    const { maxPositions, vocabSize } = (isMerging(model) ? model.model : model).config;
     const contextLength = options.contextLength ?? Math.min(4096, maxPositions);
     for (const [name, value] of Object.entries({ maxSequences, contextLength, promptChunk })) {
       check(
@@ -128,12 +128,13 @@ export class Engine {
     );
     this.contextLength = contextLength;
     this.temperedLogProbs = options.temperedLogProbs ?? false;
-    this.#model = model;
+    this.#vocabSize = vocabSize;
     this.#maxWaiting = maxWaiting;
     this.#promptChunk = promptChunk;
     this.#step = new ModelStep(model, {
       slots: maxSequences,
       maxTokens: contextLength,
+      maxChunk: promptChunk,
       form: options.form,
       temperedLogProbs: this.temperedLogProbs,
       packWeights: options.packWeights,
@@ -195,7 +196,7 @@ export class Engine {
 
   #checked(request: GenerationRequest): Int32Array {
     const { promptIds, maxNewTokens, seed } = request;
-    const { vocabSize } = this.#model.config;
+    const vocabSize = this.#vocabSize;
     check(!this.#disposed, () => 'generate: expected an engine in use, got one that was disposed');
     check(promptIds.length > 0, () => 'generate: expected at least one prompt token, got none');
     const unknown = Array.from(promptIds).find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));

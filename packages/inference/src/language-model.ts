@@ -1,16 +1,18 @@
 /**
  * A model as a person has it: weights, tokenizer, chat template and generation defaults from one folder in
- * Hugging Face's layout.
+ * Hugging Face's layout, or from one GGUF file.
  *
  * The template is `chat_template.jinja`, else `chat_template` of tokenizer_config.json, else DeepSeek-R1's. End
  * tokens come from generation_config.json, else config.json, else `eos_token` of tokenizer_config.json.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, MinkeError } from '@minke/core';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekModel, type LoadOptions, loadModel } from '@minke/transformer';
+import { type DeepSeekModel, isGgufPath, type LoadOptions, loadModel } from '@minke/transformer';
+import { ggufTextFormat } from './gguf-text-format.ts';
 import { defaultSampling, type SamplingParams, validateSampling } from './sampling.ts';
 
 /** How conversations become token ids and ids become text: a language model without its weights. */
@@ -36,16 +38,18 @@ export interface LoadLanguageModelOptions {
 
 /**
  * Loads a folder with config.json, safetensors and tokenizer.json, and where present tokenizer_config.json,
- * chat_template.jinja and generation_config.json. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
+ * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them; or the hub id of a model that is in
+ * the cache. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
  * the file.
  *
  * @example
  * const language = await loadLanguageModel('model', { backend });
  */
 export async function loadLanguageModel(
-  folder: string,
+  from: string,
   options: LoadLanguageModelOptions,
 ): Promise<LanguageModel> {
+  const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
   const { backend, onProgress } = options;
   const model = await loadModel(folder, { backend, ...(onProgress && { onProgress }) });
@@ -73,10 +77,11 @@ export function joinLanguageModel(model: DeepSeekModel, format: TextFormat): Lan
 }
 
 /**
- * Everything of a language model's folder except the weights; they need not be there. Throws `invalid-file`
- * naming the file.
+ * Everything of a language model's folder or GGUF file except the weights; in a folder they need not be there. Throws
+ * `invalid-file` naming the file.
  */
 export async function loadTextFormat(folder: string): Promise<TextFormat> {
+  if (isGgufPath(folder)) return ggufTextFormat(folder);
   const text = await readText(folder, 'tokenizer.json');
   if (text === undefined) {
     throw new MinkeError(

@@ -6,11 +6,11 @@
  * in the expanded form, generated rows absorbed (`@minke/mla-attention`). A pass that fails leaves every region
  * as long as it was, so the caller may try again with fewer chunks. One pass at a time.
  *
- * A pass over one generated token of each sequence is recorded once for each batch size and then run again as
+ * A pass over one generated token of each sequence is, where the model allows it, recorded once for each batch size and then run again as
  * a plan: recording some hundreds of commands takes longer than computing them for a small model.
  */
-import type { RandomState } from '@minke/core';
-import type { AttentionForm, TokenRole } from '@minke/mla-attention';
+import type { Backend, RandomState } from '@minke/core';
+import type { TokenRole } from '@minke/mla-attention';
 import {
   Arena,
   gatherRows,
@@ -23,8 +23,9 @@ import {
   sampleTokens,
   type Tensor,
 } from '@minke/tensor';
-import type { DeepSeekModel, ModelBatch, ModelCache } from '@minke/transformer';
+import { isMerging, type ModelBatch, type TransformerModel } from '@minke/transformer';
 import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
+import { type StepMemory, type StepModel, stepModel } from './step-model.ts';
 
 /** New tokens of one sequence. */
 export interface Chunk {
@@ -44,12 +45,8 @@ export interface Draw {
   readonly random: RandomState;
 }
 
-/** Cache memory, and the form of attention. */
-export interface ModelStepOptions {
-  readonly slots: number;
-  readonly maxTokens: number;
-  /** Pins the form. Default: by token role, beside latents. */
-  readonly form?: AttentionForm | undefined;
+/** Memory, and how tokens are drawn. */
+export interface ModelStepOptions extends StepMemory {
   /** Log-probabilities at the temperature of each draw. Default: of the logits as they are. */
   readonly temperedLogProbs?: boolean | undefined;
   /** Keeps packed forms of the weights, and computes from those. Default false. */
@@ -78,9 +75,9 @@ interface DecodingPlan {
 }
 
 export class ModelStep {
-  readonly #model: DeepSeekModel;
-  readonly #cache: ModelCache;
-  readonly #form: { readonly form?: AttentionForm };
+  readonly #backend: Backend;
+  readonly #vocabSize: number;
+  readonly #model: StepModel;
   readonly #tempered: boolean;
   readonly #packed: PackedWeights | null;
   readonly #arena: Arena;
@@ -88,12 +85,11 @@ export class ModelStep {
   readonly #plans = new Map<string, DecodingPlan>();
 
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
-  constructor(model: DeepSeekModel, options: ModelStepOptions) {
-    const { slots, maxTokens, form } = options;
-    this.#model = model;
+  constructor(model: TransformerModel, options: ModelStepOptions) {
+    this.#backend = model.backend;
+    this.#vocabSize = configOf(model).vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
-    this.#form = form === undefined ? {} : { form };
-    this.#cache = model.createCache({ maxTokens, sequences: slots, ...this.#form });
+    this.#model = stepModel(model, options);
     this.#packed = options.packWeights ? packedWeightsOf(model) : null;
     this.#arena = this.#newArena('generation step');
   }
@@ -104,45 +100,40 @@ export class ModelStep {
   }
 
   #newArena(label: string): Arena {
-    return new Arena(
-      this.#model.backend,
-      this.#packed === null ? { label } : { label, packed: this.#packed },
-    );
+    return new Arena(this.#backend, this.#packed === null ? { label } : { label, packed: this.#packed });
   }
 
-  /** Bytes of cache memory. */
+  /** Bytes of memory of past tokens. */
   get cacheBytes(): number {
-    return this.#cache.bytes;
+    return this.#model.bytes;
   }
 
   /** Tokens a region holds. */
   length(slot: number): number {
-    return this.#cache.length(slot);
+    return this.#model.length(slot);
   }
 
   /** Forgets a region. */
   clear(slot: number): void {
-    this.#cache.truncate(slot, 0);
+    this.#model.clear(slot);
   }
 
   /** Makes region `to` hold what `from` holds; where the cache can, it reads it there (`lends`). */
   share(from: number, to: number): void {
-    const length = this.#cache.length(from);
-    if (this.#cache.sharesPrefixes) this.#cache.shareSequence(from, to, length);
-    else this.#cache.copySequence(this.#arena, from, to, length);
+    this.#model.share(this.#arena, from, to);
   }
 
   /** Whether another region reads what this one holds: it must not be cleared yet. */
   lends(slot: number): boolean {
-    return this.#cache.lends(slot);
+    return this.#model.lends(slot);
   }
 
   /** Appends the chunks and returns the logits after each one's last token, [chunks, V]. */
   run(chunks: readonly Chunk[]): Promise<Float32Array> {
     return this.#orRestore(chunks, async () => {
-      if (this.#repeats(chunks)) return hostLogits(await this.#decode(chunks, null).logits.read());
+      if (this.#repeats(chunks)) return hostLogits(await (await this.#decode(chunks, null)).logits.read());
       try {
-        return hostLogits(await this.#record(this.#arena, chunks).logits.read());
+        return hostLogits(await (await this.#record(this.#arena, chunks)).logits.read());
       } finally {
         this.#arena.reset();
       }
@@ -151,9 +142,9 @@ export class ModelStep {
 
   /** Appends the chunks and draws tokens after them, on the device where it can. */
   async draw(chunks: readonly Chunk[], draws: readonly Draw[]): Promise<DrawnToken[]> {
-    if (!this.#model.backend.supports('sample')) {
+    if (!this.#backend.supports('sample')) {
       const logits = await this.run(chunks);
-      const { vocabSize } = this.#model.config;
+      const vocabSize = this.#vocabSize;
       return draws.map((draw) => {
         const row = logits.subarray(draw.chunk * vocabSize, (draw.chunk + 1) * vocabSize);
         const [scale, { sampling, random }] = [this.#scaleOf(draw), this.#settingsOf(draw)];
@@ -162,9 +153,10 @@ export class ModelStep {
     }
     return this.#orRestore(chunks, async () => {
       const oneEach = draws.length === chunks.length && draws.every(({ chunk }, i) => chunk === i);
-      if (this.#repeats(chunks) && oneEach) return readDrawn(this.#decode(chunks, draws).sampling!.sampled);
+      if (this.#repeats(chunks) && oneEach)
+        return readDrawn((await this.#decode(chunks, draws)).sampling!.sampled);
       try {
-        const { logits } = this.#record(this.#arena, chunks);
+        const { logits } = await this.#record(this.#arena, chunks);
         if (draws.length === 0) return [];
         const rows = this.#arena.tensor(
           draws.map(({ chunk }) => chunk),
@@ -180,32 +172,32 @@ export class ModelStep {
 
   /** Whether the pass can be a plan: one generated token each, beside a cache that recorded passes follow. */
   #repeats(chunks: readonly Chunk[]): boolean {
-    return this.#cache.repeats && isDecoding(chunks);
+    return this.#model.repeats && isDecoding(chunks);
   }
 
   /** Runs `f`; when it fails, every region of the chunks is again as long as it was. */
   async #orRestore<T>(chunks: readonly Chunk[], f: () => Promise<T>): Promise<T> {
-    const before = chunks.map(({ slot }) => this.#cache.length(slot));
+    const before = chunks.map(({ slot }) => this.#model.length(slot));
     this.#packed?.refresh();
     try {
       return await f();
     } catch (problem) {
       chunks.forEach(({ slot }, i) => {
-        this.#cache.truncate(slot, before[i] as number);
+        this.#model.takeBack(slot, before[i] as number);
       });
       throw problem;
     }
   }
 
   /** Runs the plan for as many rows, which is made at first. `draws`: one a row, or null for none. */
-  #decode(chunks: readonly Chunk[], draws: readonly Draw[] | null): DecodingPlan {
+  async #decode(chunks: readonly Chunk[], draws: readonly Draw[] | null): Promise<DecodingPlan> {
     this.#arena.submit(); // copies of regions that this step reads
     const slots = chunks.map(({ slot }) => slot);
-    const key = `${slots.length} ${draws === null ? 'logits' : 'draws'} ${this.#cache.shares(slots)}`;
+    const key = `${slots.length} ${draws === null ? 'logits' : 'draws'} ${this.#model.shares(slots)}`;
     let kept = this.#plans.get(key);
-    if (kept === undefined) kept = this.#makePlan(chunks, draws);
+    if (kept === undefined) kept = await this.#makePlan(chunks, draws);
     else {
-      this.#cache.appendAgain(kept.batch, slots);
+      this.#model.appendAgain(kept.batch, slots);
       kept.batch.ids.write(chunks.map(({ ids }) => ids[0] as number));
       if (draws !== null) this.#rewrite(kept.sampling as Sampling, draws);
       kept.plan.run();
@@ -216,7 +208,7 @@ export class ModelStep {
   }
 
   /** Records and runs a decoding pass; the least recently used plan makes room for it. */
-  #makePlan(chunks: readonly Chunk[], draws: readonly Draw[] | null): DecodingPlan {
+  async #makePlan(chunks: readonly Chunk[], draws: readonly Draw[] | null): Promise<DecodingPlan> {
     let arena: Arena | undefined;
     const [oldest] = this.#plans;
     if (this.#plans.size >= keptPlans && oldest !== undefined) {
@@ -226,7 +218,7 @@ export class ModelStep {
     }
     arena ??= this.#newArena('decoding plan');
     try {
-      const { batch, logits } = this.#record(arena, chunks);
+      const { batch, logits } = await this.#record(arena, chunks);
       const sampling = draws === null ? null : this.#sample(arena, logits, draws);
       return { arena, batch, logits, sampling, plan: arena.keep() };
     } catch (problem) {
@@ -258,12 +250,12 @@ export class ModelStep {
       ? { ...draw, sampling: { ...draw.sampling, temperature: 1 } }
       : draw;
 
-  #record(arena: Arena, chunks: readonly Chunk[]): { batch: ModelBatch; logits: Tensor } {
+  async #record(arena: Arena, chunks: readonly Chunk[]): Promise<{ batch: ModelBatch; logits: Tensor }> {
     const rows = chunks.flatMap(({ ids }) => [...ids]);
     const ids = arena.tensor(rows, [rows.length], 'i32');
     const requests = chunks.map(({ slot, ids, role }) => ({ sequence: slot, count: ids.length, role }));
-    const batch = { ids, ...this.#cache.append(arena, requests) };
-    return { batch, ...this.#model.forward(batch, { cache: this.#cache, outputs: 'last', ...this.#form }) };
+    const batch = { ids, ...this.#model.append(arena, requests) };
+    return { batch, logits: await this.#model.logits(batch) };
   }
 
   dispose(): void {
@@ -271,18 +263,21 @@ export class ModelStep {
     this.#plans.clear();
     this.#arena.dispose();
     this.#packed?.dispose();
-    this.#cache.dispose();
+    this.#model.dispose();
   }
 }
 
 /** Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. */
-function packedWeightsOf(model: DeepSeekModel): PackedWeights {
-  const table = model.config.tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
+function packedWeightsOf(model: TransformerModel): PackedWeights {
+  const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
   const matrices = [...model.parameters().values()].filter(
     (w) => (w.rank === 2 || w.rank === 3) && w.dtype === 'f32' && w !== table,
   );
   return new PackedWeights(model.backend, matrices);
 }
+
+/** Of the layers and the vocabulary. */
+const configOf = (model: TransformerModel) => (isMerging(model) ? model.model : model).config;
 
 const isDecoding = (chunks: readonly Chunk[]): boolean =>
   chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);

@@ -6,7 +6,7 @@
  * give plain multi-head attention. Does not do: QK norms, sliding windows.
  */
 import { check, MinkeError } from '@minke/core';
-import { type Arena, gatherRows, linear, type Module, type Tensor } from '@minke/tensor';
+import { type Arena, gatherRows, type LowRank, lowRankLinear, type Module, type Tensor } from '@minke/tensor';
 import { cachedAttention } from './attention.ts';
 import { type CacheSize, ExpandedCache } from './cache.ts';
 import {
@@ -17,7 +17,9 @@ import {
   initArena,
   initParameters,
 } from './layer.ts';
+import type { Llama3RopeConfig } from './llama3-rope.ts';
 import { type RopeLayout, RopeTable } from './rope.ts';
+import type { YarnConfig } from './yarn.ts';
 
 export interface GqaConfig {
   /** Model width D. */
@@ -34,6 +36,9 @@ export interface GqaConfig {
   readonly ropeTheta?: number;
   /** Pairing of the rotary entries. Default `half`. */
   readonly ropeLayout?: RopeLayout;
+  /** Scaling of the rotary frequencies, one of the two. Default: none. */
+  readonly llama3?: Llama3RopeConfig | null;
+  readonly yarn?: YarnConfig | null;
   /** Positions to make rotary tables for. Default 4096. */
   readonly maxPositions?: number;
 }
@@ -62,13 +67,23 @@ export class GroupedQueryAttention implements Module {
   readonly config: GqaConfig;
   readonly #parameters: Map<string, Tensor>;
   readonly #rope: RopeTable;
+  readonly #additions: ReadonlyMap<string, LowRank>;
 
-  /** Takes over parameters named as `parameters()` returns them, and rotary tables of the head's width. */
-  constructor(config: GqaConfig, parameters: ReadonlyMap<string, Tensor>, rope: RopeTable) {
+  /**
+   * Takes over parameters named as `parameters()` returns them, and rotary tables of the head's width.
+   * @param additions low-rank additions by name (`q_proj`), which are not parameters of the layer
+   */
+  constructor(
+    config: GqaConfig,
+    parameters: ReadonlyMap<string, Tensor>,
+    rope: RopeTable,
+    additions: ReadonlyMap<string, LowRank> = new Map(),
+  ) {
     this.config = validate(config);
     checkParameters('groupedQueryAttention', gqaParameterShapes(config), parameters);
     this.#parameters = new Map(parameters);
     this.#rope = rope;
+    this.#additions = additions;
   }
 
   /** A fresh layer. Throws `invalid-config`. */
@@ -104,12 +119,7 @@ export class GroupedQueryAttention implements Module {
       () => 'groupedQueryAttention: expected a cache of keys and values, got a latent cache',
     );
     const { rows, batch } = attentionInput('groupedQueryAttention', x, D, options);
-    const project = (name: string, heads: number) =>
-      linear(rows, this.#get(`${name}.weight`), this.#parameters.get(`${name}.bias`)).reshape([
-        -1,
-        heads,
-        headDim,
-      ]);
+    const project = (name: string, heads: number) => this.#project(name, rows).reshape([-1, heads, headDim]);
     const q = this.#rope.apply(project('q_proj', numHeads), batch.positions);
     let k = this.#rope.apply(project('k_proj', numKeyValueHeads), batch.positions);
     let v = project('v_proj', numKeyValueHeads);
@@ -130,18 +140,20 @@ export class GroupedQueryAttention implements Module {
       [k, v] = [gathered(k), gathered(v)];
     }
     const o = cachedAttention(q, k, v, ranges, { scale: headDim ** -0.5 });
-    return linear(o.reshape([-1, numHeads * headDim]), this.#get('o_proj.weight')).reshape(x.shape);
+    return this.#project('o_proj', o.reshape([-1, numHeads * headDim])).reshape(x.shape);
   }
 
-  #get(name: string): Tensor {
-    return this.#parameters.get(name) as Tensor;
+  #project(name: string, x: Tensor): Tensor {
+    const weight = this.#parameters.get(`${name}.weight`) as Tensor;
+    return lowRankLinear(x, weight, this.#additions.get(name), this.#parameters.get(`${name}.bias`));
   }
 }
 
 /** The rotary tables a GQA config asks for, in a persistent arena; layers of a model share them. */
 export function gqaRope(config: GqaConfig, arena: Arena): RopeTable {
-  const { headDim: width, ropeTheta: theta = 10000, ropeLayout: layout = 'half' } = config;
-  return RopeTable.create(arena, { width, theta, layout }, config.maxPositions ?? 4096);
+  const { headDim: width, ropeTheta: theta = 10000, ropeLayout: layout = 'half', yarn, llama3 } = config;
+  const scaling = { ...(yarn && { yarn }), ...(llama3 && { llama3 }) };
+  return RopeTable.create(arena, { width, theta, layout, ...scaling }, config.maxPositions ?? 4096);
 }
 
 function validate(config: GqaConfig): GqaConfig {
@@ -156,6 +168,7 @@ function validate(config: GqaConfig): GqaConfig {
   if (numHeads % numKeyValueHeads !== 0) {
     problems.push(`numKeyValueHeads dividing ${numHeads}, got ${numKeyValueHeads}`);
   }
+  if (config.yarn && config.llama3) problems.push('yarn or llama3, got both');
   if (problems.length > 0) {
     throw new MinkeError('invalid-config', `groupedQueryAttention: expected ${problems.join('; ')}`);
   }

@@ -23,6 +23,7 @@ export { gatheredAttention } from './gathered-attention.ts';
 export { type GqaConfig, GroupedQueryAttention, gqaParameterShapes, gqaRope } from './gqa.ts';
 export type { KeyBias } from './key-bias.ts';
 export type { AttentionOptions, InitOptions } from './layer.ts';
+export { type Llama3RopeConfig, llama3Divisors } from './llama3-rope.ts';
 export {
   createMlaCache,
   type MlaCacheSize,

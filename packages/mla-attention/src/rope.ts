@@ -20,6 +20,7 @@ import {
   sub,
   type Tensor,
 } from '@minke/tensor';
+import { type Llama3RopeConfig, llama3Divisors } from './llama3-rope.ts';
 import { type YarnConfig, yarnFrequencies, yarnRotaryFactor } from './yarn.ts';
 
 export type RopeLayout = 'interleaved' | 'half';
@@ -31,13 +32,19 @@ export interface RopeConfig {
   readonly theta: number;
   readonly layout: RopeLayout;
   readonly yarn?: YarnConfig | null;
+  /** Llama 3's scaling; not beside YaRN. */
+  readonly llama3?: Llama3RopeConfig | null;
 }
 
 /** Angular frequencies in radians per position, width / 2 of them. */
-export function ropeFrequencies({ width, theta, yarn }: RopeConfig): Float64Array {
+export function ropeFrequencies({ width, theta, yarn, llama3 }: RopeConfig): Float64Array {
   check(width > 0 && width % 2 === 0, () => `ropeFrequencies: expected an even width, got ${width}`);
   if (yarn) return yarnFrequencies(width, theta, yarn);
-  return Float64Array.from({ length: width / 2 }, (_, i) => theta ** ((-2 * i) / width));
+  const divisors = llama3 && llama3Divisors(width, theta, llama3);
+  return Float64Array.from(
+    { length: width / 2 },
+    (_, i) => theta ** ((-2 * i) / width) / (divisors?.[i] ?? 1),
+  );
 }
 
 /** Cosines and sines [positions, P / 2], flat, with YaRN's multiplier in them. */

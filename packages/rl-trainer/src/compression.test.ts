@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Backend, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
+import { Engine } from '@minke/inference';
 import { Arena } from '@minke/tensor';
 import { DeepSeekModel, type MergingConfig, MergingTransformer } from '@minke/transformer';
 import { describe, expect, it } from 'vitest';
@@ -11,6 +12,7 @@ import { type Compression, CompressionControl, defaultCompression } from './comp
 import { ShuffledSource } from './example-source.ts';
 import type { TrainingSequence } from './interfaces.ts';
 import { LocalLearner } from './local-learner.ts';
+import { LocalSampler } from './local-sampler.ts';
 import type { LocalLearnerOptions } from './local-training.ts';
 import { tokenLogProbs } from './objectives/index.ts';
 import { defaultSft, defaultSftLearner, type SftConfig, type SftMetrics, trainSft } from './stages/sft.ts';
@@ -183,6 +185,31 @@ describe('training a model that merges', () => {
     const metrics = (at: string) => readFileSync(join(at, 'metrics.jsonl'), 'utf8');
     expect(metrics(again)).toBe(metrics(whole));
     await expect(run({ ...aims, target: 3 }, settings, again)).rejects.toThrow(/saved with the settings/);
+  });
+
+  it('trains on samples of an engine, whose log-probabilities are its own, bit for bit', async () => {
+    const model = newModel();
+    const learner = new LocalLearner(model, control({ target: 2 }));
+    const engine = new Engine(model, {
+      ...{ maxSequences: 6, contextLength: 40, promptChunk: 7, form: 'expanded', temperedLogProbs: true },
+    });
+    const sampler = new LocalSampler(engine);
+    const prompts = [[1, 4, 5, 6, 2, 2, 7, 8, 9, 3, 11, 5, 2], [1, 3], [7]];
+    const request = { prompts, samplesPerPrompt: 4, maxNewTokens: 20, topP: 1, topK: 0, stopTokenIds: [0] };
+    for (const [seed, temperature] of [1, 0.7, 1].entries()) {
+      const samples = await sampler.sample({ ...request, temperature, seed });
+      const trained = samples.map(({ prompt, tokens }) => ({
+        tokens: [...(prompts[prompt] as number[]), ...tokens],
+        completionStart: (prompts[prompt] as number[]).length,
+      }));
+      const own = samples.map(({ logProbs }) => logProbs);
+      expect(await learner.forward(trained, { temperature })).toEqual(own);
+      const sums = { sequences: trained.length, tokens: own.flat().length };
+      const { logProbs } = await learner.forwardBackward(trained, { name: 'cross_entropy' }, sums);
+      if (temperature === 1) expect(logProbs).toEqual(own);
+      await learner.optimStep({ learningRate: 1e-2 }); // the next round is of other weights
+    }
+    await engine.dispose();
   });
 
   it('says what is wrong with its settings', () => {

@@ -25,7 +25,11 @@ export { LocalCritic, type LocalCriticOptions } from './local-critic.ts';
 export { LocalLearner } from './local-learner.ts';
 export { LocalSampler, type LocalSamplerOptions } from './local-sampler.ts';
 export { LocalScorer, type LocalScorerOptions } from './local-scorer.ts';
-export { defaultLearner, type LocalLearnerOptions, type TrainedModel } from './local-training.ts';
+export {
+  defaultLearner,
+  type IndexerTraining,
+  type LocalLearnerOptions,
+} from './local-training.ts';
 export * from './objectives/index.ts';
 export { readPrompts, rejectionPrompts } from './prompt-file.ts';
 export {

@@ -8,7 +8,7 @@
  */
 import { check } from '@minke/core';
 import type { Arena, Tensor } from '@minke/tensor';
-import type { DeepSeekModel } from '@minke/transformer';
+import type { DeepSeekModel, ModelConfig } from '@minke/transformer';
 import type { TrainingSequence } from './interfaces.ts';
 import type { LocalLearnerOptions } from './local-training.ts';
 import { copyModel } from './model-copy.ts';
@@ -40,7 +40,7 @@ export class LocalCritic extends ScalarModel implements ValueLearner {
   /** A critic on a copy of the policy's trunk as it is now; takes as much memory, gradients and moments apart. */
   static async of(policy: DeepSeekModel, options: Partial<LocalCriticOptions> = {}): Promise<LocalCritic> {
     // Tied embeddings stand for a model without a head for tokens, as in scorers' folders.
-    const config = { ...policy.config, tieEmbeddings: true, mtpLayers: 0 };
+    const config: ModelConfig = { ...policy.config, tieEmbeddings: true, mtpLayers: 0 };
     const { model, arena } = await copyModel(policy, { label: 'critic', config, trainable: true });
     const critic = new LocalCritic(model, options);
     critic.#copy = arena;

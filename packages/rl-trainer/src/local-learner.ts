@@ -9,7 +9,7 @@
  */
 import { check } from '@minke/core';
 import { type Arena, gatherRows, linear, type Tensor } from '@minke/tensor';
-import type { DeepSeekModel } from '@minke/transformer';
+import { type DeepSeekModel, type IndexerStage, isMerging, type TransformerModel } from '@minke/transformer';
 import type {
   ForwardBackwardResult,
   Learner,
@@ -20,7 +20,7 @@ import type {
   TrainingSequence,
 } from './interfaces.ts';
 import { learnerLoss } from './learner-losses.ts';
-import { isMerging, type LocalLearnerOptions, LocalTraining, type TrainedModel } from './local-training.ts';
+import { type LocalLearnerOptions, LocalTraining } from './local-training.ts';
 import { type StepTotals, tokenLogProbs } from './objectives/index.ts';
 import { type PackedSequences, packTrainingSequences, split } from './packed-sequences.ts';
 
@@ -30,7 +30,7 @@ import { type PackedSequences, packTrainingSequences, split } from './packed-seq
  * await learner.forwardBackward(sequences, { name: 'cross_entropy' }, { sequences: 2, tokens: 31 });
  * await learner.optimStep({ learningRate: 1e-4 });
  */
-export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Learner {
+export class LocalLearner<M extends TransformerModel = DeepSeekModel> implements Learner {
   readonly #training: LocalTraining<M>;
 
   constructor(model: M, options: Partial<LocalLearnerOptions> = {}) {
@@ -106,7 +106,8 @@ export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Lea
     const { arena } = this.#training;
     try {
       const pack = packTrainingSequences(sequences);
-      const { hidden, targets, result, rows } = await this.#pass(arena, pack);
+      const { indexerStage } = this.#training;
+      const { hidden, targets, result, rows } = await this.#pass(arena, pack, indexerStage);
       const inputs = { arena, pack, hidden, head: this.model.headWeight, targets };
       const { loss, tokens, correct } = learnerLoss(inputs, spec, totals);
       const share = sequences.length / totals.sequences;
@@ -118,6 +119,7 @@ export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Lea
         metrics: {
           balance_loss: auxiliary.balanceLoss,
           ...auxiliary.compression,
+          ...(auxiliary.indexerLoss !== undefined && { indexer_loss: auxiliary.indexerLoss }),
           ...(correct === undefined ? {} : { correct_tokens: await correct() }),
         },
       };
@@ -127,16 +129,19 @@ export class LocalLearner<M extends TrainedModel = DeepSeekModel> implements Lea
   }
 
   /** Hidden states before the tokens that count, and what the whole pass left. */
-  async #pass(arena: Arena, pack: PackedSequences) {
+  async #pass(arena: Arena, pack: PackedSequences, indexer?: IndexerStage) {
     const count = pack.targets.length;
-    const model: TrainedModel = this.model;
-    const rows = isMerging(model)
-      ? model.batch(arena, pack.sequences)
-      : model.batch(arena, pack.sequences, { promptLengths: pack.promptLengths });
+    const model: TransformerModel = this.model;
+    const rows =
+      isMerging(model) || indexer !== undefined
+        ? model.batch(arena, pack.sequences)
+        : model.batch(arena, pack.sequences, { promptLengths: pack.promptLengths });
     const rowOf = rows.shared?.rowOf;
     const supervised = rowOf ? pack.supervisedRows.map((row) => rowOf[row] as number) : pack.supervisedRows;
     const targets = arena.tensor(pack.targets, [count], 'i32');
-    const result = await model.hidden(rows, { form: 'expanded' });
+    const result = await (isMerging(model)
+      ? model.hidden(rows, { form: 'expanded' })
+      : model.hidden(rows, { form: 'expanded', ...(indexer && { indexer }) }));
     const hidden = gatherRows(result.hidden, arena.tensor(supervised, [count], 'i32'));
     return { rows, result, hidden, targets };
   }

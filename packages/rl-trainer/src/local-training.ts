@@ -10,13 +10,15 @@
  */
 import { MinkeError, type Shape } from '@minke/core';
 import { loadStatistics } from '@minke/moe-router';
-import { AdamW, Arena, add, Muon, type Tensor } from '@minke/tensor';
-import type {
-  DeepSeekModel,
-  HiddenResult,
-  MergingHidden,
-  MergingTransformer,
-  ModelBatch,
+import { AdamW, Arena, add, affine, Muon, type Tensor } from '@minke/tensor';
+import {
+  type DeepSeekModel,
+  type HiddenResult,
+  type IndexerStage,
+  isMerging,
+  type MergingHidden,
+  type ModelBatch,
+  type TransformerModel,
 } from '@minke/transformer';
 import {
   type Compression,
@@ -49,10 +51,20 @@ export interface LocalLearnerOptions {
   readonly balanceAlpha: number;
   /** How much a merging model is to merge; for such a model only. Default `defaultCompression`. */
   readonly compression?: Compression;
+  /** How the indexers of a model with sparse attention learn; for such a model only. Default: they stay as they are. */
+  readonly indexer?: IndexerTraining;
 }
 
-/** What is trained: a model, or one that merges tokens before its middle layers. */
-export type TrainedModel = DeepSeekModel | MergingTransformer;
+/**
+ * Training of indexers (DeepSeek-V3.2, section 2.1): their loss is the divergence from what attention looks at, and its
+ * gradient goes to them alone. Plain data. A learner reports `indexer_loss`, the mean over layers, without its weight.
+ */
+export interface IndexerTraining {
+  /** Of the mean over layers, above 0. */
+  readonly weight: number;
+  /** Optimiser steps of dense attention at first, in which indexers learn from all tokens. */
+  readonly warmupSteps: number;
+}
 
 /** For reinforcement learning: no weight decay. */
 export const defaultLearner: LocalLearnerOptions = {
@@ -71,6 +83,8 @@ export interface MicroBatchLosses {
   readonly balanceLoss: number;
   /** Of a merging model: the ratio loss's share and what was merged; names as in `Compression`. */
   readonly compression: Readonly<Record<string, number>>;
+  /** This share of the indexers' loss, where they learn. */
+  readonly indexerLoss?: number;
 }
 
 /** What a pass left that losses beside the main one need. */
@@ -81,7 +95,7 @@ export interface PassResult {
   readonly share: number;
 }
 
-export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
+export class LocalTraining<M extends TransformerModel = DeepSeekModel> {
   readonly model: M;
   /** Of a step: gradients are recorded. */
   readonly arena: Arena;
@@ -112,7 +126,8 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
       ...(merges && { compression: defaultCompression }),
       ...options,
     };
-    this.#options = validated(own, adapted, merges);
+    const indexes = (isMerging(model) ? model.model : (model as DeepSeekModel)).config.indexer !== undefined;
+    this.#options = validated(own, { adapted, merges, indexes });
     this.#compression = own.compression ? new CompressionControl(own.compression) : null;
     this.parameters = parameters;
     this.arena = new Arena(model.backend, { grad: true, label: 'learner step' });
@@ -135,7 +150,9 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
     const balance =
       alpha > 0 && result.routings.length > 0 ? this.#balanceLoss(result, rows, alpha) : undefined;
     const ratio = 'plan' in result ? this.#compression?.loss(result.plan, this.stepCount, share) : undefined;
-    const total = [balance, ratio?.weighted].reduce<Tensor>(
+    const indexer = this.#indexerLoss(result, share);
+    const weight = this.#options.indexer?.weight ?? 0;
+    const total = [balance, ratio?.weighted, indexer && affine(indexer, weight, 0)].reduce<Tensor>(
       (a, b) => (b === undefined ? a : add(a, b)),
       loss,
     );
@@ -143,7 +160,10 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
     const value = (await loss.read())[0] as number;
     const balanceLoss = balance === undefined ? 0 : ((await balance.read())[0] as number);
     const compression = (await ratio?.figures()) ?? {};
-    const bad = [value, balanceLoss, ...Object.values(compression)].find((x) => !Number.isFinite(x));
+    const indexerLoss = indexer && ((await indexer.read())[0] as number);
+    const bad = [value, balanceLoss, indexerLoss ?? 0, ...Object.values(compression)].find(
+      (x) => !Number.isFinite(x),
+    );
     if (bad !== undefined)
       throw new MinkeError('invalid-argument', `forwardBackward: the loss became ${bad}`);
     total.backward();
@@ -151,11 +171,28 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
     this.#loads = loads.map((load, i) =>
       Float64Array.from(load, (count, e) => count + (this.#loads[i]?.[e] ?? 0)),
     );
-    return { loss: value, balanceLoss, compression };
+    return { loss: value, balanceLoss, compression, ...(indexerLoss !== undefined && { indexerLoss }) };
+  }
+
+  /** What the pass of a step is to compute for the indexers, where they learn. */
+  get indexerStage(): IndexerStage | undefined {
+    const { indexer } = this.#options;
+    if (indexer === undefined) return undefined;
+    return this.stepCount < indexer.warmupSteps ? 'warm-up' : 'sparse';
+  }
+
+  /** The mean over layers, times the micro-batch's share. */
+  #indexerLoss({ indexerLosses }: HiddenResult, share: number): Tensor | undefined {
+    if (indexerLosses.length === 0) return undefined;
+    return affine(
+      indexerLosses.reduce((a, b) => add(a, b)),
+      share / indexerLosses.length,
+      0,
+    );
   }
 
   #balanceLoss(result: HiddenResult | MergingHidden, rows: ModelBatch, alpha: number): Tensor {
-    const model: TrainedModel = this.model;
+    const model: TransformerModel = this.model;
     return isMerging(model)
       ? model.balanceLoss(result as MergingHidden, rows, { alpha })
       : model.balanceLoss(result, rows, { alpha });
@@ -234,13 +271,8 @@ export class LocalTraining<M extends TrainedModel = DeepSeekModel> {
   }
 }
 
-/** Whether a model merges, whichever copy of the package made it. */
-export function isMerging(model: TrainedModel): model is MergingTransformer {
-  return 'merger' in model;
-}
-
 /** The adapter that is trained, or null. */
-function loraOf(model: TrainedModel) {
+function loraOf(model: TransformerModel) {
   return (isMerging(model) ? model.model : model).lora;
 }
 
@@ -262,7 +294,17 @@ async function loadsOf(
   );
 }
 
-function validated(options: LocalLearnerOptions, adapted: boolean, merges: boolean): LocalLearnerOptions {
+/** What a learner's settings must fit: whether the model has an adapter, merges tokens, has indexers. */
+interface ModelKind {
+  readonly adapted: boolean;
+  readonly merges: boolean;
+  readonly indexes: boolean;
+}
+
+function validated(
+  options: LocalLearnerOptions,
+  { adapted, merges, indexes }: ModelKind,
+): LocalLearnerOptions {
   const problems: string[] = [];
   if (adapted && options.biasUpdateGamma !== 0)
     problems.push(`biasUpdateGamma 0 beside an adapter, whose base rests, got ${options.biasUpdateGamma}`);
@@ -278,6 +320,17 @@ function validated(options: LocalLearnerOptions, adapted: boolean, merges: boole
   if (options.compression !== undefined && !merges)
     problems.push('compression beside a model that merges, got one beside a model that does not');
   else if (options.compression !== undefined) problems.push(...compressionProblems(options.compression));
+  if (options.indexer !== undefined) problems.push(...indexerProblems(options.indexer, indexes && !adapted));
   if (problems.length > 0) throw new MinkeError('invalid-config', `learner: expected ${problems.join('; ')}`);
   return options;
+}
+
+function indexerProblems({ weight, warmupSteps }: IndexerTraining, learns: boolean): string[] {
+  return [
+    ...(learns ? [] : ['indexer beside a model with indexers that are trained, got one beside another']),
+    ...(weight > 0 && Number.isFinite(weight) ? [] : [`indexer.weight a number above 0, got ${weight}`]),
+    ...(Number.isSafeInteger(warmupSteps) && warmupSteps >= 0
+      ? []
+      : [`indexer.warmupSteps a whole number of at least 0, got ${warmupSteps}`]),
+  ];
 }

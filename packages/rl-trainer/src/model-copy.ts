@@ -1,6 +1,6 @@
 /** A second model with the weights of another: a reference that stays behind, a critic that begins as the policy. */
 import { Arena, type Tensor } from '@minke/tensor';
-import { type DeepSeekConfig, DeepSeekModel, parameterShapes } from '@minke/transformer';
+import { DeepSeekModel, type ModelConfig, parameterShapes } from '@minke/transformer';
 
 /** A copy, and the arena that owns its weights. */
 export interface ModelCopy {
@@ -15,7 +15,7 @@ export interface ModelCopy {
  */
 export async function copyModel(
   source: DeepSeekModel,
-  options: { readonly label: string; readonly config?: DeepSeekConfig; readonly trainable?: boolean },
+  options: { readonly label: string; readonly config?: ModelConfig; readonly trainable?: boolean },
 ): Promise<ModelCopy> {
   const { label, config = source.config, trainable = false } = options;
   const arena = new Arena(source.backend, { persistent: true, label });

@@ -34,11 +34,11 @@ async function ask(model: LanguageModel, questions: readonly string[]): Promise<
 describe('the embedded model', () => {
   it('is a V3-shaped model of 2 to 6 million parameters in under 12 MB', () => {
     const { config } = language.model;
-    expect([config.qLoraRank !== null, config.firstDenseLayers, config.moe?.method]).toEqual([
-      true,
-      1,
-      'noaux_tc',
-    ]);
+    expect(config).toMatchObject({
+      qLoraRank: expect.any(Number),
+      firstDenseLayers: 1,
+      moe: { method: 'noaux_tc' },
+    });
     let parameters = 0;
     for (const tensor of language.model.parameters().values()) parameters += tensor.size;
     expect(parameters).toBeGreaterThan(2e6);

@@ -15,7 +15,7 @@ import {
   swiglu,
   type Tensor,
 } from '@minke/tensor';
-import { type DeepSeekConfig, isMoeLayer } from './config.ts';
+import { isMoeLayer, type ModelConfig } from './config.ts';
 import {
   type AttentionRopes,
   createLayerAttention,
@@ -56,7 +56,7 @@ export class Block {
   readonly #eps: number;
 
   constructor(
-    config: DeepSeekConfig,
+    config: ModelConfig,
     layer: number,
     parameters: ReadonlyMap<string, Tensor>,
     ropes: AttentionRopes,
@@ -156,7 +156,7 @@ export class MtpModule {
   readonly #parameters: ReadonlyMap<string, Tensor>;
   readonly #eps: number;
 
-  constructor(config: DeepSeekConfig, parameters: ReadonlyMap<string, Tensor>, block: Block) {
+  constructor(config: ModelConfig, parameters: ReadonlyMap<string, Tensor>, block: Block) {
     this.block = block;
     this.#parameters = parameters;
     this.#eps = config.normEps;

@@ -96,7 +96,7 @@ describe('config.json', () => {
   });
 
   it('takes a query rank of 0 for none, and lists of end tokens', () => {
-    expect(parseConfig({ ...base, q_lora_rank: 0 }).qLoraRank).toBeNull();
+    expect(parseConfig({ ...base, q_lora_rank: 0 })).toMatchObject({ qLoraRank: null });
     expect(parseConfig({ ...base, eos_token_id: [1, 2] }).eosTokenIds).toEqual([1, 2]);
     expect(parseConfig({ ...base, eos_token_id: null }).eosTokenIds).toEqual([]);
   });
@@ -155,8 +155,8 @@ describe('a bad config.json', () => {
     ],
     [
       'another model',
-      { model_type: 'llama' },
-      'model_type deepseek_v2, deepseek_v3, deepseek_v32 or kimi_k2, got "llama"',
+      { model_type: 'mistral' },
+      'model_type deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2, llama or qwen2, got "mistral"',
     ],
     ['no model type', { model_type: undefined }, 'model_type'],
   ])('with %s is refused', (_, change, message) => {

@@ -1,14 +1,14 @@
 /**
- * The shape of a DeepSeek model as plain data, and its checks.
+ * The shape of a DeepSeek model as plain data, and its checks; those of dense models are in dense-config.ts.
  *
  * One config covers DeepSeek-V2 and V3 and what is shaped like them (R1, Moonlight, Kimi-K2, GLM's MLA models).
  * Bounds are far above any published model: they exist so that a broken file fails with a sentence, not an allocation.
  */
 import { MinkeError } from '@minke/core';
-import type { MlaConfig, YarnConfig } from '@minke/mla-attention';
+import type { Llama3RopeConfig, MlaConfig, YarnConfig } from '@minke/mla-attention';
 import { type LayerPlan, layerPlanProblems } from '@minke/mla-attention/hybrid';
-
 import type { MoeConfig } from '@minke/moe-router';
+import { type DenseConfig, denseBounds, isDenseConfig } from './dense-config.ts';
 
 /** A DeepSeek-V2 or V3 shaped model. Plain data. */
 export interface DeepSeekConfig {
@@ -62,11 +62,14 @@ export interface DeepSeekConfig {
   readonly indexer?: { readonly heads: number; readonly headDim: number; readonly topK: number };
 }
 
+/** Any model: of the DeepSeek family, or dense. */
+export type ModelConfig = DeepSeekConfig | DenseConfig;
+
 /** A mixture-of-experts layer without the width it shares with the model. */
 export type MoeShape = Omit<MoeConfig, 'hiddenSize'>;
 
 /** Whether a layer is a mixture of experts; MTP modules, numbered from `numLayers`, are like the last layers. */
-export function isMoeLayer(config: DeepSeekConfig, layer: number): boolean {
+export function isMoeLayer(config: ModelConfig, layer: number): config is DeepSeekConfig {
   return config.moe !== null && layer >= config.firstDenseLayers && layer % config.moeLayerFreq === 0;
 }
 
@@ -119,7 +122,7 @@ const moeBounds: typeof bounds = {
 const indexerBounds: typeof bounds = { heads: [1, 4096], headDim: [2, 2 ** 14], topK: [1, 2 ** 24] };
 
 /** Throws `invalid-config` naming every problem; returns the config. */
-export function validateConfig(config: DeepSeekConfig): DeepSeekConfig {
+export function validateConfig<C extends ModelConfig>(config: C): C {
   const problems = configProblems(config);
   if (problems.length > 0)
     throw new MinkeError('invalid-config', `config: expected ${problems.join('; ')}`, {
@@ -129,35 +132,23 @@ export function validateConfig(config: DeepSeekConfig): DeepSeekConfig {
 }
 
 /** What is wrong with a config, each as `name what was expected, got what`. */
-export function configProblems(config: DeepSeekConfig): string[] {
+export function configProblems(config: ModelConfig): string[] {
   const problems: string[] = [];
-  const within = (name: string, value: unknown, [least, most]: readonly [number, number]) => {
-    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
-      problems.push(`${name} an integer from ${least} to ${most}, got ${show(value)}`);
-    }
-  };
-  const positive = (name: string, value: unknown, most: number) => {
-    if (typeof value !== 'number' || !(value > 0 && value <= most)) {
-      problems.push(`${name} a number above 0 and at most ${most}, got ${show(value)}`);
-    }
-  };
-  const { moe, yarn, layerPlan, indexer } = config;
-  for (const [name, limits] of Object.entries(bounds)) {
-    const value = config[name as keyof DeepSeekConfig];
+  const checks = checksInto(problems);
+  const { within, positive } = checks;
+  for (const [name, limits] of Object.entries(isDenseConfig(config) ? denseBounds : bounds)) {
+    const value = config[name as keyof ModelConfig] as unknown;
     if (!(name === 'qLoraRank' && value === null)) within(name, value, limits);
   }
   positive('normEps', config.normEps, 1);
   positive('initStd', config.initStd, 10);
   positive('ropeTheta', config.ropeTheta, 1e12);
   if (config.ropeTheta === 1) problems.push('ropeTheta other than 1');
-  if (config.qkRopeHeadDim % 2 !== 0) problems.push(`qkRopeHeadDim even, got ${show(config.qkRopeHeadDim)}`);
-  if (!['interleaved', 'half'].includes(config.ropeLayout)) {
-    problems.push(`ropeLayout interleaved or half, got ${show(config.ropeLayout)}`);
-  }
   const tokens = { bosTokenId: config.bosTokenId, padTokenId: config.padTokenId };
   for (const [name, id] of Object.entries(tokens))
     if (id !== null) within(name, id, [0, config.vocabSize - 1]);
   for (const id of config.eosTokenIds) within('eosTokenIds', id, [0, config.vocabSize - 1]);
+  const { yarn } = config;
   if (yarn !== null) {
     positive('yarn.factor', yarn.factor, 1e6);
     positive('yarn.originalMaxPositions', yarn.originalMaxPositions, 2 ** 24);
@@ -169,6 +160,57 @@ export function configProblems(config: DeepSeekConfig): string[] {
         problems.push(`yarn.${name} a finite number, got ${show(value)}`);
       }
     }
+  }
+  if (isDenseConfig(config)) denseProblems(config, problems, checks);
+  else deepseekProblems(config, problems, checks);
+  return problems;
+}
+
+interface Checks {
+  within(name: string, value: unknown, limits: readonly [least: number, most: number]): void;
+  positive(name: string, value: unknown, most: number): void;
+}
+
+function checksInto(problems: string[]): Checks {
+  return {
+    within(name, value, [least, most]) {
+      if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
+        problems.push(`${name} an integer from ${least} to ${most}, got ${show(value)}`);
+      }
+    },
+    positive(name, value, most) {
+      if (typeof value !== 'number' || !(value > 0 && value <= most)) {
+        problems.push(`${name} a number above 0 and at most ${most}, got ${show(value)}`);
+      }
+    },
+  };
+}
+
+function denseProblems(config: DenseConfig, problems: string[], { positive }: Checks): void {
+  const { numHeads, numKeyValueHeads, headDim, llama3, yarn } = config;
+  if (headDim % 2 !== 0) problems.push(`headDim even, got ${show(headDim)}`);
+  if (numHeads % numKeyValueHeads !== 0)
+    problems.push(`numKeyValueHeads dividing ${show(numHeads)} heads, got ${show(numKeyValueHeads)}`);
+  if (llama3 === null) return;
+  if (yarn !== null) problems.push('llama3 or yarn, got both');
+  for (const name of [
+    'factor',
+    'lowFreqFactor',
+    'highFreqFactor',
+  ] as const satisfies (keyof Llama3RopeConfig)[])
+    positive(`llama3.${name}`, llama3[name], 1e6);
+  positive('llama3.originalMaxPositions', llama3.originalMaxPositions, 2 ** 24);
+  if (llama3.highFreqFactor <= llama3.lowFreqFactor)
+    problems.push(
+      `llama3.highFreqFactor above lowFreqFactor ${llama3.lowFreqFactor}, got ${show(llama3.highFreqFactor)}`,
+    );
+}
+
+function deepseekProblems(config: DeepSeekConfig, problems: string[], { within, positive }: Checks): void {
+  const { moe, layerPlan, indexer } = config;
+  if (config.qkRopeHeadDim % 2 !== 0) problems.push(`qkRopeHeadDim even, got ${show(config.qkRopeHeadDim)}`);
+  if (!['interleaved', 'half'].includes(config.ropeLayout)) {
+    problems.push(`ropeLayout interleaved or half, got ${show(config.ropeLayout)}`);
   }
   if (layerPlan !== undefined)
     problems.push(
@@ -195,7 +237,6 @@ export function configProblems(config: DeepSeekConfig): string[] {
       problems.push(`moe.topK at most ${reachable} (experts in the kept groups), got ${moe.topK}`);
     positive('moe.scalingFactor', moe.scalingFactor, 1e6);
   }
-  return problems;
 }
 
 /** A value as it appears in messages. */

@@ -1,5 +1,6 @@
 /**
- * DeepSeek-V2, V3 and R1: embedding, blocks, head, and V3's multi-token-prediction modules.
+ * DeepSeek-V2, V3 and R1: embedding, blocks, head, and V3's multi-token-prediction modules; and the dense Llama and
+ * Qwen2 models that R1 was distilled into, of which only attention and feed-forward differ (dense-config.ts).
  *
  * Sources: DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3, arXiv 2412.19437, sections 2.1, 2.2 and 4.2 (initialisation).
  * The MTP projection takes [embedding ; hidden], the order of the released weights, not the paper's. Tokens of all
@@ -24,7 +25,7 @@ import {
   type Tensor,
 } from '@minke/tensor';
 import { Block, MtpModule, runBlocks, under } from './block.ts';
-import { type DeepSeekConfig, validateConfig } from './config.ts';
+import { type ModelConfig, validateConfig } from './config.ts';
 import {
   type AttentionRopes,
   attentionRopes,
@@ -95,7 +96,7 @@ export interface ModelInit {
  * const { logits } = model.forward(batch); // [5, V]
  */
 export class DeepSeekModel implements Module {
-  readonly config: DeepSeekConfig;
+  readonly config: ModelConfig;
   /** Blocks in order; MTP modules follow in `mtp`. */
   readonly layers: readonly Block[];
   readonly mtp: readonly MtpModule[];
@@ -109,7 +110,7 @@ export class DeepSeekModel implements Module {
    * @param options rotary tables to share, and an adapter: use `withLora`
    */
   constructor(
-    config: DeepSeekConfig,
+    config: ModelConfig,
     parameters: ReadonlyMap<string, Tensor>,
     options: { readonly ropes?: AttentionRopes; readonly lora?: Lora | null } = {},
   ) {
@@ -142,10 +143,7 @@ export class DeepSeekModel implements Module {
   }
 
   /** A model with published initialisation: normal weights of `config.initStd`, norms of one, zero biases. */
-  static init(
-    config: DeepSeekConfig,
-    { arena, seed = 0, random = new Random(seed) }: ModelInit,
-  ): DeepSeekModel {
+  static init(config: ModelConfig, { arena, seed = 0, random = new Random(seed) }: ModelInit): DeepSeekModel {
     validateConfig(config);
     const parameters = new Map<string, Tensor>();
     for (const [name, shape] of parameterShapes(config)) {

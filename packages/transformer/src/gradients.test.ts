@@ -41,6 +41,8 @@ describe.each([
   ['gradients-v3-block', createReference()],
   ['gradients-v3-block', fastBackend],
   ['gradients-tiny-reasoner', fastBackend],
+  ['dense-qwen2', createReference()],
+  ['dense-qwen2', fastBackend],
 ] as const)("gradients of %s against PyTorch's", (name, backend) => {
   it(`agree for every parameter by name, on ${backend.info.name}`, async () => {
     const model = await modelOf(name, backend);

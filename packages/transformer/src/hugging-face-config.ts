@@ -2,14 +2,16 @@
  * Hugging Face's config.json, both ways.
  *
  * Field meanings follow the published configs of DeepSeek-V2 and V3 and transformers' DeepseekV2Config and
- * DeepseekV3Config. `rope_scaling` (published) and `rope_parameters` (transformers 5) are both read, `type` and
- * `rope_type` alike. Fields without effect on the model are ignored; what would change it and is not implemented
+ * DeepseekV3Config; those of dense models are in dense-fields.ts. Fields without effect on the model are ignored; what would change it and is not implemented
  * is refused. All problems of a file are reported together.
  */
 import { MinkeError } from '@minke/core';
-import type { YarnConfig } from '@minke/mla-attention';
 import type { LayerType } from '@minke/mla-attention/hybrid';
-import { configProblems, type DeepSeekConfig, type MoeShape, show } from './config.ts';
+import { configProblems, type DeepSeekConfig, type ModelConfig, type MoeShape, show } from './config.ts';
+import { Fields } from './config-fields.ts';
+import { isDenseConfig } from './dense-config.ts';
+import { fromDense, parseDense } from './dense-fields.ts';
+import { ropeOf, yarnFields } from './rope-fields.ts';
 
 /**
  * Our configuration from a parsed config.json. Throws `invalid-config` with every problem found: missing fields,
@@ -18,22 +20,34 @@ import { configProblems, type DeepSeekConfig, type MoeShape, show } from './conf
  * @example
  * const config = parseConfig(JSON.parse(readFileSync('config.json', 'utf8')));
  */
-export function parseConfig(json: unknown): DeepSeekConfig {
+export function parseConfig(json: unknown): ModelConfig {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new MinkeError('invalid-config', `config: expected a JSON object, got ${show(json)}`);
   }
   const fields = new Fields(json as Record<string, unknown>, '');
   const type = fields.text('model_type', '');
+  const config =
+    type === 'llama' || type === 'qwen2' ? parseDense(fields, type) : parseDeepSeek(fields, type);
+  const problems = [...fields.problems];
+  if (problems.length === 0) problems.push(...configProblems(config));
+  if (problems.length > 0)
+    throw new MinkeError('invalid-config', `config: expected ${problems.join('; ')}`, {
+      details: { problems },
+    });
+  return config;
+}
+
+function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
   const v2 = type === 'deepseek_v2';
   const v32 = type === 'deepseek_v32';
   if (!v2 && !v32 && type !== 'deepseek_v3' && type !== 'kimi_k2') {
     throw new MinkeError(
       'invalid-config',
-      `config: expected model_type deepseek_v2, deepseek_v3, deepseek_v32 or kimi_k2, got ${show(fields.raw('model_type'))}`,
+      `config: expected model_type deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2, llama or qwen2, got ${show(fields.raw('model_type'))}`,
     );
   }
   const maxPositions = fields.number('max_position_embeddings', v2 ? 2048 : 4096);
-  const rope = ropeOf(fields, maxPositions);
+  const { ropeTheta, yarn } = ropeOf(fields, maxPositions);
   const eos = fields.raw('eos_token_id') ?? null;
   const config: DeepSeekConfig = {
     modelType: v2 ? 'deepseek_v2' : 'deepseek_v3',
@@ -53,7 +67,8 @@ export function parseConfig(json: unknown): DeepSeekConfig {
     moeLayerFreq: fields.number('moe_layer_freq', 1),
     mtpLayers: fields.number('num_nextn_predict_layers', 0),
     normEps: fields.number('rms_norm_eps', 1e-6),
-    ...rope,
+    ropeTheta,
+    yarn,
     ropeLayout: fields.flag('rope_interleave', true) ? 'interleaved' : 'half',
     maxPositions,
     initStd: fields.number('initializer_range', 0.02),
@@ -67,12 +82,6 @@ export function parseConfig(json: unknown): DeepSeekConfig {
   fields.only('mlp_bias', false);
   if (!v32 && fields.raw('index_topk') != null)
     fields.problems.push('model_type deepseek_v32 beside index_topk');
-  const problems = [...fields.problems];
-  if (problems.length === 0) problems.push(...configProblems(config));
-  if (problems.length > 0)
-    throw new MinkeError('invalid-config', `config: expected ${problems.join('; ')}`, {
-      details: { problems },
-    });
   return config;
 }
 
@@ -150,41 +159,15 @@ function moeOf(fields: Fields, v2: boolean): MoeShape | null {
   };
 }
 
-function ropeOf(fields: Fields, maxPositions: number): Pick<DeepSeekConfig, 'ropeTheta' | 'yarn'> {
-  const source = fields.raw('rope_parameters') != null ? 'rope_parameters' : 'rope_scaling';
-  const inner = fields.raw(source) ?? {};
-  if (typeof inner !== 'object' || Array.isArray(inner)) {
-    fields.problems.push(`${source} an object, got ${show(inner)}`);
-    return { ropeTheta: 10000, yarn: null };
-  }
-  const rope = new Fields(inner as Record<string, unknown>, `${source}.`, fields.problems);
-  const ropeTheta = rope.number('rope_theta', fields.number('rope_theta', 10000));
-  const type = rope.text('rope_type', rope.text('type', 'default'));
-  if (type === 'default') return { ropeTheta, yarn: null };
-  if (type !== 'yarn') {
-    fields.problems.push(`${source}.rope_type default or yarn, got ${show(type)}`);
-    return { ropeTheta, yarn: null };
-  }
-  const originalMaxPositions = rope.number('original_max_position_embeddings');
-  const optional = (name: string) => rope.nullable(name, null) ?? undefined;
-  const yarn = {
-    factor: rope.nullable('factor', null) ?? maxPositions / originalMaxPositions,
-    originalMaxPositions,
-    betaFast: rope.nullable('beta_fast', null) ?? 32,
-    betaSlow: rope.nullable('beta_slow', null) ?? 1,
-    mscale: optional('mscale'),
-    mscaleAllDim: optional('mscale_all_dim'),
-    attentionFactor: optional('attention_factor'),
-  };
-  const given = Object.fromEntries(Object.entries(yarn).filter(([, value]) => value !== undefined));
-  return { ropeTheta, yarn: given as unknown as YarnConfig };
-}
-
-/** config.json for transformers' DeepseekV2ForCausalLM or DeepseekV3ForCausalLM (4.51 and later). */
+/** config.json for transformers' class of the model: DeepseekV2, DeepseekV3, Llama or Qwen2ForCausalLM. */
 export function toHuggingFaceConfig(
-  config: DeepSeekConfig,
+  config: ModelConfig,
   dtype: 'float32' | 'bfloat16' = 'bfloat16',
 ): Record<string, unknown> {
+  return isDenseConfig(config) ? fromDense(config, dtype) : fromDeepSeek(config, dtype);
+}
+
+function fromDeepSeek(config: DeepSeekConfig, dtype: string): Record<string, unknown> {
   const { moe, yarn, indexer, layerPlan } = config;
   const v2 = config.modelType === 'deepseek_v2';
   const architecture = v2 ? 'DeepseekV2' : indexer ? 'DeepseekV32' : 'DeepseekV3';
@@ -233,16 +216,7 @@ export function toHuggingFaceConfig(
     num_nextn_predict_layers: config.mtpLayers,
     rms_norm_eps: config.normEps,
     rope_theta: config.ropeTheta,
-    rope_scaling: yarn && {
-      type: 'yarn',
-      factor: yarn.factor,
-      original_max_position_embeddings: yarn.originalMaxPositions,
-      beta_fast: yarn.betaFast,
-      beta_slow: yarn.betaSlow,
-      ...(yarn.mscale !== undefined && { mscale: yarn.mscale }),
-      ...(yarn.mscaleAllDim !== undefined && { mscale_all_dim: yarn.mscaleAllDim }),
-      ...(yarn.attentionFactor !== undefined && { attention_factor: yarn.attentionFactor }),
-    },
+    rope_scaling: yarn && yarnFields(yarn),
     ...(!v2 && { rope_interleave: config.ropeLayout === 'interleaved' }),
     max_position_embeddings: config.maxPositions,
     initializer_range: config.initStd,
@@ -257,73 +231,17 @@ export function toHuggingFaceConfig(
 
 /** Fields that transformers insists on as floats: whole numbers are written with a decimal point. */
 const floatFields =
-  /"(rms_norm_eps|initializer_range|rope_theta|routed_scaling_factor|factor|mscale|mscale_all_dim|attention_factor)": (-?\d+)(?=[,\n])/g;
+  /"(rms_norm_eps|initializer_range|rope_theta|routed_scaling_factor|factor|mscale|mscale_all_dim|attention_factor|low_freq_factor|high_freq_factor)": (-?\d+)(?=[,\n])/g;
 
 /**
  * The text of config.json: `toHuggingFaceConfig` as JSON that transformers' strict types accept.
  * @param further fields beyond those of transformers
  */
 export function huggingFaceConfigText(
-  config: DeepSeekConfig,
+  config: ModelConfig,
   dtype: 'float32' | 'bfloat16' = 'bfloat16',
   further: Readonly<Record<string, unknown>> = {},
 ): string {
   const fields = { ...toHuggingFaceConfig(config, dtype), ...further };
   return `${JSON.stringify(fields, null, 2).replace(floatFields, '"$1": $2.0')}\n`;
-}
-
-/** @internal Typed access to a JSON object that collects problems instead of throwing. */
-export class Fields {
-  readonly #json: Record<string, unknown>;
-  readonly #prefix: string;
-  readonly problems: string[];
-
-  constructor(json: Record<string, unknown>, prefix: string, problems: string[] = []) {
-    this.#json = json;
-    this.#prefix = prefix;
-    this.problems = problems;
-  }
-
-  raw(name: string): unknown {
-    return Object.hasOwn(this.#json, name) ? this.#json[name] : undefined;
-  }
-
-  number(name: string, fallback?: number): number {
-    return this.#typed(name, 'number', fallback, Number.NaN);
-  }
-
-  /** A number or null; missing counts as `fallback`, and as a problem without one. */
-  nullable(name: string, fallback?: number | null): number | null {
-    if (this.raw(name) === null) return null;
-    if (this.raw(name) === undefined && fallback !== undefined) return fallback;
-    return this.number(name);
-  }
-
-  flag(name: string, fallback: boolean): boolean {
-    return this.#typed(name, 'boolean', fallback, fallback);
-  }
-
-  text(name: string, fallback: string): string {
-    return this.#typed(name, 'string', fallback, fallback);
-  }
-
-  /** Reports any value but this one, or none. */
-  only(name: string, expected: unknown): void {
-    const value = this.raw(name) ?? expected;
-    if (value !== expected) this.#problem(name, show(expected), value);
-  }
-
-  #typed<T>(name: string, type: string, fallback: T | undefined, bad: T): T {
-    const value = this.raw(name);
-    // Published files write null for a default.
-    if ((value === undefined || value === null) && fallback !== undefined) return fallback;
-    const found: string = typeof value;
-    if (found === type) return value as T;
-    this.#problem(name, `a ${type}`, value);
-    return bad;
-  }
-
-  #problem(name: string, expected: string, value: unknown): void {
-    this.problems.push(`${this.#prefix}${name} ${expected}, got ${show(value)}`);
-  }
 }

@@ -1,5 +1,12 @@
 export { Block, DenseMlp, MtpModule } from './block.ts';
-export { attentionConfig, type DeepSeekConfig, isMoeLayer, type MoeShape, validateConfig } from './config.ts';
+export {
+  attentionConfig,
+  type DeepSeekConfig,
+  isMoeLayer,
+  type ModelConfig,
+  type MoeShape,
+  validateConfig,
+} from './config.ts';
 export {
   type BalancedRows,
   DeepSeekModel,
@@ -9,6 +16,9 @@ export {
   type ModelBatch,
   type ModelInit,
 } from './deepseek.ts';
+export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
+export { configFromGguf } from './gguf-config.ts';
+export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {
   attentionCacheBytes,
@@ -18,6 +28,7 @@ export {
   type ModelCacheSize,
 } from './layer-attention.ts';
 export {
+  isGgufPath,
   type LoadOptions,
   loadModel,
   type OpenModel,
@@ -35,16 +46,23 @@ export {
   loraTargets,
 } from './lora.ts';
 export { loadLora, saveLora } from './lora-files.ts';
-export { type MergingConfig, mergingParameterShapes, validateMerging } from './merging-config.ts';
+export {
+  type MergingConfig,
+  mergingParameterShapes,
+  middleLayers,
+  validateMerging,
+} from './merging-config.ts';
 export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
 export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
+  isMerging,
   type MergingForwardOptions,
   type MergingHidden,
   type MergingParts,
   type MergingResult,
   MergingTransformer,
+  type TransformerModel,
 } from './merging-transformer.ts';
 export {
   mtpCopies,
@@ -55,3 +73,4 @@ export {
   type Target,
 } from './names.ts';
 export { presets } from './presets.ts';
+export type { WeightSource } from './weight-source.ts';

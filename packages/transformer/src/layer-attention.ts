@@ -1,6 +1,7 @@
 /**
  * The attention of a model's layers, and what it keeps of past tokens: latent attention everywhere; with a layer plan
- * layers that look locally, globally or both; with an indexer sparse attention (DeepSeek-V3.2).
+ * layers that look locally, globally or both; with an indexer sparse attention (DeepSeek-V3.2); in dense models
+ * grouped-query attention.
  *
  * Multi-token-prediction modules look globally whatever the plan says. One cache serves all layers of a model.
  */
@@ -10,6 +11,10 @@ import {
   type AttentionForm,
   type CacheSize,
   createMlaCache,
+  ExpandedCache,
+  GroupedQueryAttention,
+  gqaParameterShapes,
+  gqaRope,
   MultiHeadLatentAttention,
   mlaParameterShapes,
   mlaRope,
@@ -31,7 +36,8 @@ import {
 } from '@minke/mla-attention/sparse';
 import type { Arena, LowRank, Module, Tensor } from '@minke/tensor';
 import type { BlockOptions } from './block.ts';
-import { attentionConfig, type DeepSeekConfig } from './config.ts';
+import { attentionConfig, type DeepSeekConfig, type ModelConfig } from './config.ts';
+import { groupedQueryConfig, isDenseConfig } from './dense-config.ts';
 
 /** Past tokens of a model: which kind it is follows from the model's config (`createAttentionCache`). */
 export type ModelCache = AttentionCache | HybridCache | SparseCache;
@@ -59,13 +65,15 @@ export interface LayerAttention extends Module {
 
 /** Rotary tables that the layers of a model share. */
 export interface AttentionRopes {
+  /** Of the whole model's attention: latent, or grouped-query over the whole head. */
   readonly latent: RopeTable;
   /** The indexer's, which are half-split. */
   readonly indexer: RopeTable | null;
 }
 
 /** The tables that a config asks for, in a persistent arena. */
-export function attentionRopes(config: DeepSeekConfig, arena: Arena): AttentionRopes {
+export function attentionRopes(config: ModelConfig, arena: Arena): AttentionRopes {
+  if (isDenseConfig(config)) return { latent: gqaRope(groupedQueryConfig(config), arena), indexer: null };
   const attention = attentionConfig(config);
   return {
     latent: mlaRope(attention, arena),
@@ -74,7 +82,8 @@ export function attentionRopes(config: DeepSeekConfig, arena: Arena): AttentionR
 }
 
 /** Names and shapes of the parameters of a layer's attention, as in Hugging Face checkpoints below `self_attn.`. */
-export function attentionParameterShapes(config: DeepSeekConfig, layer: number): Map<string, Shape> {
+export function attentionParameterShapes(config: ModelConfig, layer: number): Map<string, Shape> {
+  if (isDenseConfig(config)) return gqaParameterShapes(groupedQueryConfig(config));
   const attention = attentionConfig(config);
   const { indexer, layerPlan, numLayers } = config;
   if (indexer !== undefined) return sparseParameterShapes({ ...attention, indexer });
@@ -87,12 +96,16 @@ export function attentionParameterShapes(config: DeepSeekConfig, layer: number):
  * @param parameters and @param additions by their names below `self_attn.`
  */
 export function createLayerAttention(
-  config: DeepSeekConfig,
+  config: ModelConfig,
   layer: number,
   parameters: ReadonlyMap<string, Tensor>,
   ropes: AttentionRopes,
   additions: ReadonlyMap<string, LowRank>,
 ): LayerAttention {
+  if (isDenseConfig(config))
+    return new Grouped(
+      new GroupedQueryAttention(groupedQueryConfig(config), parameters, ropes.latent, additions),
+    );
   const attention = attentionConfig(config);
   const { indexer, layerPlan, numLayers } = config;
   if (indexer !== undefined) {
@@ -111,10 +124,20 @@ export function createLayerAttention(
 /** A cache for all layers of a model. */
 export function createAttentionCache(
   backend: Backend,
-  config: DeepSeekConfig,
+  config: ModelConfig,
   { form, slack, ...size }: ModelCacheSize,
 ): ModelCache {
-  const { layerPlan, indexer, numLayers: layers } = config;
+  const { numLayers: layers } = config;
+  if (isDenseConfig(config)) {
+    check(
+      form !== 'absorbed',
+      () =>
+        `createCache: expected the form expanded in a ${config.modelType} model, got absorbed; leave it out`,
+    );
+    const { numKeyValueHeads: heads, headDim } = config;
+    return new ExpandedCache(backend, { ...size, layers, heads, keyWidth: headDim, valueWidth: headDim });
+  }
+  const { layerPlan, indexer } = config;
   const attention = attentionConfig(config);
   if (layerPlan === undefined && indexer === undefined)
     return createMlaCache(backend, attention, { ...size, layers, ...(form && { form }) });
@@ -135,8 +158,13 @@ export function createAttentionCache(
 }
 
 /** Bytes of device memory that `createAttentionCache` takes, to the byte. Allocates nothing. */
-export function attentionCacheBytes(config: DeepSeekConfig, { form, ...size }: ModelCacheSize): number {
-  const { layerPlan, indexer, numLayers: layers, numHeads, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
+export function attentionCacheBytes(config: ModelConfig, { form, ...size }: ModelCacheSize): number {
+  const { numLayers: layers, numHeads } = config;
+  if (isDenseConfig(config)) {
+    const width = 2 * config.numKeyValueHeads * config.headDim;
+    return 4 * layers * (size.sequences ?? 1) * size.maxTokens * width;
+  }
+  const { layerPlan, indexer, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
   const width = latentWidth(config);
   if (layerPlan !== undefined) return hybridCacheBytes({ ...size, plan: layerPlan, width });
   if (indexer !== undefined) return sparseCacheBytes({ ...size, layers, width, indexWidth: indexer.headDim });
@@ -177,6 +205,27 @@ class Dense implements LayerAttention {
     const { cache: _, ...others } = options;
     const cache = cacheOf(options, 'latent', 'expanded');
     return plain(this.attention.forward(x, { ...others, ...(cache && { cache }) }));
+  }
+}
+
+class Grouped implements LayerAttention {
+  constructor(private readonly attention: GroupedQueryAttention) {}
+
+  parameters(): Map<string, Tensor> {
+    return this.attention.parameters();
+  }
+
+  forward(x: Tensor, options: BlockOptions): Attended {
+    withoutKeyBias(options, 'grouped-query');
+    const { batch, layer, form } = options;
+    check(
+      form !== 'absorbed',
+      () => 'attention: expected the form expanded in grouped-query attention, got absorbed; leave it out',
+    );
+    const cache = cacheOf(options, 'expanded');
+    return plain(
+      this.attention.forward(x, { batch, ...(cache && { cache }), ...(layer !== undefined && { layer }) }),
+    );
   }
 }
 

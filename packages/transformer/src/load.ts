@@ -1,7 +1,7 @@
 /**
- * Models from and to checkpoint folders in the Hugging Face layout: config.json and safetensors.
+ * Models from and to checkpoint folders in the Hugging Face layout, config.json and safetensors; and from GGUF files.
  *
- * Read: F32, F16, BF16 and F64 weights, routed experts one by one or packed. Every tensor's name and shape is checked
+ * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; routed experts one by one or packed. Every tensor's name and shape is checked
  * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
  * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused, and those of models that
  * merge, which merging-files.ts loads. `loadModel` from a folder and `saveModel` need Node.
@@ -11,18 +11,22 @@ import {
   type Checkpoint,
   fromFloat32,
   openCheckpoint,
+  openGguf,
   type TensorData,
-  type TensorReader,
   writeCheckpoint,
 } from '@minke/checkpoints';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
-import { type DeepSeekConfig, validateConfig } from './config.ts';
+import { type ModelConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
+import { configFromGguf } from './gguf-config.ts';
+import { ggufWeights } from './gguf-weights.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
 import { toMergingFields } from './merging-fields.ts';
 import type { MergingTransformer } from './merging-transformer.ts';
 import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
+import type { WeightSource } from './weight-source.ts';
 
 export interface LoadOptions {
   readonly backend: Backend;
@@ -35,12 +39,13 @@ export interface LoadOptions {
 /** An open checkpoint and its configuration: what `loadModel` takes besides a folder. */
 export interface OpenModel {
   /** Parsed config.json, or our own configuration. */
-  readonly config: DeepSeekConfig;
-  readonly weights: TensorReader;
+  readonly config: ModelConfig;
+  readonly weights: WeightSource;
 }
 
 /**
- * A model from a folder with config.json and safetensors files, or from an open checkpoint (which stays open).
+ * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part),
+ * from the hub id of a model that is in the cache, or from an open checkpoint (which stays open).
  * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
  *
  * @example
@@ -48,12 +53,29 @@ export interface OpenModel {
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
-  const config = await readConfig(from);
-  const checkpoint: Checkpoint = await openCheckpoint(from);
+  if (isGgufPath(from)) return loadGguf(from, options);
+  const folder = resolveModelPath(from);
+  const config = await readConfig(folder);
+  const checkpoint: Checkpoint = await openCheckpoint(folder);
   try {
     return await load({ config, weights: checkpoint }, options);
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** Whether a path is read as a GGUF file. */
+export function isGgufPath(path: string): boolean {
+  return path.endsWith('.gguf');
+}
+
+async function loadGguf(path: string, options: LoadOptions): Promise<DeepSeekModel> {
+  const file = await openGguf(path);
+  try {
+    const config = await configFromGguf(file);
+    return await load({ config, weights: ggufWeights(file, config) }, options);
+  } finally {
+    await file.close();
   }
 }
 
@@ -67,8 +89,8 @@ async function load({ config, weights }: OpenModel, options: LoadOptions): Promi
   return loadWeights(weights, config, options);
 }
 
-/** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. */
-export async function readConfig(folder: string): Promise<DeepSeekConfig> {
+/** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. See `configFromGguf`. */
+export async function readConfig(folder: string): Promise<ModelConfig> {
   return parseConfig(await readConfigJson(folder));
 }
 
@@ -96,8 +118,8 @@ interface Read {
 
 /** @internal The model in an open checkpoint, whatever else that holds. */
 export async function loadWeights(
-  weights: TensorReader,
-  announced: DeepSeekConfig,
+  weights: WeightSource,
+  announced: ModelConfig,
   options: LoadOptions,
 ): Promise<DeepSeekModel> {
   const config = withPresentMtp(validateConfig(announced), weights);
@@ -127,13 +149,13 @@ export async function loadWeights(
 }
 
 /** The config without MTP modules of which the checkpoint has nothing. */
-function withPresentMtp(config: DeepSeekConfig, weights: TensorReader): DeepSeekConfig {
+function withPresentMtp(config: ModelConfig, weights: WeightSource): ModelConfig {
   const present = weights.tensors.has(`model.layers.${config.numLayers}.eh_proj.weight`);
   return present ? config : { ...config, mtpLayers: 0 };
 }
 
 /** Which reads fill each parameter; throws naming everything that is missing or of the wrong shape. */
-function planReads(config: DeepSeekConfig, weights: TensorReader): Map<string, Read[]> {
+function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read[]> {
   const problems: string[] = [];
   const fits = (name: string, shape: Shape): boolean => {
     const found = weights.tensors.get(name);
@@ -148,7 +170,8 @@ function planReads(config: DeepSeekConfig, weights: TensorReader): Map<string, R
   const plan = new Map<string, Read[]>([...parameterShapes(config).keys()].map((name) => [name, []]));
   const packed = new Set<string>();
   for (const [name, shape] of parameterShapes(config)) {
-    const source = packedSource(name);
+    const own = name.includes('.mlp.experts.') && weights.tensors.has(name);
+    const source = own ? { name, half: null } : packedSource(name);
     if (source === null || !weights.tensors.has(source.name)) continue;
     packed.add(name);
     const [experts, rows, columns] = shape as readonly [number, number, number];
@@ -169,7 +192,7 @@ function planReads(config: DeepSeekConfig, weights: TensorReader): Map<string, R
     const rest = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
     throw new MinkeError(
       'invalid-file',
-      `loadModel: expected the tensors of config.json, but ${shown}${rest}`,
+      `loadModel: expected the tensors of the configuration, but ${shown}${rest}`,
       {
         details: { problems },
       },

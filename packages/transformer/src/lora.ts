@@ -8,7 +8,7 @@
  */
 import { check, MinkeError, Random, type Shape } from '@minke/core';
 import { Arena, type LowRank } from '@minke/tensor';
-import type { DeepSeekConfig } from './config.ts';
+import type { ModelConfig } from './config.ts';
 import type { DeepSeekModel } from './deepseek.ts';
 import { parameterShapes } from './names.ts';
 
@@ -33,10 +33,10 @@ export interface Lora {
   readonly pairs: ReadonlyMap<string, LowRank>;
 }
 
-const projection = /\.(q|q_a|q_b|kv_a|kv_b|o|gate|up|down)_proj(_with_mqa)?(\.weight)?$/;
+const projection = /\.(q|k|v|q_a|q_b|kv_a|kv_b|o|gate|up|down)_proj(_with_mqa)?(\.weight)?$/;
 
 /** Modules that can have an adapter: name and shape of the weight, [out, in] or [E, out, in] for routed experts. */
-export function loraModules(config: DeepSeekConfig): Map<string, Shape> {
+export function loraModules(config: ModelConfig): Map<string, Shape> {
   const modules = new Map<string, Shape>();
   for (const [name, shape] of parameterShapes(config)) {
     const layer = Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
@@ -67,7 +67,7 @@ export function loraProblems({ r, alpha }: Pick<LoraConfig, 'r' | 'alpha'>): str
 }
 
 /** The modules of a model that an adapter's targets name. Throws `invalid-config` naming everything that is wrong. */
-export function loraTargets(config: DeepSeekConfig, lora: LoraConfig): Map<string, Shape> {
+export function loraTargets(config: ModelConfig, lora: LoraConfig): Map<string, Shape> {
   const { r, targets } = lora;
   const problems = loraProblems(lora);
   if (targets.length === 0) problems.push('at least one target, got none');
@@ -139,7 +139,7 @@ export function makeLora(
 }
 
 /** Throws `invalid-argument` unless the adapter's matrices are those of its targets in a model. */
-export function checkLora(config: DeepSeekConfig, { config: lora, pairs }: Lora): void {
+export function checkLora(config: ModelConfig, { config: lora, pairs }: Lora): void {
   const targets = loraTargets(config, lora);
   for (const [name, shape] of targets) {
     const expected = loraShapes(shape, lora.r);

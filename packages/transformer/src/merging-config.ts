@@ -10,8 +10,10 @@ import {
   inflatorParameterShapes,
   type MergerConfig,
   mergerParameterShapes,
+  routerProblems,
 } from '@minke/tokenizer-merging/merging';
-import { type DeepSeekConfig, show } from './config.ts';
+import { type ModelConfig, show } from './config.ts';
+import { isDenseConfig } from './dense-config.ts';
 
 /** Which layers are in the middle, and the settings of what is around them. */
 export interface MergingConfig
@@ -31,9 +33,10 @@ export interface MergingConfig
 /** Throws `invalid-config` naming every problem; returns the config. */
 export function validateMerging(
   config: MergingConfig,
-  { numLayers, layerPlan, indexer }: DeepSeekConfig,
+  { modelType, numLayers, layerPlan, indexer }: ModelConfig,
 ): MergingConfig {
   const problems: string[] = [];
+  if (isDenseConfig({ modelType })) problems.push(`latent attention in every layer, got ${modelType}`);
   if (layerPlan !== undefined || indexer !== undefined)
     problems.push(`latent attention in every layer, got ${indexer ? 'an indexer' : 'a layer plan'}`);
   const { preLayers, postLayers, threshold, maxRun, mix } = config;
@@ -55,6 +58,7 @@ export function validateMerging(
     problems.push(`sizeBias learned or a finite number, got ${show(sizeBias)}`);
   if (mix !== undefined && !['mass', 'gated', 'select'].includes(mix))
     problems.push(`mix mass, gated or select, got ${show(mix)}`);
+  problems.push(...routerProblems(config));
   for (const name of ['smoothing', 'offsets', 'refine'] as const)
     if (config[name] !== undefined && typeof config[name] !== 'boolean')
       problems.push(`${name} true or false, got ${show(config[name])}`);
@@ -71,31 +75,28 @@ export function learnsBias({ sizeBias = 'learned' }: MergingConfig): boolean {
 }
 
 /** Which layers of the model see entries. */
-export function middleLayers(
-  { numLayers }: DeepSeekConfig,
-  { preLayers, postLayers }: MergingConfig,
-): number[] {
+export function middleLayers({ numLayers }: ModelConfig, { preLayers, postLayers }: MergingConfig): number[] {
   return Array.from({ length: numLayers - preLayers - postLayers }, (_, i) => preLayers + i);
 }
 
 /** The settings of the merger and the inflator. */
 export function partConfigs(
-  { hiddenSize }: DeepSeekConfig,
+  { hiddenSize }: ModelConfig,
   { preLayers: _pre, postLayers: _post, sizeBias: _bias, ...config }: MergingConfig,
 ): { merger: MergerConfig; inflator: InflatorConfig } {
-  const { threshold, mix, smoothing, offsets, refine, ...rest } = config;
+  const { threshold, mix, router, tokensPerEntry, seed, smoothing, offsets, refine, ...rest } = config;
   const shared = { ...rest, hiddenSize };
   const given = <T extends object>(settings: T) =>
     Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
   return {
-    merger: { ...shared, ...given({ threshold, mix }) },
+    merger: { ...shared, ...given({ threshold, mix, router, tokensPerEntry, seed }) },
     inflator: { ...shared, ...given({ smoothing, offsets, refine }) },
   };
 }
 
 /** Names and shapes of what merging adds to a model's parameters, without allocating anything. */
 export function mergingParameterShapes(
-  config: DeepSeekConfig,
+  config: ModelConfig,
   merging: MergingConfig,
 ): Map<string, readonly number[]> {
   const { merger, inflator } = partConfigs(config, merging);

@@ -2,17 +2,19 @@
  * The settings of a model that merges as the field `merging` of config.json, both ways.
  */
 import { MinkeError } from '@minke/core';
-import { type DeepSeekConfig, show } from './config.ts';
-import { Fields } from './hugging-face-config.ts';
+import { type ModelConfig, show } from './config.ts';
+import { Fields } from './config-fields.ts';
 import { type MergingConfig, validateMerging } from './merging-config.ts';
 
 /** The field `merging` of config.json, with every setting. */
 export function toMergingFields(config: MergingConfig): Record<string, unknown> {
   const { threshold = 0.5, maxRun = 8, mix = 'gated', sizeBias = 'learned' } = config;
   const { smoothing = true, offsets = true, refine = false } = config;
+  const { router = 'learned', tokensPerEntry = 2, seed = 0 } = config;
   return {
     ...{ pre_layers: config.preLayers, post_layers: config.postLayers },
     ...{ threshold, max_run: maxRun, mix, size_bias: sizeBias, smoothing, offsets, refine },
+    ...(router !== 'learned' && { router, tokens_per_entry: tokensPerEntry, router_seed: seed }),
   };
 }
 
@@ -20,7 +22,7 @@ export function toMergingFields(config: MergingConfig): Record<string, unknown> 
  * What a parsed config.json says about merging; null where it says nothing. Throws `invalid-config` with every problem.
  * @param config of the same file
  */
-export function parseMergingConfig(json: unknown, config: DeepSeekConfig): MergingConfig | null {
+export function parseMergingConfig(json: unknown, config: ModelConfig): MergingConfig | null {
   const inner = typeof json === 'object' && json !== null ? (json as { merging?: unknown }).merging : null;
   if (inner === undefined || inner === null) return null;
   if (typeof inner !== 'object' || Array.isArray(inner))
@@ -36,6 +38,11 @@ export function parseMergingConfig(json: unknown, config: DeepSeekConfig): Mergi
     smoothing: fields.flag('smoothing', true),
     offsets: fields.flag('offsets', true),
     refine: fields.flag('refine', false),
+    ...(fields.raw('router') !== undefined && {
+      router: fields.text('router', 'learned') as NonNullable<MergingConfig['router']>,
+      tokensPerEntry: fields.number('tokens_per_entry', 2),
+      seed: fields.number('router_seed', 0),
+    }),
   };
   const { problems } = fields;
   if (problems.length > 0)

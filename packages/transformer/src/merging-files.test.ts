@@ -6,6 +6,7 @@ import { openCheckpoint } from '@minke/checkpoints';
 import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
+import { copyBack } from '@minke/tokenizer-merging/merging';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
   DeepSeekModel,
@@ -42,6 +43,8 @@ const settings: Record<string, MergingConfig> = {
     ...{ preLayers: 1, postLayers: 2, threshold: 0.375, maxRun: 3, mix: 'mass', sizeBias: 1 },
     ...{ smoothing: false, offsets: true, refine: true },
   },
+  'every second token, copied back': { preLayers: 1, postLayers: 1, router: 'stride', ...copyBack },
+  'random boundaries': { preLayers: 1, postLayers: 1, router: 'random', tokensPerEntry: 1.5, seed: 7 },
   'without parameters of the inflator': { preLayers: 2, postLayers: 0, offsets: false, sizeBias: 0 },
 };
 
@@ -129,6 +132,16 @@ describe('the files of a model that merges', () => {
       'out of bounds',
       { pre_layers: 0, post_layers: 1, threshold: 2, size_bias: 'x' },
       /preLayers an integer of 1 or more, got 0; threshold.*2; sizeBias.*"x"/,
+    ],
+    [
+      'of no router there is',
+      { pre_layers: 1, post_layers: 1, router: 'words', router_seed: -1 },
+      /router learned, stride or random, got words.*seed a whole number.*got -1/,
+    ],
+    [
+      'with too long a stride',
+      { pre_layers: 1, post_layers: 1, router: 'stride', tokens_per_entry: 9 },
+      /tokensPerEntry from 1 to maxRun 8, got 9/,
     ],
     ['too deep', { pre_layers: 2, post_layers: 2 }, /leave one of 4 layers/],
   ])('say what is wrong: settings %s', async (_, merging, message) => {

@@ -19,7 +19,7 @@ import {
   SoftTokenMerger,
 } from '@minke/tokenizer-merging/merging';
 import { runBlocks } from './block.ts';
-import { isMoeLayer } from './config.ts';
+import { type DeepSeekConfig, isMoeLayer } from './config.ts';
 import {
   type DeepSeekModel,
   type ForwardOptions,
@@ -142,7 +142,13 @@ export class MergingTransformer implements Module {
    * await merging.forward({ ids: arena.tensor(ids, [ids.length], 'i32'), ...batch }, { state });
    */
   createState(size: MergingStateSize): MergingState {
-    return new MergingState(this.backend, this.model.config, this.config, this.merger, size);
+    return new MergingState(
+      this.backend,
+      this.model.config as DeepSeekConfig,
+      this.config,
+      this.merger,
+      size,
+    );
   }
 
   /** What training changes, by name: what the model's training does, and merging. */
@@ -258,6 +264,14 @@ export class MergingTransformer implements Module {
     const weights = arena.tensor(new Float32Array(numHeads).fill(sizeBias), [numHeads]);
     return middleLayers(this.model.config, this.config).map(() => ({ of, weights }));
   }
+}
+
+/** A model, or one that merges tokens before its middle layers. */
+export type TransformerModel = DeepSeekModel | MergingTransformer;
+
+/** Whether a model merges, whichever copy of the package made it. */
+export function isMerging(model: TransformerModel): model is MergingTransformer {
+  return 'merger' in model;
 }
 
 /** The entries of a plan as a batch: each sequence's own, rotated where their boundaries are. */

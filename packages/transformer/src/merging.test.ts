@@ -7,6 +7,7 @@ import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
 import {
+  copyBack,
   DynamicTokenInflator,
   type MergeBatch,
   type MergePlan,
@@ -56,17 +57,17 @@ const rows = (numbers: ArrayLike<number>, start: number, end: number) =>
   Array.from({ length: (end - start) * V }, (_, i) => numbers[start * V + i] as number);
 
 /** A model with merging whose every parameter is random; `merger` makes another merger of the same parameters. */
-function build(backend: Backend, merger = SoftTokenMerger) {
+function build(backend: Backend, merger = SoftTokenMerger, settings = merging) {
   const arena = new Arena(backend, { persistent: true });
   const model = DeepSeekModel.init(config, { arena, seed: 3 });
-  const made = MergingTransformer.init(model, merging, { arena });
+  const made = MergingTransformer.init(model, settings, { arena });
   const random = new Random(4);
   for (const parameter of made.mergingParameters().values()) {
     const square = parameter.shape.join() === `${config.hiddenSize},${config.hiddenSize}`;
     const unit = (i: number) => Number(square && i % (config.hiddenSize + 1) === 0);
     parameter.write(Float32Array.from({ length: parameter.size }, (_, i) => unit(i) + 0.2 * random.normal()));
   }
-  return new MergingTransformer(model, merging, {
+  return new MergingTransformer(model, settings, {
     merger: new merger(made.merger.config, made.merger.parameters()),
     ...{ inflator: made.inflator, sizeBias: made.sizeBias },
   });
@@ -209,6 +210,32 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
       expect(await at([9, 1, 1, 4])).toEqual(whole);
       // What a trainer computes.
       if (form === 'expanded') expect(whole).toEqual(Array.from((await logitsOf(model, [text])).logits));
+    },
+  );
+
+  it.each([
+    ['every second token', { router: 'stride' }],
+    ['random boundaries', { router: 'random', tokensPerEntry: 1.5 }],
+    ['changes copied back', copyBack],
+  ] as const)(
+    'computes the same in pieces and at once, sees no future, and is the plain model at threshold 0: %s',
+    async (_, settings) => {
+      const own = build(backend, SoftTokenMerger, { ...merging, ...settings });
+      const { logits, plan } = await logitsOf(own, [text]);
+      expect(plan.size.length).toBeLessThan(text.length);
+      using state = own.createState({ maxTokens: 32, form: 'expanded' });
+      const pieces: number[] = [];
+      for (const [start, end] of [
+        [0, 1],
+        [1, 8],
+        [8, 9],
+        [9, 23],
+      ] as const)
+        pieces.push(...Array.from(await step(own, state, [[0, text.slice(start, end)]])));
+      expect(pieces).toEqual(Array.from(logits));
+      expect(await leaks(own)).toBe(0);
+      const whole = await logitsOf(own, sequences, { threshold: 0 });
+      expect(whole.logits).toEqual((await logitsOf(model, sequences, { threshold: 0 })).logits);
     },
   );
 

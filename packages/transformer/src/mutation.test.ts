@@ -86,7 +86,8 @@ function weightsWithBias(layer: MoeLayer): Pick<MoeLayer, 'forward'> {
 }
 
 function withMistake(model: DeepSeekModel, mistake: Mistake): DeepSeekModel {
-  const config = mistake.config?.(model.config) ?? model.config;
+  const own = model.config as DeepSeekConfig;
+  const config = mistake.config?.(own) ?? own;
   const mutant = new DeepSeekModel(config, model.parameters());
   const arena = new Arena(model.backend, { persistent: true });
   for (const block of mutant.layers as unknown as { -readonly [K in keyof Block]: Block[K] }[]) {
@@ -116,7 +117,7 @@ describe.each(fixtureNames)('parity on %s notices', (name) => {
     const { sequences, logits } = await readExpected(name);
     using arena = new Arena(fastBackend);
     for (const [description, mistake] of Object.entries(mistakes)) {
-      if (!mistake.applies(model.config)) continue;
+      if (!mistake.applies(model.config as DeepSeekConfig)) continue;
       const right = model.batch(arena, sequences);
       const result = withMistake(model, mistake).forward(mistake.batch?.(right, arena) ?? right);
       const by = distance(result.logits.readSync(), logits);

@@ -7,11 +7,11 @@
  * embedding and head it carries there are written but not read, since the model shares its own.
  */
 import type { Shape } from '@minke/core';
-import { type DeepSeekConfig, isMoeLayer } from './config.ts';
+import { isMoeLayer, type ModelConfig } from './config.ts';
 import { attentionParameterShapes } from './layer-attention.ts';
 
 /** Every parameter of the model by our name, with its shape, in forward order. Allocates nothing. */
-export function parameterShapes(config: DeepSeekConfig): Map<string, Shape> {
+export function parameterShapes(config: ModelConfig): Map<string, Shape> {
   const { hiddenSize: D, vocabSize: V, numLayers, mtpLayers } = config;
   const shapes = new Map<string, Shape>([['model.embed_tokens.weight', [V, D]]]);
   for (let layer = 0; layer < numLayers + mtpLayers; layer++) {
@@ -29,7 +29,7 @@ export function parameterShapes(config: DeepSeekConfig): Map<string, Shape> {
   return shapes;
 }
 
-function blockShapes(config: DeepSeekConfig, layer: number): Map<string, Shape> {
+function blockShapes(config: ModelConfig, layer: number): Map<string, Shape> {
   const { hiddenSize: D, intermediateSize, moe } = config;
   const shapes = new Map<string, Shape>([['input_layernorm.weight', [D]]]);
   for (const [name, shape] of attentionParameterShapes(config, layer)) shapes.set(`self_attn.${name}`, shape);
@@ -70,7 +70,7 @@ export interface PublishedTensor {
 const packed = /^(.*\.mlp\.experts)\.(gate|up|down)_proj$/;
 
 /** The tensors of a published checkpoint, in forward order, each with the parameter it is (a part of). */
-export function publishedTensors(config: DeepSeekConfig): PublishedTensor[] {
+export function publishedTensors(config: ModelConfig): PublishedTensor[] {
   const tensors: PublishedTensor[] = [];
   for (const [name, shape] of parameterShapes(config)) {
     const match = packed.exec(name);
@@ -91,7 +91,7 @@ export function publishedTensors(config: DeepSeekConfig): PublishedTensor[] {
 }
 
 /** Names of the embedding and head copies that published MTP modules carry, with the parameter each repeats. */
-export function mtpCopies(config: DeepSeekConfig): Map<string, string> {
+export function mtpCopies(config: ModelConfig): Map<string, string> {
   const copies = new Map<string, string>();
   for (let layer = config.numLayers; layer < config.numLayers + config.mtpLayers; layer++) {
     copies.set(`model.layers.${layer}.embed_tokens.weight`, 'model.embed_tokens.weight');

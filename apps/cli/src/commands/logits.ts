@@ -5,7 +5,7 @@ import { openSafetensors } from '@minke/checkpoints';
 import type { Backend } from '@minke/core';
 import type { AttentionForm } from '@minke/mla-attention';
 import { Arena, type Tensor } from '@minke/tensor';
-import { type DeepSeekModel, loadModel, readConfig } from '@minke/transformer';
+import { type DeepSeekModel, isGgufPath, loadModel, readConfig } from '@minke/transformer';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   addBackendOptions,
@@ -38,7 +38,7 @@ export function addLogits(program: Command): void {
     .addOption(new Option('--form <form>', 'form of attention').choices(['expanded', 'absorbed']))
     .option('--step', 'token by token through the cache, instead of in one shot')
     .option('--json', 'print { "logits": [[...], ...] }');
-  addModelArgument(command, 'model folder, or a .safetensors file with config.json beside it');
+  addModelArgument(command, 'model folder, a .gguf file, or a .safetensors file with config.json beside it');
   addBackendOptions(command).action(async (from: string, options: Options) => {
     const backend = await openBackend(options);
     const model = await open(from, backend);
@@ -58,7 +58,7 @@ export function addLogits(program: Command): void {
 }
 
 async function open(from: string, backend: Backend): Promise<DeepSeekModel> {
-  if (statSync(from).isDirectory()) return loadModel(from, { backend });
+  if (statSync(from).isDirectory() || isGgufPath(from)) return loadModel(from, { backend });
   const config = await readConfig(dirname(from));
   const weights = await openSafetensors(from);
   try {

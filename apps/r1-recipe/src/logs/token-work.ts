@@ -9,7 +9,7 @@
 import { join } from 'node:path';
 import { forwardFlopsPerToken } from '@minke/cost-planner';
 import type { TokenWork } from '@minke/rl-trainer';
-import type { DeepSeekConfig } from '@minke/transformer';
+import type { ModelConfig } from '@minke/transformer';
 import { type JsonLine, readJsonLines } from './json-lines.ts';
 import { logFolders } from './stage-logs.ts';
 
@@ -17,7 +17,7 @@ import { logFolders } from './stage-logs.ts';
 export const attendedKeys = 64;
 
 /** FLOPs of work on a model. */
-export function flopsOf({ sampled, forwarded, trained }: TokenWork, config: DeepSeekConfig): number {
+export function flopsOf({ sampled, forwarded, trained }: TokenWork, config: ModelConfig): number {
   return (sampled + forwarded + 3 * trained) * forwardFlopsPerToken(config, attendedKeys);
 }
 

@@ -62,10 +62,9 @@ export class Draw {
   }
 
   #fill(shape: Shape, next: (i: number) => number): HostTensor {
-    return f32(
-      shape,
-      Float32Array.from({ length: elementCount(shape) }, (_, i) => next(i)),
-    );
+    const data = new Float32Array(elementCount(shape));
+    for (let i = 0; i < data.length; i++) data[i] = next(i);
+    return { dtype: 'f32', shape, data };
   }
 
   /** Standard normals times `scale`. */

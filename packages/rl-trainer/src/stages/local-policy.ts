@@ -3,7 +3,7 @@
  * rewards.
  */
 import { Engine, type LanguageModel } from '@minke/inference';
-import type { DeepSeekConfig } from '@minke/transformer';
+import { attentionCacheBytes, type ModelConfig } from '@minke/transformer';
 import { LocalCritic } from '../local-critic.ts';
 import { LocalLearner } from '../local-learner.ts';
 import { LocalSampler } from '../local-sampler.ts';
@@ -36,10 +36,9 @@ export interface LocalPolicy
 const CACHE_BYTES = 2 ** 30;
 
 /** How many sequences of so many tokens a cache of keys and values holds, from 1 to 512. */
-function sequencesIn(bytes: number, config: DeepSeekConfig, contextLength: number): number {
-  const { numLayers, numHeads, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
-  const token = 4 * numLayers * numHeads * (qkNopeHeadDim + qkRopeHeadDim + vHeadDim);
-  return Math.max(1, Math.min(512, Math.floor(bytes / (token * contextLength))));
+function sequencesIn(bytes: number, config: ModelConfig, contextLength: number): number {
+  const each = attentionCacheBytes(config, { maxTokens: contextLength, form: 'expanded' });
+  return Math.max(1, Math.min(512, Math.floor(bytes / each)));
 }
 
 /**

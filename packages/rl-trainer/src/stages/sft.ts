@@ -70,6 +70,8 @@ export interface SftMetrics extends StageMetrics {
   readonly boundary_rate?: number;
   /** Without its weight; 1 where the aim is met. */
   readonly ratio_loss?: number;
+  /** Mean over layers, without its weight, where indexers learn. */
+  readonly indexer_loss?: number;
 }
 
 export interface SftOptions extends StageOptions<SftMetrics> {
@@ -124,6 +126,7 @@ export async function trainSft(options: SftOptions): Promise<SftMetrics> {
         dead_experts: metrics.dead_experts ?? 0,
         learning_rate: rate,
         ...mergingMetrics(figures, metrics),
+        ...(figures.indexer_loss !== undefined && { indexer_loss: figures.indexer_loss }),
         num_tokens: tokensBefore + rows,
       };
     },

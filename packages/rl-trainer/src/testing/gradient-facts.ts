@@ -1,6 +1,6 @@
 /** Gradients of a model in training beside those of a parity fixture, by published parameter names. */
 import type { Tensor } from '@minke/tensor';
-import { type DeepSeekConfig, publishedTensors } from '@minke/transformer';
+import { type ModelConfig, publishedTensors } from '@minke/transformer';
 import { expect } from 'vitest';
 
 /** What a fixture says of one parameter's gradient. */
@@ -19,7 +19,7 @@ const norm = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce(
  */
 export async function expectGradients(
   parameters: ReadonlyMap<string, Tensor>,
-  config: DeepSeekConfig,
+  config: ModelConfig,
   expected: Readonly<Record<string, GradientFacts>>,
   tolerance: number,
 ): Promise<void> {

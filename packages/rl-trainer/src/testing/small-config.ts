@@ -29,4 +29,4 @@ export const smallConfig: DeepSeekConfig = parseConfig({
   rope_theta: 10000,
   max_position_embeddings: 64,
   tie_word_embeddings: false,
-});
+}) as DeepSeekConfig;

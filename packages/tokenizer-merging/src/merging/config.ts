@@ -9,6 +9,12 @@ import { MinkeError } from '@minke/core';
  */
 export type MergeMix = 'mass' | 'gated' | 'select';
 
+/**
+ * Who decides about boundaries: a router that learns, or, to compare with it, every N-th token (`stride`) or each token
+ * with the probability 1 / N (`random`), whatever the text says.
+ */
+export type MergeRouter = 'learned' | 'stride' | 'random';
+
 /** Settings of a `SoftTokenMerger`. */
 export interface MergerConfig {
   /** Width of the tokens' states, D. */
@@ -19,6 +25,12 @@ export interface MergerConfig {
   readonly maxRun?: number;
   /** Default `gated`. */
   readonly mix?: MergeMix;
+  /** Default `learned`. The others have no query and key weights and decide in place of the router: by force. */
+  readonly router?: MergeRouter;
+  /** N of `stride` and `random`, from 1 to `maxRun`; 1.5 is two boundaries in three tokens. Default 2. */
+  readonly tokensPerEntry?: number;
+  /** Of `random`, a whole number of 0 or more. Default 0. */
+  readonly seed?: number;
 }
 
 /** Settings of a `DynamicTokenInflator`. */
@@ -35,6 +47,19 @@ export interface InflatorConfig {
   readonly refine?: boolean;
 }
 
+/**
+ * Settings of an inflator that only copies back: every token gets the change of its entry as it is. What inflation is
+ * to be compared with.
+ *
+ * @example
+ * DynamicTokenInflator.init({ hiddenSize: 64, ...copyBack }, { backend });
+ */
+export const copyBack = {
+  smoothing: false,
+  offsets: false,
+  refine: false,
+} as const satisfies Partial<InflatorConfig>;
+
 /** Throws `invalid-config` with every problem. */
 function report(where: string, problems: readonly string[]): void {
   if (problems.length > 0)
@@ -44,16 +69,36 @@ function report(where: string, problems: readonly string[]): void {
 const positive = (name: string, value: number): string[] =>
   Number.isSafeInteger(value) && value >= 1 ? [] : [`${name} a whole number of 1 or more, got ${value}`];
 
+/** What is wrong with who decides about boundaries, each as "expected" continues it. */
+export function routerProblems({
+  router = 'learned',
+  tokensPerEntry = 2,
+  seed = 0,
+  maxRun = 8,
+}: Pick<MergerConfig, 'router' | 'tokensPerEntry' | 'seed' | 'maxRun'>): string[] {
+  return [
+    ...(['learned', 'stride', 'random'].includes(router)
+      ? []
+      : [`router learned, stride or random, got ${router}`]),
+    ...(router === 'learned' || (tokensPerEntry >= 1 && tokensPerEntry <= maxRun)
+      ? []
+      : [`tokensPerEntry from 1 to maxRun ${maxRun}, got ${tokensPerEntry}`]),
+    ...(Number.isSafeInteger(seed) && seed >= 0 ? [] : [`seed a whole number of 0 or more, got ${seed}`]),
+  ];
+}
+
 /** The settings with their defaults. Throws `invalid-config` naming all problems. */
 export function resolveMergerConfig(config: MergerConfig): Required<MergerConfig> {
   const { hiddenSize, threshold = 0.5, maxRun = 8, mix = 'gated' } = config;
+  const { router = 'learned', tokensPerEntry = 2, seed = 0 } = config;
   report('SoftTokenMerger', [
     ...positive('hiddenSize', hiddenSize),
     ...(threshold >= 0 && threshold <= 1 ? [] : [`threshold in [0, 1], got ${threshold}`]),
     ...positive('maxRun', maxRun),
     ...(['mass', 'gated', 'select'].includes(mix) ? [] : [`mix mass, gated or select, got ${mix}`]),
+    ...routerProblems({ router, tokensPerEntry, seed, maxRun }),
   ]);
-  return { hiddenSize, threshold, maxRun, mix };
+  return { hiddenSize, threshold, maxRun, mix, router, tokensPerEntry, seed };
 }
 
 /** The settings with their defaults. Throws `invalid-config` naming all problems. */

@@ -12,7 +12,14 @@ export {
   groupNeighbours,
   mergeCausalLocal,
 } from './causal-local.ts';
-export type { InflatorConfig, MergeMix, MergerConfig } from './config.ts';
+export {
+  copyBack,
+  type InflatorConfig,
+  type MergeMix,
+  type MergeRouter,
+  type MergerConfig,
+  routerProblems,
+} from './config.ts';
 export { DynamicTokenInflator, inflatorParameterShapes } from './dynamic-token-inflator.ts';
 export type { MergeAmount } from './matching.ts';
 export type { MergeBatch } from './past.ts';

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { testBackends } from '../testing/backends.ts';
 import { distance, normals } from '../testing/numbers.ts';
 import { D, type Memory, Stack } from '../testing/stack.ts';
-import type { MergeBatch, MergePlan, MergerConfig } from './index.ts';
+import { copyBack, type MergeBatch, type MergePlan, type MergerConfig } from './index.ts';
 
 const lengths = [17, 1, 12, 9];
 const total = lengths.reduce((a, b) => a + b, 0);
@@ -22,12 +22,16 @@ const mixes: Record<string, Partial<MergerConfig>> = {
   select: { mix: 'select' },
   'long runs': { maxRun: 9, threshold: 0.65 },
   'no runs': { maxRun: 1 },
+  'every second token': { router: 'stride' },
+  'two of three tokens': { router: 'stride', tokensPerEntry: 1.5 },
+  'random boundaries': { router: 'random', seed: 3 },
 };
 
 describe.each(await testBackends())('on %s', (_, backend) => {
   const stacks = Object.fromEntries(
     Object.entries(mixes).map(([mix, config]) => [mix, new Stack(backend, config)]),
   );
+  stacks['copied back'] = new Stack(backend, {}, copyBack);
   const stack = stacks.gated as Stack;
   const full = (which = stack) => which.numbers(data, { counts: lengths, protect });
 
@@ -39,7 +43,7 @@ describe.each(await testBackends())('on %s', (_, backend) => {
     expect(plan.size.some((size) => size === 1) && plan.size.some((size) => size > 2)).toBe(true);
   });
 
-  it.each(Object.keys(mixes))('computes the same token by token and in any chunks, %s', async (mix) => {
+  it.each(Object.keys(stacks))('computes the same token by token and in any chunks, %s', async (mix) => {
     const which = stacks[mix] as Stack;
     const whole = await full(which);
     for (const longest of [1, 2, 7]) {
@@ -81,10 +85,13 @@ describe.each(await testBackends())('on %s', (_, backend) => {
     return lengths.map((_, b) => (plan.entryOffsets[b + 1] as number) - (plan.entryOffsets[b] as number));
   };
 
-  it('does not see the future: other tokens after t leave every bit up to t', async () => {
-    const leak = await leakOf((values) => stack.numbers(values));
-    expect(leak).toBe(0);
-  });
+  it.each(Object.keys(stacks))(
+    'does not see the future: other tokens after t leave every bit up to t, %s',
+    async (mix) => {
+      const leak = await leakOf((values) => (stacks[mix] as Stack).numbers(values));
+      expect(leak).toBe(0);
+    },
+  );
 
   it('notices a variant that sees the future: the mean of each group copied back', async () => {
     const naive = async (values: readonly number[]) => {

@@ -9,7 +9,8 @@
  * mean of equal vectors is that vector) and c the share of these tokens, through a learned gate for each channel
  * in the mix `gated`. Everything in an entry lies at or before its boundary.
  *
- * Documents are never merged with each other: each is a sequence of its own.
+ * Documents are never merged with each other: each is a sequence of its own. To measure what routing gains, boundaries
+ * can also be fixed (`fixed-router.ts`).
  */
 import { type Backend, check, formatShape } from '@minke/core';
 import {
@@ -28,6 +29,7 @@ import {
   type Tensor,
 } from '@minke/tensor';
 import { type MergerConfig, resolveMergerConfig } from './config.ts';
+import { fixedBoundaries } from './fixed-router.ts';
 import { countsOf, type MergeBatch, remember, sequencesOf, startsOf, withPast } from './past.ts';
 import { type MergePlan, makePlan } from './plan.ts';
 import { poolTails } from './pool.ts';
@@ -58,11 +60,14 @@ export function initArena(options: InitOptions): Arena {
   return new Arena(options.backend, { persistent: true, label: 'merging weights' });
 }
 
-/** Names and shapes of a merger's parameters. */
-export function mergerParameterShapes({ hiddenSize: D }: MergerConfig): Map<string, readonly number[]> {
-  return new Map([
-    ['query.weight', [D, D]],
-    ['key.weight', [D, D]],
+/** Names and shapes of a merger's parameters; query and key are a learned router's. */
+export function mergerParameterShapes({
+  hiddenSize: D,
+  router = 'learned',
+}: MergerConfig): Map<string, readonly number[]> {
+  const routing = router === 'learned' ? (['query.weight', 'key.weight'] as const) : [];
+  return new Map<string, readonly number[]>([
+    ...routing.map((name) => [name, [D, D]] as const),
     ['importance.weight', [1, D]],
     ['gate', [D]],
   ]);
@@ -96,15 +101,12 @@ export class SoftTokenMerger implements Module {
     const { hiddenSize: D } = resolveMergerConfig(config);
     const arena = initArena(options);
     const identity = Float32Array.from({ length: D * D }, (_, i) => (i % (D + 1) === 0 ? 1 : 0));
-    return new SoftTokenMerger(
-      config,
-      new Map([
-        ['query.weight', arena.parameter(identity, [D, D])],
-        ['key.weight', arena.parameter(identity, [D, D])],
-        ['importance.weight', constantInit(arena, [1, D], 0)],
-        ['gate', constantInit(arena, [D], 0)],
-      ]),
-    );
+    const first = (name: string, shape: readonly number[]) =>
+      name === 'query.weight' || name === 'key.weight'
+        ? arena.parameter(identity, shape)
+        : constantInit(arena, shape, 0);
+    const shapes = [...mergerParameterShapes(config)];
+    return new SoftTokenMerger(config, new Map(shapes.map(([name, shape]) => [name, first(name, shape)])));
   }
 
   parameters(): Map<string, Tensor> {
@@ -160,7 +162,7 @@ export class SoftTokenMerger implements Module {
   /** Boundary probabilities [T], or null where nothing depends on them. */
   #probability(h: Tensor, batch: MergeBatch): Tensor | null {
     const { threshold = this.config.threshold, boundaries } = batch;
-    if (threshold <= 0 || boundaries) return null;
+    if (threshold <= 0 || boundaries || this.config.router !== 'learned') return null;
     const counts = countsOf(h, batch);
     const known = withPast(h, batch, startsOf(counts, batch));
     const previous: number[] = [];
@@ -181,15 +183,17 @@ export class SoftTokenMerger implements Module {
     probability: Tensor | null,
     probabilities: ArrayLike<number> | undefined,
   ): MergePlan {
-    const { threshold = this.config.threshold, protect, boundaries } = batch;
+    const { threshold = this.config.threshold, protect } = batch;
     const counts = countsOf(h, batch);
+    const starts = startsOf(counts, batch);
+    const boundaries = batch.boundaries ?? fixedBoundaries(this.config, counts, starts);
     return makePlan({
       counts,
       threshold,
       maxRun: this.config.maxRun,
       probability,
       probabilities: probabilities ?? null,
-      starts: startsOf(counts, batch),
+      starts,
       ...(protect && { protect }),
       ...(boundaries && { boundaries }),
     });

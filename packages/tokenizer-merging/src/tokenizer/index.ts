@@ -1,4 +1,5 @@
 export type { AddedToken } from './added-tokens.ts';
+export { ggufTokenizer } from './gguf-tokenizer.ts';
 export type { DigitSplit } from './pre-tokenizer-forms.ts';
 export { splitByTokens, type TextPart } from './split.ts';
 export { StreamDecoder } from './stream-decoder.ts';

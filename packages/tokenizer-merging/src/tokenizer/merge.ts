@@ -71,20 +71,24 @@ export class BpeMerger {
   private heap = new Float64Array(2 * keptSymbols);
   private heapSize = 0;
 
-  /** `byteIds[b]`: id of the token of byte b. `resultOfRank[r]`: token that merge r gives. */
+  /** `byteIds[b]`: id of the token of byte b, -1 for none. `resultOfRank[r]`: token that merge r gives. */
   constructor(
     private readonly table: PairTable,
     private readonly byteIds: Int32Array,
     private readonly resultOfRank: Int32Array,
   ) {}
 
-  /** Ids of `bytes[0..length)`, in order, in a fresh array. */
-  merge(bytes: Uint8Array, length: number): Int32Array {
-    if (length === 1) return Int32Array.of(this.byteIds[bytes[0]!]!);
-    this.reserve(length);
+  /** Ids of `bytes[0..size)`, in order, in a fresh array; bytes without a token are left out. */
+  merge(bytes: Uint8Array, size: number): Int32Array {
+    this.reserve(size);
     const { symbols, next, previous, table } = this;
+    let length = 0;
+    for (let i = 0; i < size; i++) {
+      const id = this.byteIds[bytes[i]!]!;
+      if (id >= 0) symbols[length++] = id;
+    }
+    if (length <= 1) return symbols.slice(0, length);
     for (let i = 0; i < length; i++) {
-      symbols[i] = this.byteIds[bytes[i]!]!;
       next[i] = i + 1;
       previous[i] = i - 1;
     }
@@ -112,7 +116,7 @@ export class BpeMerger {
     }
     const ids = new Int32Array(count);
     for (let i = 0, at = 0; at >= 0; at = next[at]!) ids[i++] = symbols[at]!;
-    if (length > keptSymbols) this.allocate(keptSymbols);
+    if (size > keptSymbols) this.allocate(keptSymbols);
     return ids;
   }
 

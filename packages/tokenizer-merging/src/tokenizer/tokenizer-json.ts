@@ -101,15 +101,20 @@ function parseVocab(json: unknown): Map<string, number> {
     owners.set(id, token);
     vocab.set(token, id);
   }
-  const missing = byteToChar.filter((char) => !vocab.has(char));
+  // Some vocabularies lack bytes that their training text had none of (SmolLM2: control characters and what UTF-8 never
+  // has); those are left out of what is encoded, as `tokenizers` does. Without the bytes of plain text it is another kind.
+  const missing = byteToChar.filter((char, byte) => isPlain(byte) && !vocab.has(char));
   if (missing.length > 0)
     throw unsupportedField(
       'model.vocab',
-      `byte-level vocabularies, with a token for each of the 256 bytes (${missing.length} are missing, first ${JSON.stringify(missing[0])})`,
+      `byte-level vocabularies, with a token for each byte of plain ASCII text (${missing.length} are missing, first ${JSON.stringify(missing[0])})`,
       json,
     );
   return vocab;
 }
+
+/** A line feed, a space, or a visible ASCII character. */
+const isPlain = (byte: number): boolean => byte === 10 || (byte >= 0x20 && byte < 0x7f);
 
 function parseMerges(json: unknown, vocab: ReadonlyMap<string, number>): Merge[] {
   const entries = asArray(json, 'model.merges');

@@ -88,7 +88,7 @@ export class Tokenizer {
     });
     this.merger = new BpeMerger(
       table,
-      Int32Array.from(byteToChar, (char) => spec.vocab.get(char)!),
+      Int32Array.from(byteToChar, (char) => spec.vocab.get(char) ?? -1),
       results,
     );
   }

@@ -1,0 +1,157 @@
+/**
+ * The weights of a GGUF file under our names: what `loadModel` reads.
+ *
+ * Conventions undone here are those of llama.cpp's converters (conversion/llama.py, conversion/deepseek.py): of Llama,
+ * rows of q and k are permuted head by head for adjacent rotary pairs; of the DeepSeek family, the latent projections
+ * are one tensor (`attn_kv_b`, until 2025) or two (`attn_k_b`, transposed head by head, and `attn_v_b`), flat or by
+ * head; routed experts are packed, as ours are.
+ */
+import type { GgufFile, GgufTensorInfo } from '@minke/checkpoints';
+import { type Shape, sameShape } from '@minke/core';
+import type { DeepSeekConfig, ModelConfig } from './config.ts';
+import { isDenseConfig } from './dense-config.ts';
+import { parameterShapes } from './names.ts';
+import type { WeightSource } from './weight-source.ts';
+
+const globals: Readonly<Record<string, string>> = {
+  'model.embed_tokens.weight': 'token_embd.weight',
+  'model.norm.weight': 'output_norm.weight',
+  'lm_head.weight': 'output.weight',
+};
+
+/** Modules of a block: ours below `model.layers.<i>.`, and theirs below `blk.<i>.`. */
+const modules: Readonly<Record<string, string>> = {
+  input_layernorm: 'attn_norm',
+  'self_attn.q_proj': 'attn_q',
+  'self_attn.k_proj': 'attn_k',
+  'self_attn.v_proj': 'attn_v',
+  'self_attn.o_proj': 'attn_output',
+  'self_attn.q_a_proj': 'attn_q_a',
+  'self_attn.q_a_layernorm': 'attn_q_a_norm',
+  'self_attn.q_b_proj': 'attn_q_b',
+  'self_attn.kv_a_proj_with_mqa': 'attn_kv_a_mqa',
+  'self_attn.kv_a_layernorm': 'attn_kv_a_norm',
+  'self_attn.kv_b_proj': 'attn_kv_b',
+  post_attention_layernorm: 'ffn_norm',
+  'mlp.gate_proj': 'ffn_gate',
+  'mlp.up_proj': 'ffn_up',
+  'mlp.down_proj': 'ffn_down',
+  'mlp.gate': 'ffn_gate_inp',
+  'mlp.shared_experts.gate_proj': 'ffn_gate_shexp',
+  'mlp.shared_experts.up_proj': 'ffn_up_shexp',
+  'mlp.shared_experts.down_proj': 'ffn_down_shexp',
+};
+
+/** Parameters whose GGUF name is not a module's with `.weight` or `.bias`. */
+const others: Readonly<Record<string, string>> = {
+  'mlp.gate.e_score_correction_bias': 'exp_probs_b.bias',
+  'mlp.experts.gate_proj': 'ffn_gate_exps.weight',
+  'mlp.experts.up_proj': 'ffn_up_exps.weight',
+  'mlp.experts.down_proj': 'ffn_down_exps.weight',
+};
+
+const inBlock = /^model\.layers\.(\d+)\.(.+)$/;
+
+/** The tensor of a GGUF file that holds a parameter of ours, whatever its layout there. */
+export function ggufName(name: string): string {
+  const match = inBlock.exec(name);
+  if (match === null) return globals[name] ?? name;
+  const [, layer, rest] = match as unknown as [string, string, string];
+  const dot = rest.lastIndexOf('.');
+  return `blk.${layer}.${others[rest] ?? `${modules[rest.slice(0, dot)]}${rest.slice(dot)}`}`;
+}
+
+/** How a parameter is read. */
+interface Source {
+  readonly dtype: string;
+  readonly shape: Shape;
+  read(): Promise<Float32Array>;
+}
+
+/**
+ * Every parameter that the file has, by our name and in our layout.
+ * @param config as `configFromGguf` reads it
+ */
+export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
+  const sources = new Map<string, Source>();
+  for (const [name, shape] of parameterShapes(config)) {
+    const source = sourceOf(file, config, name, shape);
+    if (source !== undefined) sources.set(name, source);
+  }
+  return { tensors: sources, readFloat32: (name) => (sources.get(name) as Source).read() };
+}
+
+function sourceOf(file: GgufFile, config: ModelConfig, name: string, shape: Shape): Source | undefined {
+  const theirs = ggufName(name);
+  const info = file.tensors.get(theirs);
+  if (info === undefined) {
+    const split = theirs.endsWith('.attn_kv_b.weight') && !isDenseConfig(config);
+    return split ? splitLatents(file, config, theirs, shape) : undefined;
+  }
+  const whole = { dtype: info.dtype, shape: info.shape, read: () => file.readFloat32(theirs) };
+  const heads = permutedHeads(config, theirs);
+  if (heads === null || !sameShape(info.shape, shape)) return whole;
+  return {
+    ...whole,
+    read: async () => halfSplitRows(await file.readFloat32(theirs), heads, shape[0] as number),
+  };
+}
+
+/** Heads of a tensor whose rows are permuted, else null. */
+function permutedHeads(config: ModelConfig, theirs: string): number | null {
+  if (config.modelType !== 'llama') return null;
+  if (/\.attn_q\.(weight|bias)$/.test(theirs)) return config.numHeads;
+  return /\.attn_k\.(weight|bias)$/.test(theirs) ? config.numKeyValueHeads : null;
+}
+
+/** Rows of each head from adjacent rotary pairs to halves: row 2 i + j of `width` goes to row j width / 2 + i. */
+function halfSplitRows(data: Float32Array, heads: number, rows: number): Float32Array {
+  const [width, columns] = [rows / heads, data.length / rows];
+  const out = new Float32Array(data.length);
+  for (let row = 0; row < rows; row++) {
+    const [head, within] = [Math.floor(row / width), row % width];
+    const to = head * width + (within % 2) * (width / 2) + (within >> 1);
+    out.set(data.subarray(row * columns, (row + 1) * columns), to * columns);
+  }
+  return out;
+}
+
+/** The latent projections of the newer generation as one: of each head [k_nope ; v]. */
+function splitLatents(
+  file: GgufFile,
+  { numHeads, kvLoraRank, qkNopeHeadDim, vHeadDim }: DeepSeekConfig,
+  fused: string,
+  shape: Shape,
+): Source | undefined {
+  const [kName, vName] = [fused.replace('attn_kv_b', 'attn_k_b'), fused.replace('attn_kv_b', 'attn_v_b')];
+  const [k, v] = [file.tensors.get(kName), file.tensors.get(vName)];
+  if (k === undefined || v === undefined) return undefined;
+  const rank = kvLoraRank;
+  const bad = wrongShape(k, [numHeads, rank, qkNopeHeadDim]) ?? wrongShape(v, [numHeads, vHeadDim, rank]);
+  if (bad !== undefined) return { dtype: bad.dtype, shape: bad.shape, read: () => file.readFloat32(kName) };
+  const rows = qkNopeHeadDim + vHeadDim;
+  return {
+    dtype: k.dtype,
+    shape,
+    async read() {
+      const [keys, values] = [await file.readFloat32(kName), await file.readFloat32(vName)];
+      const joined = new Float32Array(numHeads * rows * rank);
+      for (let h = 0; h < numHeads; h++) {
+        const start = h * rows * rank;
+        for (let i = 0; i < qkNopeHeadDim; i++)
+          for (let r = 0; r < rank; r++)
+            joined[start + i * rank + r] = keys[(h * rank + r) * qkNopeHeadDim + i]!;
+        const part = values.subarray(h * vHeadDim * rank, (h + 1) * vHeadDim * rank);
+        joined.set(part, start + qkNopeHeadDim * rank);
+      }
+      return joined;
+    },
+  };
+}
+
+/** The tensor where it is neither of this shape nor the same rows flat. */
+function wrongShape(info: GgufTensorInfo, [heads, rows, columns]: readonly [number, number, number]) {
+  const fits =
+    sameShape(info.shape, [heads, rows, columns]) || sameShape(info.shape, [heads * rows, columns]);
+  return fits ? undefined : info;
+}

@@ -1,0 +1,219 @@
+// The report of a study: what its results say, as Markdown and plots.
+//
+//   node tools/study/report.mjs [--results docs/study/results] [--out docs/study]
+//
+// Writes README.md and SVG plots into the folder. Everything in it comes from the files of results.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { chartStyle, escapeHtml, lineChart } from '../../apps/r1-recipe/dist/index.js';
+import { bitsOf, compressionOf, difference, floors, mean, percent, readResults, signed } from './results.mjs';
+import { defaultResults } from './run.mjs';
+
+/** Arms that are compared with the first one of their group. */
+const groups = [
+  {
+    title: 'Merging',
+    file: 'merging',
+    series: {
+      plain: ['plain'],
+      'fixed stride': ['stride-2'],
+      'random boundaries': ['random-2'],
+      ours: ['ours-1.5', 'ours-2'],
+      'ours, copied back': ['ours-1.5-copy', 'ours-2-copy'],
+    },
+  },
+  {
+    title: 'Attention',
+    file: 'attention',
+    series: {
+      full: ['plain'],
+      'local only': ['local'],
+      '3 local to 1 global': ['hybrid-3-1'],
+      'dynamic hybrid': ['dynamic'],
+      DSA: ['dsa'],
+    },
+  },
+];
+
+/** What the quality is drawn against. */
+const axes = [
+  {
+    ...{ file: 'flops', title: 'bits per byte against training MFLOP a token', xLabel: 'MFLOP' },
+    of: ({ training }) => training.flops / training.tokens / 1e6,
+  },
+  {
+    ...{ file: 'seconds', title: 'bits per byte against seconds of training', xLabel: 'seconds' },
+    of: ({ training }) => training.seconds,
+  },
+  {
+    ...{ file: 'cache', title: 'bits per byte against cache bytes a token', xLabel: 'bytes' },
+    of: ({ cacheBytesPerToken }) => cacheBytesPerToken,
+  },
+];
+
+/** Files of the report by name. @param {Map<string, object[]>} results */
+export function reportFiles(results) {
+  const text = new Map([...results].filter(([, [run]]) => run.task === 'text'));
+  const tasks = new Map([...results].filter(([, [run]]) => run.task === 'reasoning'));
+  const files = new Map();
+  const plots = [];
+  for (const { title, file, series } of groups) {
+    const present = Object.entries(series).filter(([, names]) => names.some((name) => text.has(name)));
+    if (present.length === 0) continue;
+    for (const axis of axes) {
+      const name = `${file}-${axis.file}.svg`;
+      files.set(
+        name,
+        plot(
+          `${title}: ${axis.title}`,
+          axis.xLabel,
+          present.map((one) => points(one, text, axis.of)),
+        ),
+      );
+      plots.push(`![${title}: ${axis.title}](${name})`);
+    }
+    const name = `${file}-loss.svg`;
+    const curves = present.map(([label, names]) =>
+      lossCurve(label, text.get(names.findLast((one) => text.has(one)))),
+    );
+    files.set(name, plot(`${title}: training loss against TFLOP, seed by seed`, 'TFLOP', curves, false));
+    plots.push(`![${title}: training loss](${name})`);
+  }
+  files.set('README.md', `${sections(text, tasks, plots).join('\n\n')}\n`);
+  return files;
+}
+
+function sections(text, tasks, plots) {
+  const [some] = [...text.values(), ...tasks.values()].flat();
+  if (some === undefined) return ['# A study of merging and attention', 'No results yet.'];
+  const { settings, machine } = some;
+  const commits = [...new Set([...text.values(), ...tasks.values()].flat().map(({ commit }) => commit))];
+  return [
+    '# A study of merging and attention',
+    `Written by \`node tools/study/report.mjs\` from the files in \`results\`; nothing here is typed by hand. Setting \`${some.setting}\`, context ${settings.context}, ${(some.parameters.active / 1e6).toFixed(2)}M active parameters (unmerged), ${machine.cpu}, ${machine.cores} cores, backend ${machine.backend}; commit ${commits.join(', ')}. Training FLOPs of all arms are the same by the count of \`@minke/cost-planner\`, so cheaper arms see more tokens. Intervals are 95 %, over documents of the test split, drawn in pairs for differences; with several seeds a document counts with its mean, and single seeds are listed.`,
+    ...(text.size > 0 ? ['## Real text', textTable(text), '### Floors', floorTable(text)] : []),
+    ...(text.size > 0 ? ['### Differences to the plain model', differenceTable(text)] : []),
+    ...(tasks.size > 0 ? ['## Reasoning tasks', taskTable(tasks)] : []),
+    ...(plots.length > 0 ? ['## Plots', plots.join('\n')] : []),
+    '## How to make it again',
+    '```sh\npnpm build\nnode tools/study/corpus.mjs runs/corpus\nnode tools/study/run.mjs --corpus runs/corpus\nnode tools/study/report.mjs\n```',
+  ];
+}
+
+function textTable(results) {
+  const rows = [...results].map(([, runs]) => {
+    const { value, low, high, seeds } = bitsOf(runs);
+    const over = (of) => mean(runs.map(of));
+    return [
+      runs[0].label,
+      `**${value.toFixed(4)}** (${low.toFixed(4)} to ${high.toFixed(4)})`,
+      seeds.map((one) => one.toFixed(4)).join(', '),
+      compressionOf(runs).toFixed(3),
+      (over(({ training }) => training.tokens) / 1e6).toFixed(2),
+      (over(({ training }) => training.flops) / 1e12).toFixed(1),
+      over(({ training }) => training.seconds).toFixed(0),
+      over(({ cacheBytesPerToken }) => cacheBytesPerToken).toFixed(0),
+    ];
+  });
+  const head = [
+    'arm',
+    'bits per byte',
+    'seeds',
+    'tokens an entry',
+    'M tokens',
+    'TFLOP',
+    'seconds',
+    'cache bytes a token',
+  ];
+  return table(head, rows);
+}
+
+function floorTable(results) {
+  const word = new Map([
+    [true, 'holds'],
+    [false, '**missed**'],
+    [null, 'not measured'],
+  ]);
+  const rows = floors(results).map(({ claim, holds, why }) => [claim, word.get(holds), why]);
+  return table(['floor', '', 'difference in bits per byte'], rows);
+}
+
+function differenceTable(results) {
+  const rows = [...results].flatMap(([name, [run]]) => {
+    const found = name === 'plain' ? null : difference(results, 'plain', name);
+    return found ? [[run.label, signed(found), percent(found.relative)]] : [];
+  });
+  return rows.length === 0
+    ? 'None: no run of the plain model.'
+    : table(['arm', 'bits per byte', 'relative'], rows);
+}
+
+function taskTable(results) {
+  const rows = [...results].flatMap(([, runs]) =>
+    runs.map(({ label, seed, accuracy, n, compression, training, cacheBytesPerToken, families }) => [
+      label,
+      seed,
+      `**${share(accuracy.value)}** (${share(accuracy.low)} to ${share(accuracy.high)}), n ${n}`,
+      Object.entries(families)
+        .map(([family, { passAt1 }]) => `${family} ${share(passAt1.value)}`)
+        .join(', '),
+      compression.toFixed(3),
+      ...[
+        (training.tokens / 1e6).toFixed(2),
+        (training.flops / 1e12).toFixed(1),
+        training.seconds.toFixed(0),
+      ],
+      cacheBytesPerToken.toFixed(0),
+    ]),
+  );
+  const head = ['arm', 'seed', 'greedy accuracy, %', 'by family', 'tokens an entry'];
+  return table([...head, 'M tokens', 'TFLOP', 'seconds', 'cache bytes a token'], rows);
+}
+
+const share = (value) => (100 * value).toFixed(1);
+
+const table = (head, rows) =>
+  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+
+/** A point for each run of a series' arms. */
+function points([label, names], results, of) {
+  const runs = names.flatMap((name) => results.get(name) ?? []);
+  return { label, x: runs.map(of), y: runs.map(({ bitsPerByte }) => bitsPerByte.value) };
+}
+
+/** Loss of the first seed over the arithmetic spent. */
+function lossCurve(label, [{ training }]) {
+  const { curve, flops, tokens } = training;
+  return { label, x: curve.map(([at]) => ((at / tokens) * flops) / 1e12), y: curve.map(([, loss]) => loss) };
+}
+
+/** A chart that stands alone: title, chart and legend in one SVG. */
+export function plot(title, xLabel, curves, dots = true) {
+  const line = 16;
+  const [width, chart] = [360, 170];
+  const legend = curves.map(({ label }, i) => {
+    const [x, y] = [8 + (i % 2) * (width / 2), 42 + chart + Math.floor(i / 2) * line];
+    return `<circle class="dot c${i % 6}" cx="${x}" cy="${y - 4}" r="4"/><text x="${x + 9}" y="${y}">${escapeHtml(label)}</text>`;
+  });
+  const height = 46 + chart + Math.ceil(curves.length / 2) * line;
+  const inner = lineChart({ title, curves, xLabel, dots }).replace(
+    '<svg ',
+    `<svg y="22" width="${width}" height="${chart}" `,
+  );
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${2 * width}">` +
+    `<style>${chartStyle}</style><text x="8" y="14">${escapeHtml(title)}</text>${inner}${legend.join('')}</svg>\n`
+  );
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { values } = parseArgs({ options: { results: { type: 'string' }, out: { type: 'string' } } });
+  const folder = resolve(values.results ?? defaultResults());
+  const out = resolve(values.out ?? dirname(folder));
+  mkdirSync(out, { recursive: true });
+  const files = reportFiles(readResults(folder));
+  for (const [name, content] of files) writeFileSync(join(out, name), content);
+  console.log(`${[...files.keys()].join(', ')} in ${out}`);
+}

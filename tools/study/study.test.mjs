@@ -1,0 +1,244 @@
+// The driver and its report at a tiny size, on a corpus of a few texts: every kind of arm, stopped, resumed, measured.
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { armMerging, arms, flopsPerToken, planArm, plannedFlopsPerToken, settings } from './arms.mjs';
+import { pieces } from './data.mjs';
+import { reportFiles } from './report.mjs';
+import { bitsOf, difference, floors, readResults } from './results.mjs';
+import { study } from './run.mjs';
+
+let root;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'minke-study-'));
+  const corpus = join(root, 'corpus');
+  mkdirSync(corpus);
+  const words = 'the kernel maps a page when memory of the process is full and writes it back'.split(' ');
+  const text = (seed) =>
+    `${Array.from({ length: 60 }, (_, i) => words[(i * i + seed * (i + 3)) % words.length]).join(' ')}.\n`;
+  const lines = (from, count) =>
+    Array.from({ length: count }, (_, i) =>
+      JSON.stringify({ source: 'made', path: `${from + i}.txt`, text: text(from + i) }),
+    ).join('\n');
+  writeFileSync(join(corpus, 'train.jsonl'), lines(0, 60));
+  writeFileSync(join(corpus, 'test.jsonl'), lines(100, 6));
+  writeFileSync(join(corpus, 'manifest.json'), '{}');
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const run = (args, lines = []) =>
+  study(
+    [
+      ...['--setting', 'tiny', '--corpus', join(root, 'corpus'), '--threads', '1'],
+      ...['--out', join(root, 'runs'), '--results', join(root, 'results'), ...args],
+    ],
+    { say: (line) => lines.push(line) },
+  );
+
+// Seconds on an idle machine; minutes where others compute.
+describe('the driver', { timeout: 600_000 }, () => {
+  it('lists every run with its tokens, more of them where a token costs less', async () => {
+    const lines = [];
+    expect(await run(['--list'], lines)).toEqual([]);
+    expect(lines).toHaveLength(arms.reduce((n, { seeds }) => n + seeds, 0));
+    const tokens = (name) => Number(/([\d.]+)M tokens/.exec(lines.find((line) => line.startsWith(name)))[1]);
+    expect(tokens('ours-2-0')).toBeGreaterThanOrEqual(tokens('plain-0'));
+  });
+
+  it('trains, measures and writes down arms of every kind', async () => {
+    const names = ['plain', 'random-2', 'ours-2', 'hybrid-3-1', 'dsa', 'tasks-ours-2'];
+    const done = await run([...names.flatMap((name) => ['--only', name]), '--seed', '0']);
+    expect(done.map(({ arm }) => arm)).toEqual(names);
+    for (const {
+      arm,
+      task,
+      training,
+      cacheBytesPerToken,
+      compression,
+      bitsPerByte,
+      documents,
+      ...rest
+    } of done) {
+      expect(training.curve.at(-1)[1], arm).toBeLessThan(training.curve[0][1]);
+      expect(training.tokens).toBeGreaterThanOrEqual(settings.tiny.tokens);
+      expect(training.seconds).toBeGreaterThan(0);
+      expect(cacheBytesPerToken).toBeGreaterThan(0);
+      expect(compression > 1).toBe(/-2$/.test(arm));
+      if (task === 'text') {
+        expect(documents).toHaveLength(6);
+        expect(documents.reduce((n, { bits }) => n + bits, 0) / rest.bytes).toBeCloseTo(bitsPerByte.value, 3);
+        expect(bitsPerByte.value).toBeLessThan(8);
+      } else expect(rest.n).toBe(5);
+    }
+    const flops = done.slice(0, 2).map(({ training }) => training.flops);
+    expect(Math.abs(flops[0] / flops[1] - 1)).toBeLessThan(0.25); // whole steps of a few
+  });
+
+  it('does no run again, and goes on with one that was stopped to the same bits', async () => {
+    const lines = [];
+    const path = join(root, 'results', 'plain-0.json');
+    const before = readFileSync(path, 'utf8');
+    await run(['--only', 'plain', '--seed', '0'], lines);
+    expect(lines).toEqual([expect.stringMatching(/plain seed 0: complete/)]);
+    expect(readFileSync(path, 'utf8')).toBe(before);
+    rmSync(path);
+    rmSync(join(root, 'runs', 'plain-0'), { recursive: true });
+    await run(['--only', 'plain', '--seed', '0', '--stop-after', '2']);
+    expect(existsSync(path)).toBe(false);
+    await run(['--only', 'plain', '--seed', '0']);
+    const [again, first] = [readFileSync(path, 'utf8'), before].map((text) => JSON.parse(text));
+    expect(again.documents).toEqual(first.documents);
+    expect(again.training.curve).toEqual(first.training.curve);
+  });
+
+  it.each([
+    [['--only', 'sideways'], /expected arms among plain, .*got sideways/],
+    [['--seed', '-1'], /seed/],
+    [['--setting', 'huge'], /expected a setting among full, smoke, tiny, got huge/],
+    [['--fast'], /--fast/],
+  ])('refuses %j', async (args, message) => {
+    await expect(run(args)).rejects.toThrow(message);
+  });
+});
+
+describe('the plan', () => {
+  it('gives every arm the same budget, and at least the tokens of the setting', () => {
+    for (const task of ['text', 'reasoning']) {
+      const plans = arms.filter((arm) => arm.task === task).map((arm) => planArm(arm, settings.full, 4096));
+      expect(new Set(plans.map(({ budget }) => budget)).size).toBe(1);
+      expect(Math.min(...plans.map(({ tokens }) => tokens))).toBe(settings.full.tokens);
+    }
+  });
+
+  it('costs less a token the more is merged, and counts the way there', () => {
+    const arm = (name) => arms.find((one) => one.name === name);
+    const [plain, half, two] = ['plain', 'ours-1.5', 'ours-2'].map((name) =>
+      flopsPerToken(arm(name), settings.full, 4096),
+    );
+    expect(two).toBeLessThan(half);
+    expect(half).toBeLessThan(plain);
+    expect(plannedFlopsPerToken(arm('ours-2'), settings.full, 4096)).toBeGreaterThan(two);
+    expect(plannedFlopsPerToken(arm('stride-2'), settings.full, 4096)).toBe(
+      flopsPerToken(arm('stride-2'), settings.full, 4096),
+    );
+    expect(armMerging(arm('random-2'), settings.full, 2)).toMatchObject({ router: 'random', seed: 2 });
+  });
+});
+
+it('cuts documents so that every token but the first is predicted once', () => {
+  const ids = Array.from({ length: 21 }, (_, i) => i);
+  const targets = pieces(ids, 8).flatMap((piece) => [...piece.ids.slice(1)]);
+  expect(targets).toEqual(ids.slice(1));
+  expect(pieces(ids, 8).map((piece) => piece.ids.length)).toEqual([8, 8, 7]);
+  expect(pieces([0], 8)).toEqual([]);
+});
+
+describe('the report', () => {
+  const bytes = [100, 150, 120, 90];
+  const result = (arm, seed, factor, changes = {}) => {
+    const documents = bytes.map((n, i) => ({
+      id: `${i}`,
+      bytes: n,
+      bits: n * (1.5 + 0.2 * i) * factor,
+      tokens: n,
+    }));
+    const total = documents.reduce((n, { bits }) => n + bits, 0);
+    return {
+      ...{
+        arm,
+        seed,
+        setting: 'full',
+        task: 'text',
+        label: `the arm ${arm}`,
+        compression: 2,
+        cacheBytesPerToken: 900,
+      },
+      ...{ documents, bitsPerByte: { value: total / 460, low: 1, high: 2 }, parameters: { active: 2e6 } },
+      training: {
+        tokens: 1e7,
+        flops: 2e14,
+        seconds: 1000,
+        curve: [
+          [1e6, 3],
+          [1e7, 2],
+        ],
+      },
+      ...{
+        settings: { context: 1024 },
+        machine: { cpu: 'x', cores: 2, backend: 'native' },
+        commit: 'abc',
+        ...changes,
+      },
+    };
+  };
+  const of = (...runs) =>
+    new Map(
+      [...new Set(runs.map(({ arm }) => arm))].map((name) => [name, runs.filter(({ arm }) => arm === name)]),
+    );
+
+  it('says of each floor whether it holds, is missed, or was not measured', () => {
+    const seeds = (arm, factor) => [0, 1, 2].map((seed) => result(arm, seed, factor * (1 + seed / 100)));
+    const results = of(
+      ...seeds('plain', 1),
+      ...seeds('ours-2', 1.01),
+      ...seeds('random-2', 1.05),
+      ...seeds('ours-2-copy', 1),
+      ...[result('ours-1.5', 0, 1.005, { compression: 1.5 })],
+    );
+    const found = floors(results);
+    expect(found.map(({ holds }) => holds)).toEqual([true, null, false, null, true]);
+    expect(found[1].why).toBe('needs runs of ours-2 and stride-2');
+    expect(found[0].why).toMatch(/^-0\.0\d+ \(-0\.0\d+ to -0\.0\d+\); seeds -/);
+    expect(floors(of(result('plain', 0, 1), result('ours-1.5', 0, 1.02))).at(-1).holds).toBe(false);
+  });
+
+  it('does not call arms better that merge less', () => {
+    const results = of(result('ours-2', 0, 1, { compression: 1.8 }), result('random-2', 0, 1.1));
+    expect(floors(results)[0]).toMatchObject({
+      holds: false,
+      why: expect.stringMatching(/compression differs: 1.80 and 2.00/),
+    });
+  });
+
+  it('pairs the seeds that both arms have', () => {
+    const results = of(
+      result('plain', 0, 1),
+      result('plain', 2, 1.1),
+      result('local', 2, 1.2),
+      result('local', 1, 9),
+    );
+    const { value, seeds, base } = difference(results, 'plain', 'local');
+    expect(seeds).toHaveLength(1);
+    expect(value).toBeCloseTo(base * (1.2 / 1.1 - 1), 9);
+    expect(difference(of(result('plain', 0, 1)), 'plain', 'local')).toBeNull();
+    expect(bitsOf(results.get('plain')).value).toBeCloseTo(1.05 * bitsOf([result('plain', 0, 1)]).value, 9);
+  });
+
+  it('writes tables and plots of what was run', () => {
+    const files = reportFiles(readResults(join(root, 'results')));
+    const text = files.get('README.md');
+    for (const part of ['## Real text', '### Floors', '## Reasoning tasks', '| DSA | **', 'not measured'])
+      expect(text).toContain(part);
+    for (const name of text.matchAll(/\]\((\S+\.svg)\)/g))
+      expect(files.get(name[1])).toMatch(/^<svg .*<\/svg>\n$/s);
+    expect(readdirSync(join(root, 'results'))).toHaveLength(6);
+    expect([...reportFiles(new Map()).keys()]).toEqual(['README.md']);
+  });
+
+  it('refuses files that are no results', () => {
+    const folder = mkdtempSync(join(root, 'bad-'));
+    writeFileSync(join(folder, 'a.json'), '{');
+    expect(() => readResults(folder)).toThrow(/a.json: expected a result of the study/);
+    writeFileSync(join(folder, 'a.json'), '{"arm":"sideways","seed":0}');
+    expect(() => readResults(folder)).toThrow(/got sideways/);
+  });
+});
