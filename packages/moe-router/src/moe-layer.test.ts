@@ -128,11 +128,11 @@ describe.each(Object.entries(configs))('MoeLayer, %s gate', (_, config) => {
       const output = layer.forward(arena.tensor(x.readSync(), x.shape)).output.readSync();
       arena.dispose();
       return output;
-    }) as unknown as [ArrayLike<number>, ArrayLike<number>];
+    });
     const squares = (values: ArrayLike<number>) => Array.from(values).reduce((sum, v) => sum + v * v, 0);
-    const error = squares(Array.from(plain, (value, i) => value - rounded[i]!));
+    const error = squares(Array.from(plain!, (value, i) => value - rounded![i]!));
     expect(error).toBeGreaterThan(0);
-    expect(Math.sqrt(error / squares(plain))).toBeLessThan(0.03);
+    expect(Math.sqrt(error / squares(plain!))).toBeLessThan(0.03);
   });
 
   it.each(['fused', 'grouped'] as const)(
