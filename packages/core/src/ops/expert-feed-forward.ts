@@ -5,11 +5,18 @@ import { elementCount, type Shape, sameShape } from '../dtype.ts';
 import { packedCheck } from './linear-algebra.ts';
 import { allSame, at, expect, f32, i32, inout, type OpRow } from './op-row.ts';
 
+/** Checks a mixture's weights [N, K] and its plan: offsets, rows and slots. */
+export function checkPlan(weights: Shape, [offsets, rows, slots]: readonly Shape[], experts: number): void {
+  allSame([weights, slots!], 'weights and slots');
+  expect(at(offsets!, 0) === experts + 1, 'offsets [E + 1]');
+  expect(at(rows!, 0) === elementCount(slots!), 'rows [N K]');
+}
+
 /** [N, R, F, S] of a mixture's feed-forward, from its mixing weights, its six matrices and its plan. */
 function feedForwardSizes(
   weights: Shape,
   matrices: readonly Shape[],
-  [offsets, rows, slots]: readonly Shape[],
+  plan: readonly Shape[],
 ): [number, number, number, number] {
   const [gate, up, down, sharedGate, sharedUp, sharedDown] = matrices as [
     Shape,
@@ -25,10 +32,8 @@ function feedForwardSizes(
   expect(sameShape(down, [experts, d, f]), 'gate [E, F, D] and down [E, D, F]');
   allSame([sharedGate, sharedUp], 'sharedGate and sharedUp');
   expect(at(sharedGate, 1) === d && sameShape(sharedDown, [d, s]), 'sharedGate [S, D] and sharedDown [D, S]');
-  allSame([weights, slots!], 'weights and slots');
-  expect(at(offsets!, 0) === experts + 1, 'offsets [E + 1]');
-  expect(at(rows!, 0) === elementCount(slots!), 'rows [N K]');
-  return [at(slots!, 0), at(rows!, 0), f, s];
+  checkPlan(weights, plan, experts);
+  return [at(weights, 0), at(plan[1]!, 0), f, s];
 }
 
 /** Rows of the op table: the fused mixture feed-forward. */
@@ -165,13 +170,9 @@ export const expertFeedForwardOps = {
       packedCheck([0, f], down!, d, 1);
       packedCheck(x!, sharedGate!, s, 1);
       packedCheck([0, s], sharedDown!, d, 1);
-      allSame([weights!, slots!], 'weights and slots');
+      expect(at(down!, 0) === experts, 'down of E experts');
       expect(at(slots!, 0) === n, 'slots [N, K]');
-      expect(
-        at(down!, 0) === experts && at(offsets!, 0) === experts + 1,
-        'down of E experts, offsets [E + 1]',
-      );
-      expect(at(rows!, 0) === elementCount(slots!), 'rows [N K]');
+      checkPlan(weights!, [offsets!, rows!, slots!], experts);
       return [x!];
     },
   },

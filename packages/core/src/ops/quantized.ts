@@ -6,7 +6,8 @@
  * is d (n - 8). Activations are rounded to 8 bits by the same 32, each group with an f32 scale, so a row does not
  * depend on its batch. Integer sums of a group are exact; groups add up in f32, in ascending order.
  */
-import { elementCount, formatShape, type Shape, sameShape } from '../dtype.ts';
+import { formatShape, type Shape, sameShape } from '../dtype.ts';
+import { checkPlan } from './expert-feed-forward.ts';
 import { allSame, anyOf, at, expect, f32, i8, i32, last, type OpRow } from './op-row.ts';
 
 /** Numbers that share a scale, along the input axis. */
@@ -130,13 +131,9 @@ export const quantizedOps = {
       checkTiles('sharedUp', sharedUp!, s, d);
       checkTiles('sharedDown', sharedDown!, d, s);
       allSame([gate!, up!], 'gate and up');
-      allSame([weights!, slots!], 'weights and slots');
+      expect(at(down!, 0) === experts, 'down of E experts');
       expect(at(slots!, 0) === n, 'slots [N, K]');
-      expect(
-        at(down!, 0) === experts && at(offsets!, 0) === experts + 1,
-        'down of E experts, offsets [E + 1]',
-      );
-      expect(at(rows!, 0) === elementCount(slots!), 'rows [N K]');
+      checkPlan(weights!, [offsets!, rows!, slots!], experts);
       return [x!];
     },
   },

@@ -6,6 +6,7 @@
  */
 import {
   type Attributes,
+  type Backend,
   byteLength,
   CommandList,
   type DType,
@@ -162,7 +163,16 @@ export function forward<O extends OpName>(
   inputs: readonly HostTensor[],
   attributes: Attributes<O>,
 ): HostTensor[] {
-  const backend = forwardReference;
+  return callOn(forwardReference, op, inputs, attributes);
+}
+
+/** An op's outputs on a backend that can block. */
+export function callOn<O extends OpName>(
+  backend: Backend,
+  op: O,
+  inputs: readonly HostTensor[],
+  attributes: Attributes<O>,
+): HostTensor[] {
   const place = ({ dtype, shape }: { dtype: DType; shape: Shape }): TensorRef => ({
     buffer: backend.allocate(dtype, elementCount(shape)),
     dtype,
@@ -179,7 +189,7 @@ export function forward<O extends OpName>(
   list.record(op, refs, outputs, attributes);
   backend.submit(list);
   const results = outputs.map(({ buffer, dtype, shape }) => {
-    return { dtype, shape, data: backend.readSync(buffer) as HostTensor['data'] };
+    return { dtype, shape, data: backend.readSync!(buffer) as HostTensor['data'] };
   });
   for (const { buffer } of [...refs, ...outputs]) backend.release(buffer);
   return results;

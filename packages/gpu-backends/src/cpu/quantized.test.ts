@@ -1,69 +1,15 @@
 /** Products with quantised weights on every build of the CPU kernels: equal bits at sizes that threads share. */
-import {
-  type Attributes,
-  type Backend,
-  CommandList,
-  elementCount,
-  type HostArray,
-  inferOutputs,
-  type OpName,
-  Random,
-  type Shape,
-  type TensorRef,
-} from '@minke/core';
+import type { Backend } from '@minke/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { callOn, Draw, type HostTensor, i32 } from '../conformance/draw.ts';
 import { cpuBuilds } from '../testing/cpu-builds.ts';
 import { createNative, nativeAvailable } from './native.ts';
 
-interface Host {
-  readonly dtype: 'f32' | 'i32' | 'i8' | 'q8_0' | 'q4_0';
-  readonly shape: Shape;
-  readonly data: HostArray;
-}
-const random = new Random(11);
-const normals = (...shape: number[]): Host => ({
-  dtype: 'f32',
-  shape,
-  data: Float32Array.from({ length: elementCount(shape) }, () => random.normal()),
-});
-const integers = (shape: Shape, values: readonly number[]): Host => ({
-  dtype: 'i32',
-  shape,
-  data: Int32Array.from(values),
-});
-
-function call<O extends OpName>(
-  backend: Backend,
-  op: O,
-  inputs: readonly Host[],
-  attributes: Attributes<O>,
-): Host[] {
-  const place = ({ dtype, shape }: { dtype: Host['dtype']; shape: Shape }): TensorRef => ({
-    buffer: backend.allocate(dtype, elementCount(shape)),
-    dtype,
-    shape,
-    offset: 0,
-  });
-  const refs = inputs.map((input) => {
-    const ref = place(input);
-    backend.write(ref.buffer, input.data);
-    return ref;
-  });
-  const outputs = inferOutputs(op, inputs, attributes).map((t) => place(t as Host));
-  const list = new CommandList();
-  list.record(op, refs, outputs, attributes);
-  backend.submit(list);
-  const results = outputs.map(({ buffer, dtype, shape }) => ({
-    dtype: dtype as Host['dtype'],
-    shape,
-    data: backend.readSync!(buffer),
-  }));
-  for (const { buffer } of [...refs, ...outputs]) backend.release(buffer);
-  return results;
-}
+const draw = new Draw(11, 0);
+const normals = (...shape: number[]): HostTensor => draw.normal(shape);
 
 /** Rows from .. from + count; of scales and bytes too. */
-function rowsOf(t: Host, from: number, count: number): Host {
+function rowsOf(t: HostTensor, from: number, count: number): HostTensor {
   const width = t.data.length / t.shape[0]!;
   return {
     ...t,
@@ -72,8 +18,8 @@ function rowsOf(t: Host, from: number, count: number): Host {
   };
 }
 
-const packed = (backend: Backend, w: Host, to: 'q8_0' | 'q4_0'): Host =>
-  call(backend, 'packQuantized', call(backend, 'quantize', [w], { to }), {})[0]!;
+const packed = (backend: Backend, w: HostTensor, to: 'q8_0' | 'q4_0'): HostTensor =>
+  callOn(backend, 'packQuantized', callOn(backend, 'quantize', [w], { to }), {})[0]!;
 
 describe.each(await cpuBuilds())('quantised products on $name', ({ create }) => {
   let backend: Backend;
@@ -88,12 +34,12 @@ describe.each(await cpuBuilds())('quantised products on $name', ({ create }) => 
   it.each(['q8_0', 'q4_0'] as const)('%s: a row has the same bits in any batch', (to) => {
     const [m, n, k] = [67, 260, 288];
     const w = packed(backend, normals(n, k), to);
-    const x = call(backend, 'quantizeRows', [normals(m, k)], {});
-    const [all] = call(backend, 'matmulQuantized', [...x, w], { columns: n });
+    const x = callOn(backend, 'quantizeRows', [normals(m, k)], {});
+    const [all] = callOn(backend, 'matmulQuantized', [...x, w], { columns: n });
     for (const count of [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 66])
       for (const from of [0, m - count]) {
         const some = x.map((t) => rowsOf(t, from, count));
-        const [alone] = call(backend, 'matmulQuantized', [...some, w], { columns: n });
+        const [alone] = callOn(backend, 'matmulQuantized', [...some, w], { columns: n });
         expect(alone!.data, `${count} rows from ${from}`).toEqual(rowsOf(all!, from, count).data);
       }
   });
@@ -103,13 +49,13 @@ describe.each(await cpuBuilds())('quantised products on $name', ({ create }) => 
     const counts = [1, 40, 0, 9, 100];
     const starts = counts.map((_, i) => counts.slice(0, i).reduce((sum, c) => sum + c, 0));
     const weights = normals(e, n, k);
-    const x = call(backend, 'quantizeRows', [normals(160, k)], {});
-    const inputs = [...x, packed(backend, weights, to), integers([e + 1], [...starts, 150])];
-    const [y] = call(backend, 'groupedMatmulQuantized', inputs, { columns: n });
+    const x = callOn(backend, 'quantizeRows', [normals(160, k)], {});
+    const inputs = [...x, packed(backend, weights, to), i32([e + 1], [...starts, 150])];
+    const [y] = callOn(backend, 'groupedMatmulQuantized', inputs, { columns: n });
     counts.forEach((count, i) => {
       const own = { ...rowsOf(weights, i, 1), shape: [n, k] };
       const some = x.map((t) => rowsOf(t, starts[i]!, count));
-      const [alone] = call(backend, 'matmulQuantized', [...some, packed(backend, own, to)], { columns: n });
+      const [alone] = callOn(backend, 'matmulQuantized', [...some, packed(backend, own, to)], { columns: n });
       expect(rowsOf(y!, starts[i]!, count).data, `expert ${i}`).toEqual(alone!.data);
     });
     expect(rowsOf(y!, 150, 10).data.every((value) => value === 0)).toBe(true);
@@ -128,14 +74,14 @@ describe.each(await cpuBuilds())('quantised products on $name', ({ create }) => 
       ] as const
     ).map(([shape, to]) => packed(backend, normals(...shape), to));
     const [x, weights] = [normals(n, d), normals(n, k)];
-    const indices = integers(
+    const indices = i32(
       [n, k],
       Array.from({ length: n * k }, (_, i) => (i * 5 + (i >> 3)) % e),
     );
     const mixture = (from: number, count: number) => {
       const [some, own, chosen] = [x, weights, indices].map((t) => rowsOf(t, from, count));
-      const plan = call(backend, 'expertPlan', [chosen!], { experts: e });
-      return call(backend, 'moeFeedForwardQuantized', [some!, own!, ...matrices, ...plan], {})[0]!;
+      const plan = callOn(backend, 'expertPlan', [chosen!], { experts: e });
+      return callOn(backend, 'moeFeedForwardQuantized', [some!, own!, ...matrices, ...plan], {})[0]!;
     };
     const all = mixture(0, n);
     for (const [from, count] of [
@@ -153,8 +99,12 @@ const describeNative = nativeAvailable().available ? describe : () => {};
 describeNative('native threads', () => {
   it('do not change a bit of quantised weights and products', async () => {
     const backends = await Promise.all([1, 2, 3].map((threads) => createNative({ threads })));
-    const both = <O extends OpName>(op: O, inputs: readonly Host[], attributes: Attributes<O>): Host[] => {
-      const [one, ...more] = backends.map((backend) => call(backend, op, inputs, attributes));
+    const both = <O extends OpName>(
+      op: O,
+      inputs: readonly HostTensor[],
+      attributes: Attributes<O>,
+    ): HostTensor[] => {
+      const [one, ...more] = backends.map((backend) => callOn(backend, op, inputs, attributes));
       const bytes = ({ data: { buffer, byteOffset, byteLength } }: Host) =>
         Buffer.from(buffer, byteOffset, byteLength);
       for (const other of more)
@@ -166,8 +116,8 @@ describeNative('native threads', () => {
     const x = both('quantizeRows', [normals(300, 512)], {});
     for (const to of ['q8_0', 'q4_0'] as const) {
       const [w] = both('packQuantized', both('quantize', [normals(4, 300, 512)], { to }), {});
-      both('groupedMatmulQuantized', [...x, w!, integers([5], [0, 100, 100, 290, 298])], { columns: 300 });
-      const own: Host = { ...rowsOf(w!, 2, 1), shape: w!.shape.slice(1) };
+      both('groupedMatmulQuantized', [...x, w!, i32([5], [0, 100, 100, 290, 298])], { columns: 300 });
+      const own: HostTensor = { ...rowsOf(w!, 2, 1), shape: w!.shape.slice(1) };
       both('matmulQuantized', [...x, own], { columns: 300 });
       both('matmulQuantized', [...x.map((t) => rowsOf(t, 5, 1)), own], { columns: 300 });
     }
