@@ -192,6 +192,14 @@ describe('chat', () => {
     expect(JSON.parse((await minke(args)).out)).toEqual(said);
   });
 
+  it('answers the same from weights of 8 bits, and refuses other types', async () => {
+    const args = ['chat', '-m', 'What is 348 + 977?', '--temperature', '0', '--quantize'];
+    expect(await minke([...args, 'q8_0'])).toMatchObject({ code: 0, out: 'The answer is 1325.\n' });
+    const refused = await minke([...args, 'q3']);
+    expect(refused).toMatchObject({ code: 2, out: '' });
+    expect(refused.err).toContain('Allowed choices are q8_0, q4_0');
+  });
+
   it('talks to the embedded model where no folder is named', async () => {
     const { code, out } = await minke(['chat', '-m', 'What is 348 + 977?', '--temperature', '0', '--json']);
     expect(code).toBe(0);

@@ -59,6 +59,16 @@ export function addBackendOptions(command: Command): Command {
     .option('--threads <n>', 'compute threads', positiveInteger);
 }
 
+/** Adds `--quantize`, for commands that generate. */
+export function addQuantizeOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--quantize <type>',
+      'compute from weights rounded to 8 or 4 bits: faster, slightly wrong; default: exact',
+    ).choices(['q8_0', 'q4_0']),
+  );
+}
+
 /** The backend asked for, or the fastest. */
 export function openBackend({ backend, threads }: BackendOptions): Promise<Backend> {
   const options = threads === undefined ? {} : { threads };

@@ -18,10 +18,11 @@ async function load(options: WorkerOptions): Promise<{ engine: Engine; language:
     ? auto(threads)
     : createBackend(options.backend as BackendName, threads));
   const language = await loadLanguageModel(options.modelFolder, { backend });
-  const { maxSequences, maxWaiting } = options;
+  const { maxSequences, maxWaiting, quantize } = options;
   const engine = new Engine(language.model, {
     ...(maxSequences !== undefined && { maxSequences }),
     ...(maxWaiting !== undefined && { maxWaiting }),
+    ...(quantize !== undefined && { quantize }),
   });
   send({ type: 'ready', facts: await modelFacts(options.modelFolder, language, engine, backend.info) });
   return { engine, language };

@@ -1,6 +1,7 @@
 /**
  * The serving app: `serve()` starts the engine and the HTTP server, `startEngine()` the engine alone.
  */
+import type { QuantizedStorage } from '@minke/inference';
 import { EngineClient } from './engine-client.ts';
 import { type ListenOptions, listen, type RunningServer } from './server.ts';
 
@@ -16,6 +17,8 @@ export interface EngineStartOptions {
   readonly maxSequences?: number | undefined;
   /** Requests that may wait beyond those; more get 503. Default 256. */
   readonly maxWaiting?: number | undefined;
+  /** Computes from weights rounded to 8 or 4 bits, `q8_0` or `q4_0`: faster, slightly wrong. Default: exact. */
+  readonly quantize?: QuantizedStorage | undefined;
 }
 
 export interface ServeOptions extends EngineStartOptions, Partial<ListenOptions> {}
@@ -29,9 +32,10 @@ export interface ServeOptions extends EngineStartOptions, Partial<ListenOptions>
  * await engine.stop();
  */
 export function startEngine(options: EngineStartOptions): Promise<EngineClient> {
-  const { modelFolder, backend, threads, maxSequences, maxWaiting } = options;
+  const { modelFolder, backend, threads, maxSequences, maxWaiting, quantize } = options;
   const script = new URL('./engine-worker.js', import.meta.url);
-  return EngineClient.start(script, { modelFolder, backend, threads, maxSequences, maxWaiting });
+  const settings = { modelFolder, backend, threads, maxSequences, maxWaiting, quantize };
+  return EngineClient.start(script, settings);
 }
 
 /**

@@ -16,7 +16,7 @@ export {
   loadTextFormat,
   type TextFormat,
 } from './language-model.ts';
-export { type Chunk, type Draw, ModelStep } from './model-step.ts';
+export { type Chunk, type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
 export {
   argmax,
   type DrawnToken,

@@ -9,7 +9,7 @@
  * A pass over one generated token of each sequence is, where the model allows it, recorded once for each batch size and then run again as
  * a plan: recording some hundreds of commands takes longer than computing them for a small model.
  */
-import type { Backend, RandomState } from '@minke/core';
+import { type Backend, MinkeError, type RandomState } from '@minke/core';
 import type { TokenRole } from '@minke/mla-attention';
 import {
   Arena,
@@ -51,6 +51,8 @@ export interface ModelStepOptions extends StepMemory {
   readonly temperedLogProbs?: boolean | undefined;
   /** Keeps packed forms of the weights, and computes from those. Default false. */
   readonly packWeights?: boolean | undefined;
+  /** Rounds them to 8 or 4 bits, and computes from those. Default: as they are. */
+  readonly quantize?: QuantizedStorage | undefined;
 }
 
 /** Decoding plans kept, of different batch sizes; each holds the memory of one pass over its rows. */
@@ -89,8 +91,14 @@ export class ModelStep {
     this.#backend = model.backend;
     this.#vocabSize = configOf(model).vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
-    this.#model = stepModel(model, options);
-    this.#packed = options.packWeights ? packedWeightsOf(model) : null;
+    const { packWeights, quantize } = options;
+    this.#packed = packWeights || quantize ? packedWeightsOf(model, quantize) : null;
+    try {
+      this.#model = stepModel(model, options);
+    } catch (problem) {
+      this.#packed?.dispose();
+      throw problem;
+    }
     this.#arena = this.#newArena('generation step');
   }
 
@@ -267,13 +275,34 @@ export class ModelStep {
   }
 }
 
-/** Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. */
-function packedWeightsOf(model: TransformerModel): PackedWeights {
+/** How weights can be rounded: GGUF's blocks of 32 numbers of 8 or 4 bits with a scale. */
+export type QuantizedStorage = 'q8_0' | 'q4_0';
+
+/**
+ * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. Rounded, they leave
+ * out what decides (gates, routers) and the up-projection of latents, which both forms of attention must have alike.
+ */
+function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
+  const { backend } = model;
   const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
-  const matrices = [...model.parameters().values()].filter(
-    (w) => (w.rank === 2 || w.rank === 3) && w.dtype === 'f32' && w !== table,
+  const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\.|^merging\./;
+  const matrices = [...model.parameters()].filter(
+    ([name, w]) =>
+      (w.rank === 2 || w.rank === 3) &&
+      w.dtype === 'f32' &&
+      w !== table &&
+      !(quantize !== undefined && (exact.test(name) || w.shape.at(-1)! % 32 !== 0)),
   );
-  return new PackedWeights(model.backend, matrices);
+  if (quantize !== undefined && !backend.supports('matmulQuantized'))
+    throw new MinkeError(
+      'unsupported',
+      `Engine: expected a backend with products of ${quantize} weights, got ${backend.info.name}; leave quantize out, or use the native, wasm or reference backend`,
+    );
+  return new PackedWeights(
+    backend,
+    matrices.map(([, w]) => w),
+    { quantize },
+  );
 }
 
 /** Of the layers and the vocabulary. */

@@ -3,12 +3,14 @@
  * goes to standard error, so that a pipe gets the answers only. Ctrl-C stops an answer, a second one leaves.
  */
 import { createInterface } from 'node:readline/promises';
+import type { QuantizedStorage } from '@minke/inference';
 import { type EngineClient, startEngine } from '@minke/serving';
 import type { ChatMessage } from '@minke/tokenizer-merging/chat';
 import type { Command } from 'commander';
 import {
   addBackendOptions,
   addModelArgument,
+  addQuantizeOption,
   type BackendOptions,
   nonNegativeInteger,
   nonNegativeNumber,
@@ -22,6 +24,7 @@ interface Options extends BackendOptions {
   readonly maxTokens?: number;
   readonly seed?: number;
   readonly json?: boolean;
+  readonly quantize?: QuantizedStorage;
 }
 
 export function addChat(program: Command): void {
@@ -38,9 +41,10 @@ export function addChat(program: Command): void {
     .option('--seed <n>', 'seed of the draws; default: another each time', nonNegativeInteger)
     .option('--json', 'print one object { thought, answer, finish, usage } a question');
   addModelArgument(command);
+  addQuantizeOption(command);
   addBackendOptions(command).action(async (modelFolder: string, options: Options) => {
-    const { backend, threads } = options;
-    const engine = await startEngine({ modelFolder, backend, threads, maxSequences: 1 });
+    const { backend, threads, quantize } = options;
+    const engine = await startEngine({ modelFolder, backend, threads, quantize, maxSequences: 1 });
     const interrupts = new Interrupts();
     try {
       if (options.message === undefined) await converse(engine, options, interrupts);

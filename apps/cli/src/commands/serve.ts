@@ -1,9 +1,11 @@
 /** `minke serve`: the HTTP server and its page. */
+import type { QuantizedStorage } from '@minke/inference';
 import { type RunningServer, serve } from '@minke/serving';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   addBackendOptions,
   addModelArgument,
+  addQuantizeOption,
   type BackendOptions,
   nonNegativeInteger,
   positiveInteger,
@@ -14,6 +16,7 @@ interface Options extends BackendOptions {
   readonly host: string;
   readonly maxSequences?: number;
   readonly maxWaiting?: number;
+  readonly quantize?: QuantizedStorage;
 }
 
 export function addServe(program: Command): void {
@@ -31,6 +34,7 @@ export function addServe(program: Command): void {
     .option('--max-sequences <n>', 'requests computed together (default: 16)', positiveInteger)
     .option('--max-waiting <n>', 'requests that may wait beyond those (default: 256)', nonNegativeInteger);
   addModelArgument(command);
+  addQuantizeOption(command);
   addBackendOptions(command).action(async (modelFolder: string, options: Options) => {
     const server = await serve({ modelFolder, ...options });
     process.stdout.write(`listening on ${server.url}\n`);

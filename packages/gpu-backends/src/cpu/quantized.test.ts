@@ -1,5 +1,5 @@
 /** Products with quantised weights on every build of the CPU kernels: equal bits at sizes that threads share. */
-import type { Backend } from '@minke/core';
+import type { Attributes, Backend, OpName } from '@minke/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { callOn, Draw, type HostTensor, i32 } from '../conformance/draw.ts';
 import { cpuBuilds } from '../testing/cpu-builds.ts';
@@ -105,7 +105,7 @@ describeNative('native threads', () => {
       attributes: Attributes<O>,
     ): HostTensor[] => {
       const [one, ...more] = backends.map((backend) => callOn(backend, op, inputs, attributes));
-      const bytes = ({ data: { buffer, byteOffset, byteLength } }: Host) =>
+      const bytes = ({ data: { buffer, byteOffset, byteLength } }: HostTensor) =>
         Buffer.from(buffer, byteOffset, byteLength);
       for (const other of more)
         other.forEach((result, i) => {

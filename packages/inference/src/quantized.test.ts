@@ -1,0 +1,85 @@
+// Engines that compute from weights of 8 and 4 bits.
+import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
+import { withoutOps } from '@minke/gpu-backends/testing';
+import { Arena } from '@minke/tensor';
+import { DeepSeekModel } from '@minke/transformer';
+import { afterAll, expect, it } from 'vitest';
+import { Engine, type EngineOptions } from './engine.ts';
+import { ModelStep } from './model-step.ts';
+import { testConfig } from './testing/test-language.ts';
+
+const config = {
+  ...testConfig(128),
+  ...{ hiddenSize: 64, intermediateSize: 96, qLoraRank: 32, kvLoraRank: 32, vHeadDim: 16, initStd: 0.1 },
+};
+const moe = { ...config.moe!, expertSize: 32 };
+const backend = nativeAvailable().available ? await createNative({ threads: 2 }) : await createWasm();
+const arena = new Arena(backend, { persistent: true });
+const model = DeepSeekModel.init({ ...config, moe }, { arena, seed: 3 });
+const prompts = [0, 1, 2].map((salt) =>
+  Array.from({ length: 9 + 4 * salt }, (_, i) => (7 + 31 * i + 17 * salt) % 128),
+);
+const engines: Engine[] = [];
+function newEngine(options: EngineOptions): Engine {
+  const engine = new Engine(model, { maxSequences: 3, contextLength: 64, ...options });
+  engines.push(engine);
+  return engine;
+}
+afterAll(async () => {
+  for (const engine of engines) await engine.dispose();
+  backend.dispose();
+});
+
+/** Logits after the prompts and a generated token each. */
+async function logits(options: Pick<EngineOptions, 'quantize' | 'packWeights'>): Promise<number[]> {
+  const step = new ModelStep(model, { slots: 3, maxTokens: 32, ...options });
+  const chunks = prompts.map((ids, slot) => ({ slot, ids: Int32Array.from(ids), role: 'prompt' as const }));
+  const next = prompts.map((_, slot) => ({ slot, ids: Int32Array.of(slot), role: 'generated' as const }));
+  const all = [...(await step.run(chunks)), ...(await step.run(next))];
+  step.dispose();
+  return all;
+}
+
+it('stays near the exact logits, nearer with 8 bits than with 4', async () => {
+  const exact = await logits({});
+  const size = Math.sqrt(exact.reduce((sum, x) => sum + x * x, 0));
+  const errors = [];
+  for (const quantize of ['q8_0', 'q4_0'] as const) {
+    const rounded = await logits({ quantize });
+    errors.push(Math.sqrt(exact.reduce((sum, x, i) => sum + (x - (rounded[i] as number)) ** 2, 0)) / size);
+  }
+  const [eight, four] = errors as [number, number];
+  expect(eight).toBeGreaterThan(0);
+  expect(eight).toBeLessThan(0.03);
+  expect(four).toBeGreaterThan(2 * eight);
+  expect(four).toBeLessThan(0.4);
+});
+
+it.each(['q8_0', 'q4_0'] as const)(
+  'with %s gives a request the same in a batch as alone',
+  async (quantize) => {
+    const engine = newEngine({ quantize });
+    expect(engine.packedBytes).toBeGreaterThan(0);
+    const sampling = { temperature: 1, topP: 0.95, topK: 0, minP: 0 };
+    const request = { maxNewTokens: 14, sampling, seed: 4, stopTokenIds: [] };
+    const together = await Promise.all(
+      prompts.map((promptIds) => engine.generate({ ...request, promptIds }).rest()),
+    );
+    for (const [p, promptIds] of prompts.entries())
+      expect(await engine.generate({ ...request, promptIds }).rest()).toEqual(together[p]);
+  },
+);
+
+it('takes less memory than packed weights as they are', () => {
+  const bytes = ([{ packWeights: true }, { quantize: 'q8_0' }, { quantize: 'q4_0' }] as const).map(
+    (options) => newEngine(options).packedBytes,
+  );
+  expect(bytes[1]).toBeLessThan(0.3 * bytes[0]!);
+  expect(bytes[2]).toBeLessThan(0.17 * bytes[0]!);
+});
+
+it('is refused where the backend has no such products', () => {
+  const plain = withoutOps(backend, 'matmulQuantized');
+  const own = DeepSeekModel.init(config, { arena: new Arena(plain, { persistent: true }), seed: 3 });
+  expect(() => new Engine(own, { contextLength: 8, quantize: 'q4_0' })).toThrow(/products of q4_0 weights/);
+});
