@@ -101,6 +101,14 @@ describe('config.json', () => {
     expect(parseConfig({ ...base, eos_token_id: null }).eosTokenIds).toEqual([]);
   });
 
+  it('may list which layers are dense, as transformers writes V3.2', () => {
+    const v32 = read('v32-sparse');
+    const { first_k_dense_replace: _, ...listed } = v32;
+    expect(parseConfig(listed)).toEqual(parseConfig(v32));
+    const types = ['dense', 'dense', 'sparse'];
+    expect(parseConfig({ ...listed, mlp_layer_types: types })).toMatchObject({ firstDenseLayers: 2 });
+  });
+
   it('of Kimi-K2 is a V3', () => {
     expect(parseConfig({ ...base, model_type: 'kimi_k2' }).modelType).toBe('deepseek_v3');
   });
@@ -129,6 +137,16 @@ describe('a bad config.json', () => {
 
   it.each([
     ['an absurd size', { hidden_size: 1e12 }, 'hiddenSize an integer from 1 to 131072, got 1000000000000'],
+    [
+      'a mixture before a dense layer',
+      { mlp_layer_types: ['dense', 'sparse', 'dense'] },
+      'a list of dense, then sparse',
+    ],
+    [
+      'too short a list of layers',
+      { mlp_layer_types: ['dense'] },
+      'mlp_layer_types of num_hidden_layers entries, got 1',
+    ],
     ['a negative size', { num_hidden_layers: -1 }, 'numLayers'],
     ['a fraction', { num_attention_heads: 2.5 }, 'numHeads'],
     ['an odd rotary width', { qk_rope_head_dim: 7 }, 'qkRopeHeadDim even, got 7'],

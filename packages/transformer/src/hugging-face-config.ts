@@ -63,7 +63,7 @@ function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
     vHeadDim: fields.number('v_head_dim'),
     attentionBias: fields.flag('attention_bias', false),
     moe: moeOf(fields, v2),
-    firstDenseLayers: fields.number('first_k_dense_replace', v2 ? 0 : 3),
+    firstDenseLayers: firstDenseOf(fields, v2 ? 0 : 3),
     moeLayerFreq: fields.number('moe_layer_freq', 1),
     mtpLayers: fields.number('num_nextn_predict_layers', 0),
     normEps: fields.number('rms_norm_eps', 1e-6),
@@ -83,6 +83,20 @@ function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
   if (!v32 && fields.raw('index_topk') != null)
     fields.problems.push('model_type deepseek_v32 beside index_topk');
   return config;
+}
+
+/** Layers before the first mixture: as a number, or read off the list that transformers writes for V3.2. */
+function firstDenseOf(fields: Fields, fallback: number): number {
+  const types = fields.raw('mlp_layer_types') ?? null;
+  if (types === null) return fields.number('first_k_dense_replace', fallback);
+  const names: readonly unknown[] = Array.isArray(types) ? types : [];
+  const dense = names.findIndex((name) => name !== 'dense');
+  const first = dense === -1 ? names.length : dense;
+  const fits = Array.isArray(types) && names.slice(first).every((name) => name === 'sparse');
+  if (!fits) fields.problems.push(`mlp_layer_types a list of dense, then sparse, got ${show(types)}`);
+  else if (names.length !== fields.number('num_hidden_layers'))
+    fields.problems.push(`mlp_layer_types of num_hidden_layers entries, got ${names.length}`);
+  return first;
 }
 
 /** V3.2's indexer. */
