@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from reference import Float64, build, build_float64, randomise, run, tokens_without_ties
 
-V2, V3, V32 = "deepseek_v2", "deepseek_v3", "deepseek_v32"
+V2, V3, V32, GLM = "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite"
 
 
 def yarn(factor, original, theta, mscale=None, mscale_all_dim=None):
@@ -105,6 +105,13 @@ FIXTURES = {
         "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5,
         "norm_topk_prob": True, "rms_norm_eps": 1e-6, "index_n_heads": 32, "index_head_dim": 12, "index_topk": 12,
         **PLAIN}, False),
+    # As GLM-4.7-Flash: a V3 whose config.json lists the dense layers, values wider than rotary-free keys.
+    "glm4-lite": (GLM, 10, {
+        "hidden_size": 40, "intermediate_size": 72, "moe_intermediate_size": 12, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 20,
+        "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 16, "n_routed_experts": 8,
+        "num_experts_per_tok": 3, "n_group": 1, "topk_group": 1, "n_shared_experts": 1, "routed_scaling_factor": 1.8,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-5, **PLAIN}, False),
 }
 
 

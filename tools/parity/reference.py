@@ -1,6 +1,6 @@
 """What the fixture generators share: a float64 reference, routing margins, random weights, published names.
 
-The reference is transformers' own DeepseekV2ForCausalLM / DeepseekV3ForCausalLM, run in eager mode. Their code
+The reference is transformers' own DeepseekV2ForCausalLM, DeepseekV3ForCausalLM and their kin, run in eager mode. Their code
 casts to float32 in places (norms, rotary embedding, gate, softmax); `Float64` turns these casts into float64,
 so that the same code gives the result without rounding noise.
 """
@@ -16,12 +16,15 @@ from transformers import (
     DeepseekV3ForCausalLM,
     DeepseekV32Config,
     DeepseekV32ForCausalLM,
+    Glm4MoeLiteConfig,
+    Glm4MoeLiteForCausalLM,
 )
 
 CLASSES = {
     "deepseek_v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
     "deepseek_v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
     "deepseek_v32": (DeepseekV32Config, DeepseekV32ForCausalLM),
+    "glm4_moe_lite": (Glm4MoeLiteConfig, Glm4MoeLiteForCausalLM),
 }
 
 

@@ -109,8 +109,12 @@ describe('config.json', () => {
     expect(parseConfig({ ...listed, mlp_layer_types: types })).toMatchObject({ firstDenseLayers: 2 });
   });
 
-  it('of Kimi-K2 is a V3', () => {
+  it('of Kimi-K2 or GLM-4.7-Flash is a V3', () => {
     expect(parseConfig({ ...base, model_type: 'kimi_k2' }).modelType).toBe('deepseek_v3');
+    const { first_k_dense_replace: _, rms_norm_eps: __, ...rest } = base;
+    expect(parseConfig({ ...rest, model_type: 'glm4_moe_lite' })).toMatchObject({
+      ...{ modelType: 'deepseek_v3', firstDenseLayers: 1, normEps: 1e-5 },
+    });
   });
 });
 
@@ -174,7 +178,7 @@ describe('a bad config.json', () => {
     [
       'another model',
       { model_type: 'mistral' },
-      'model_type deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2, llama or qwen2, got "mistral"',
+      'model_type deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2, glm4_moe_lite, llama or qwen2, got "mistral"',
     ],
     ['no model type', { model_type: undefined }, 'model_type'],
   ])('with %s is refused', (_, change, message) => {

@@ -40,10 +40,11 @@ export function parseConfig(json: unknown): ModelConfig {
 function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
   const v2 = type === 'deepseek_v2';
   const v32 = type === 'deepseek_v32';
-  if (!v2 && !v32 && type !== 'deepseek_v3' && type !== 'kimi_k2') {
+  const glm = type === 'glm4_moe_lite';
+  if (!v2 && !v32 && !glm && type !== 'deepseek_v3' && type !== 'kimi_k2') {
     throw new MinkeError(
       'invalid-config',
-      `config: expected model_type deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2, llama or qwen2, got ${show(fields.raw('model_type'))}`,
+      `config: expected model_type deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2, glm4_moe_lite, llama or qwen2, got ${show(fields.raw('model_type'))}`,
     );
   }
   const maxPositions = fields.number('max_position_embeddings', v2 ? 2048 : 4096);
@@ -63,10 +64,10 @@ function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
     vHeadDim: fields.number('v_head_dim'),
     attentionBias: fields.flag('attention_bias', false),
     moe: moeOf(fields, v2),
-    firstDenseLayers: firstDenseOf(fields, v2 ? 0 : 3),
+    firstDenseLayers: firstDenseOf(fields, v2 ? 0 : glm ? 1 : 3),
     moeLayerFreq: fields.number('moe_layer_freq', 1),
     mtpLayers: fields.number('num_nextn_predict_layers', 0),
-    normEps: fields.number('rms_norm_eps', 1e-6),
+    normEps: fields.number('rms_norm_eps', glm ? 1e-5 : 1e-6),
     ropeTheta,
     yarn,
     ropeLayout: fields.flag('rope_interleave', true) ? 'interleaved' : 'half',

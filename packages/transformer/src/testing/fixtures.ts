@@ -9,7 +9,7 @@ import { createReference } from '@minke/gpu-backends/reference';
 const root = fileURLToPath(new URL('../../fixtures/', import.meta.url));
 
 /** Fixtures with logits. */
-export const fixtureNames = readdirSync(root).filter((name) => /^v[23]-/.test(name));
+export const fixtureNames = readdirSync(root).filter((name) => /^(v[23]|glm4)-/.test(name));
 
 export const fixtureFolder = (name: string) => `${root}${name}`;
 
