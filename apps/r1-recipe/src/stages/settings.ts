@@ -248,7 +248,7 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
     policy: 'student',
     // More thoughts, so that a minute of base training leaves something to curate.
     mixture: { ...baseMixture, shares: { direct: 0.3, thought: 0.6, general: 0.1 } },
-    base: { ...full.base, steps: 1000 },
+    base: { ...full.base, steps: 850 },
     coldStart: {
       traces: { prompts: 256, samples: 4, keep: 4 },
       rows: 200,
