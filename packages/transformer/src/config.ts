@@ -4,14 +4,16 @@
  * One config covers DeepSeek-V2 and V3 and what is shaped like them (R1, Moonlight, Kimi-K2, GLM's MLA models).
  * Bounds are far above any published model: they exist so that a broken file fails with a sentence, not an allocation.
  */
+
 import { MinkeError } from '@minke/core';
 import type { Llama3RopeConfig, MlaConfig, YarnConfig } from '@minke/mla-attention';
 import { type LayerPlan, layerPlanProblems } from '@minke/mla-attention/hybrid';
 import type { MoeConfig } from '@minke/moe-router';
+import type { CommonConfig } from './common-config.ts';
 import { type DenseConfig, denseBounds, isDenseConfig } from './dense-config.ts';
 
 /** A DeepSeek-V2 or V3 shaped model. Plain data. */
-export interface DeepSeekConfig {
+export interface DeepSeekConfig extends CommonConfig {
   /** Family that decides the defaults and the class transformers loads. */
   readonly modelType: 'deepseek_v2' | 'deepseek_v3';
   /** Rows V of the embedding and the head. */
@@ -46,16 +48,6 @@ export interface DeepSeekConfig {
   readonly ropeTheta: number;
   readonly ropeLayout: 'interleaved' | 'half';
   readonly yarn: YarnConfig | null;
-  /** Longest context, tokens. */
-  readonly maxPositions: number;
-  /** Standard deviation of the initial weights. The papers train with 0.006. */
-  readonly initStd: number;
-  /** The head is the embedding. */
-  readonly tieEmbeddings: boolean;
-  readonly bosTokenId: number | null;
-  /** Tokens that end an answer. */
-  readonly eosTokenIds: readonly number[];
-  readonly padTokenId: number | null;
   /** Which layers look locally, globally, or both with a learned split. Default: all globally. */
   readonly layerPlan?: LayerPlan;
   /** V3.2's indexer, in every layer: attention to the `topK` tokens that it selects. */

@@ -5,10 +5,12 @@
  * Both are the same model but for Qwen2's biases on q, k and v. Rotary embedding over the whole head, half-split. Does
  * not do: sliding windows, biases elsewhere.
  */
+
 import type { GqaConfig, Llama3RopeConfig, YarnConfig } from '@minke/mla-attention';
+import type { CommonConfig } from './common-config.ts';
 
 /** A Llama or Qwen2 shaped model. Plain data. */
-export interface DenseConfig {
+export interface DenseConfig extends CommonConfig {
   /** Family that decides the defaults and the class transformers loads. */
   readonly modelType: 'llama' | 'qwen2';
   /** Rows V of the embedding and the head. */
@@ -32,16 +34,6 @@ export interface DenseConfig {
   /** Scaling of the rotary frequencies; at most one of the two. */
   readonly llama3: Llama3RopeConfig | null;
   readonly yarn: YarnConfig | null;
-  /** Longest context, tokens. */
-  readonly maxPositions: number;
-  /** Standard deviation of the initial weights. */
-  readonly initStd: number;
-  /** The head is the embedding. */
-  readonly tieEmbeddings: boolean;
-  readonly bosTokenId: number | null;
-  /** Tokens that end an answer. */
-  readonly eosTokenIds: readonly number[];
-  readonly padTokenId: number | null;
   /** What the DeepSeek family has and these models have not. */
   readonly moe: null;
   readonly mtpLayers: 0;

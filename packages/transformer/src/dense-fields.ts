@@ -4,6 +4,7 @@
  * Settings that would change the model and are not implemented (biases of Llama's projections, sliding windows, other
  * rotary scalings) are reported, fields without effect ignored: published Qwen2 files name a window that is switched off.
  */
+import { fromCommon, parseCommon } from './common-config.ts';
 import { show } from './config.ts';
 import type { Fields } from './config-fields.ts';
 import type { DenseConfig } from './dense-config.ts';
@@ -15,7 +16,6 @@ export function parseDense(fields: Fields, modelType: DenseConfig['modelType']):
   const maxPositions = fields.number('max_position_embeddings', qwen ? 32768 : 2048);
   const rope = ropeOf(fields, maxPositions, ['default', 'llama3', 'yarn']);
   const [hiddenSize, numHeads] = [fields.number('hidden_size'), fields.number('num_attention_heads')];
-  const eos = fields.raw('eos_token_id') ?? null;
   fields.only('hidden_act', 'silu');
   fields.only('mlp_bias', false);
   if (!qwen) fields.only('attention_bias', false);
@@ -35,12 +35,7 @@ export function parseDense(fields: Fields, modelType: DenseConfig['modelType']):
     qkvBias: qwen,
     normEps: fields.number('rms_norm_eps', 1e-6),
     ...rope,
-    maxPositions,
-    initStd: fields.number('initializer_range', 0.02),
-    tieEmbeddings: fields.flag('tie_word_embeddings', false),
-    bosTokenId: fields.nullable('bos_token_id', null),
-    eosTokenIds: (eos === null ? [] : [eos].flat()) as number[],
-    padTokenId: fields.nullable('pad_token_id', null),
+    ...parseCommon(fields, maxPositions),
     moe: null,
     mtpLayers: 0,
   };
@@ -48,7 +43,7 @@ export function parseDense(fields: Fields, modelType: DenseConfig['modelType']):
 
 /** config.json for LlamaForCausalLM or Qwen2ForCausalLM. */
 export function fromDense(config: DenseConfig, dtype: string): Record<string, unknown> {
-  const { modelType, eosTokenIds: eos, llama3, yarn } = config;
+  const { modelType, llama3, yarn } = config;
   const qwen = modelType === 'qwen2';
   return {
     architectures: [qwen ? 'Qwen2ForCausalLM' : 'LlamaForCausalLM'],
@@ -65,13 +60,6 @@ export function fromDense(config: DenseConfig, dtype: string): Record<string, un
     rms_norm_eps: config.normEps,
     rope_theta: config.ropeTheta,
     rope_scaling: llama3 ? llama3Fields(llama3) : yarn && yarnFields(yarn),
-    max_position_embeddings: config.maxPositions,
-    initializer_range: config.initStd,
-    tie_word_embeddings: config.tieEmbeddings,
-    bos_token_id: config.bosTokenId,
-    eos_token_id: eos.length > 1 ? eos : (eos[0] ?? null),
-    pad_token_id: config.padTokenId,
-    use_cache: true,
-    torch_dtype: dtype,
+    ...fromCommon(config, dtype),
   };
 }

@@ -5,8 +5,10 @@
  * DeepseekV3Config; those of dense models are in dense-fields.ts. Fields without effect on the model are ignored; what would change it and is not implemented
  * is refused. All problems of a file are reported together.
  */
+
 import { MinkeError } from '@minke/core';
 import type { LayerType } from '@minke/mla-attention/hybrid';
+import { fromCommon, parseCommon } from './common-config.ts';
 import { configProblems, type DeepSeekConfig, type ModelConfig, type MoeShape, show } from './config.ts';
 import { Fields } from './config-fields.ts';
 import { isDenseConfig } from './dense-config.ts';
@@ -49,7 +51,6 @@ function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
   }
   const maxPositions = fields.number('max_position_embeddings', v2 ? 2048 : 4096);
   const { ropeTheta, yarn } = ropeOf(fields, maxPositions);
-  const eos = fields.raw('eos_token_id') ?? null;
   const config: DeepSeekConfig = {
     modelType: v2 ? 'deepseek_v2' : 'deepseek_v3',
     vocabSize: fields.number('vocab_size'),
@@ -71,12 +72,7 @@ function parseDeepSeek(fields: Fields, type: string): DeepSeekConfig {
     ropeTheta,
     yarn,
     ropeLayout: fields.flag('rope_interleave', true) ? 'interleaved' : 'half',
-    maxPositions,
-    initStd: fields.number('initializer_range', 0.02),
-    tieEmbeddings: fields.flag('tie_word_embeddings', false),
-    bosTokenId: fields.nullable('bos_token_id', null),
-    eosTokenIds: (eos === null ? [] : [eos].flat()) as number[],
-    padTokenId: fields.nullable('pad_token_id', null),
+    ...parseCommon(fields, maxPositions),
     ...(v32 ? indexerOf(fields) : layerPlanOf(fields)),
   };
   fields.only('hidden_act', 'silu');
@@ -186,7 +182,6 @@ function fromDeepSeek(config: DeepSeekConfig, dtype: string): Record<string, unk
   const { moe, yarn, indexer, layerPlan } = config;
   const v2 = config.modelType === 'deepseek_v2';
   const architecture = v2 ? 'DeepseekV2' : indexer ? 'DeepseekV32' : 'DeepseekV3';
-  const eos = config.eosTokenIds;
   return {
     architectures: [`${architecture}ForCausalLM`],
     model_type: indexer ? 'deepseek_v32' : config.modelType,
@@ -233,14 +228,7 @@ function fromDeepSeek(config: DeepSeekConfig, dtype: string): Record<string, unk
     rope_theta: config.ropeTheta,
     rope_scaling: yarn && yarnFields(yarn),
     ...(!v2 && { rope_interleave: config.ropeLayout === 'interleaved' }),
-    max_position_embeddings: config.maxPositions,
-    initializer_range: config.initStd,
-    tie_word_embeddings: config.tieEmbeddings,
-    bos_token_id: config.bosTokenId,
-    eos_token_id: eos.length > 1 ? eos : (eos[0] ?? null),
-    pad_token_id: config.padTokenId,
-    use_cache: true,
-    torch_dtype: dtype,
+    ...fromCommon(config, dtype),
   };
 }
 

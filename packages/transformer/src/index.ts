@@ -1,4 +1,5 @@
 export { Block, DenseMlp, MtpModule } from './block.ts';
+export type { CommonConfig } from './common-config.ts';
 export {
   attentionConfig,
   type DeepSeekConfig,
