@@ -20,7 +20,8 @@ export type PackedStorage = 'f32' | 'bf16' | 'q8_0' | 'q4_0';
 
 const bf16Ops: readonly OpName[] = ['packWeightBf16', 'matmulPackedBf16', 'groupedMatmulPackedBf16'];
 const f32Ops: readonly OpName[] = ['packWeight', 'matmulPacked', 'groupedMatmulPacked'];
-const quantizedOps: readonly OpName[] = [
+/** @internal What products with weights of blocks need. */
+export const quantizedOps: readonly OpName[] = [
   'quantize',
   'packQuantized',
   'quantizeRows',

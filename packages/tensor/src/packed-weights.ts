@@ -8,18 +8,11 @@
  */
 import type { Backend, OpName } from '@minke/core';
 import { Arena } from './arena.ts';
-import { type PackedWeight, packWeight } from './packed-weight.ts';
+import { type PackedWeight, packWeight, quantizedOps } from './packed-weight.ts';
 import type { Tensor } from './tensor.ts';
 
 const needed: readonly OpName[] = ['packWeight', 'matmulPacked', 'moeFeedForwardPacked'];
-const neededQuantized: readonly OpName[] = [
-  'quantize',
-  'packQuantized',
-  'quantizeRows',
-  'matmulQuantized',
-  'groupedMatmulQuantized',
-  'moeFeedForwardQuantized',
-];
+const neededQuantized: readonly OpName[] = [...quantizedOps, 'moeFeedForwardQuantized'];
 
 /**
  * @example
