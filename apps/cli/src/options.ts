@@ -64,7 +64,7 @@ export function addQuantizeOption(command: Command): Command {
   return command.addOption(
     new Option(
       '--quantize <type>',
-      'compute from weights rounded to 8 or 4 bits: faster, slightly wrong; default: exact',
+      'compute from weights rounded to 8 or 4 bits: less to read, slightly wrong; default: exact',
     ).choices(['q8_0', 'q4_0']),
   );
 }

@@ -17,7 +17,7 @@ export interface EngineStartOptions {
   readonly maxSequences?: number | undefined;
   /** Requests that may wait beyond those; more get 503. Default 256. */
   readonly maxWaiting?: number | undefined;
-  /** Computes from weights rounded to 8 or 4 bits, `q8_0` or `q4_0`: faster, slightly wrong. Default: exact. */
+  /** Computes from weights rounded to 8 or 4 bits, `q8_0` or `q4_0`: less to read, slightly wrong. Default: exact. */
   readonly quantize?: QuantizedStorage | undefined;
 }
 
