@@ -32,6 +32,8 @@ export interface LanguageModel extends TextFormat {
 /** How `loadLanguageModel` reads. */
 export interface LoadLanguageModelOptions {
   readonly backend: Backend;
+  /** Rounds weights as they are read, see `loadModel`. */
+  readonly quantize?: LoadOptions['quantize'];
   /** Called after each parameter, counted in numbers of the model. */
   readonly onProgress?: LoadOptions['onProgress'];
 }
@@ -51,8 +53,8 @@ export async function loadLanguageModel(
 ): Promise<LanguageModel> {
   const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
-  const { backend, onProgress } = options;
-  const model = await loadModel(folder, { backend, ...(onProgress && { onProgress }) });
+  const { backend, quantize, onProgress } = options;
+  const model = await loadModel(folder, { backend, quantize, ...(onProgress && { onProgress }) });
   return joinLanguageModel(model, format);
 }
 

@@ -1,7 +1,8 @@
 /**
  * Models from and to checkpoint folders in the Hugging Face layout, config.json and safetensors; and from GGUF files.
  *
- * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; routed experts one by one or packed. Every tensor's name and shape is checked
+ * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; quantised folders (`minke quantize`), whose blocks stay
+ * what they are; routed experts one by one or packed. Every tensor's name and shape is checked
  * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
  * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused, and those of models that
  * merge, which merging-files.ts loads. `loadModel` from a folder and `saveModel` need Node.
@@ -12,6 +13,8 @@ import {
   fromFloat32,
   openCheckpoint,
   openGguf,
+  parseQuantizationConfig,
+  quantizedReader,
   type TensorData,
   writeCheckpoint,
 } from '@minke/checkpoints';
@@ -20,18 +23,27 @@ import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/c
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type ModelConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
+import { type BlockType, ParameterFiller, type Read, storageOf } from './fill-parameters.ts';
 import { configFromGguf } from './gguf-config.ts';
 import { ggufWeights } from './gguf-weights.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
 import { toMergingFields } from './merging-fields.ts';
 import type { MergingTransformer } from './merging-transformer.ts';
 import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
+import { expertSiblings, headName, quantizableParameters, tokenTable } from './quantizable.ts';
 import type { WeightSource } from './weight-source.ts';
 
 export interface LoadOptions {
   readonly backend: Backend;
   /** Arena that will own the weights. Default: a new persistent one. */
   readonly arena?: Arena;
+  /**
+   * Rounds the matrices of linear layers to blocks of 8 or 4 bits as they are read (`isQuantizable` says which), so that
+   * memory never holds them in f32; blocks of this type in a GGUF file are taken as they are. A quantised folder
+   * (`minke quantize`) has its own choice, without being asked. Such a model generates; it does not train or save.
+   * Throws `unsupported` on a backend without these products.
+   */
+  readonly quantize?: 'q8_0' | 'q4_0' | undefined;
   /** Called after each parameter, counted in numbers of the model. */
   readonly onProgress?: (progress: { loaded: number; total: number; name: string }) => void;
 }
@@ -53,15 +65,58 @@ export interface OpenModel {
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
-  if (isGgufPath(from)) return loadGguf(from, options);
+  const opened = await openModel(from);
+  try {
+    return await load(opened, options);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** @internal A model's configuration and weights, open. */
+export interface OpenedModel extends OpenModel {
+  /** config.json as it is; null of a GGUF file. */
+  readonly json: Readonly<Record<string, unknown>> | null;
+  /** Paths of the weight files. */
+  readonly files: readonly string[];
+  close(): Promise<void>;
+}
+
+/** @internal Opens what `loadModel` loads. Throws as it does. */
+export async function openModel(from: string): Promise<OpenedModel> {
+  if (isGgufPath(from)) {
+    const file = await openGguf(from);
+    try {
+      const config = await configFromGguf(file);
+      return { config, json: null, files: file.files, weights: ggufWeights(file, config), close: file.close };
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+  const { join } = await import('node:path');
   const folder = resolveModelPath(from);
-  const config = await readConfig(folder);
+  const json = await readConfigJson(folder);
+  const config = parseConfig(json);
   const checkpoint: Checkpoint = await openCheckpoint(folder);
   try {
-    return await load({ config, weights: checkpoint }, options);
-  } finally {
+    return {
+      config,
+      json: json as Record<string, unknown>,
+      files: checkpoint.files.map((file) => join(folder, file)),
+      weights: weightsOf(json, checkpoint),
+      close: checkpoint.close,
+    };
+  } catch (error) {
     await checkpoint.close();
+    throw error;
   }
+}
+
+/** The weights of a folder, by what its config.json says of their storage. */
+function weightsOf(config: unknown, checkpoint: Checkpoint): WeightSource {
+  const quantized = parseQuantizationConfig(config, 'loadModel');
+  return quantized === null ? checkpoint : { ...quantizedReader(checkpoint, quantized), keepsBlocks: true };
 }
 
 /** Whether a path is read as a GGUF file. */
@@ -69,24 +124,19 @@ export function isGgufPath(path: string): boolean {
   return path.endsWith('.gguf');
 }
 
-async function loadGguf(path: string, options: LoadOptions): Promise<DeepSeekModel> {
-  const file = await openGguf(path);
-  try {
-    const config = await configFromGguf(file);
-    return await load({ config, weights: ggufWeights(file, config) }, options);
-  } finally {
-    await file.close();
-  }
+async function load({ config, weights }: OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
+  expectNoMerging('loadModel', weights);
+  return loadWeights(weights, config, options);
 }
 
-async function load({ config, weights }: OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
+/** @internal Throws `unsupported` for a model that merges tokens. */
+export function expectNoMerging(where: string, weights: WeightSource): void {
   const merging = [...weights.tensors.keys()].find((name) => name.startsWith('merging.'));
   if (merging !== undefined)
     throw new MinkeError(
       'unsupported',
-      `loadModel: expected a model that does not merge tokens, got ${merging}; use loadMergingModel`,
+      `${where}: expected a model that does not merge tokens, got ${merging}${where === 'loadModel' ? '; use loadMergingModel' : ''}`,
     );
-  return loadWeights(weights, config, options);
 }
 
 /** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. See `configFromGguf`. */
@@ -108,14 +158,6 @@ export async function readConfigJson(folder: string): Promise<unknown> {
   }
 }
 
-/** One read of a file that fills a parameter from `offset` on. */
-interface Read {
-  readonly source: string;
-  readonly offset: number;
-  /** Takes this parameter's numbers out of what the file holds; absent when that is all of them. */
-  readonly pick?: (data: Float32Array) => Float32Array;
-}
-
 /** @internal The model in an open checkpoint, whatever else that holds. */
 export async function loadWeights(
   weights: WeightSource,
@@ -127,35 +169,67 @@ export async function loadWeights(
   const arena = options.arena ?? new Arena(options.backend, { persistent: true, label: 'model' });
   check(arena.persistent, () => 'loadModel: expected a persistent arena, got one of a step');
   const shapes = parameterShapes(config);
+  const types = storageTypes(config, plan, weights, options.quantize);
   const parameters = new Map<string, Tensor>();
   let total = 0;
   for (const shape of shapes.values()) total += count(shape);
   let loaded = 0;
-  for (const [name, shape] of shapes) {
-    let data: Float32Array | undefined;
-    for (const { source, offset, pick } of plan.get(name)!) {
-      const values = await weights.readFloat32(source);
-      const part = pick ? pick(values) : values;
-      // A parameter in one piece needs no second copy.
-      if (part.length === count(shape)) data = part;
-      else (data ??= new Float32Array(count(shape))).set(part, offset);
+  const filler = new ParameterFiller(weights, arena, types.size === 0);
+  try {
+    for (const [name, shape] of shapes) {
+      const [reads, type] = [plan.get(name)!, types.get(name)];
+      parameters.set(
+        name,
+        await (type === undefined ? filler.plain(name, shape, reads) : filler.blocks(shape, type, reads)),
+      );
+      loaded += count(shape);
+      options.onProgress?.({ loaded, total, name });
     }
-    const untrained = name.endsWith('e_score_correction_bias');
-    parameters.set(name, untrained ? arena.tensor(data!, shape) : arena.parameter(data!, shape));
-    loaded += count(shape);
-    options.onProgress?.({ loaded, total, name });
+    const head = types.get(headName);
+    if (config.tieEmbeddings && head !== undefined) {
+      const shape = shapes.get(tokenTable) as Shape;
+      const source = weights.tensors.has(headName) ? headName : tokenTable;
+      const reads = [{ source, start: 0, count: count(shape), offset: 0 }];
+      await filler.blocksBeside(parameters.get(tokenTable) as Tensor, head, reads);
+    }
+  } finally {
+    filler.dispose();
   }
   return new DeepSeekModel(config, parameters);
 }
 
-/** The config without MTP modules of which the checkpoint has nothing. */
-function withPresentMtp(config: ModelConfig, weights: WeightSource): ModelConfig {
+/** The parameters that will be blocks, with their types; the head too where it is the table of tokens. */
+function storageTypes(
+  config: ModelConfig,
+  plan: ReadonlyMap<string, readonly Read[]>,
+  weights: WeightSource,
+  asked: BlockType | undefined,
+): Map<string, BlockType> {
+  const types = new Map<string, BlockType>();
+  for (const name of quantizableParameters(config).keys()) {
+    const own = { source: headName, start: 0, count: 0, offset: 0 };
+    const type = storageOf(name, plan.get(name) ?? [own], weights, asked);
+    if (type !== null) types.set(name, type);
+  }
+  for (const name of types.keys()) {
+    const missing = expertSiblings(name).find((other) => !types.has(other));
+    if (missing !== undefined)
+      throw new MinkeError(
+        'invalid-file',
+        `loadModel: expected all matrices of a layer's routed experts in blocks or none, but ${missing} is not; quantise the model again`,
+      );
+  }
+  return types;
+}
+
+/** @internal The config without MTP modules of which the checkpoint has nothing. */
+export function withPresentMtp(config: ModelConfig, weights: WeightSource): ModelConfig {
   const present = weights.tensors.has(`model.layers.${config.numLayers}.eh_proj.weight`);
   return present ? config : { ...config, mtpLayers: 0 };
 }
 
-/** Which reads fill each parameter; throws naming everything that is missing or of the wrong shape. */
-function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read[]> {
+/** @internal Which reads fill each parameter; throws naming everything that is missing or of the wrong shape. */
+export function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read[]> {
   const problems: string[] = [];
   const fits = (name: string, shape: Shape): boolean => {
     const found = weights.tensors.get(name);
@@ -177,16 +251,22 @@ function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read
     const [experts, rows, columns] = shape as readonly [number, number, number];
     const { half } = source;
     if (!fits(source.name, half === null ? shape : [experts, 2 * rows, columns])) continue;
-    plan.get(name)!.push({
-      source: source.name,
-      offset: 0,
-      ...(half !== null && { pick: (data: Float32Array) => halves(data, experts, rows * columns, half) }),
-    });
+    const size = rows * columns;
+    for (let e = 0; e < experts; e++)
+      plan.get(name)!.push({
+        source: source.name,
+        start: (half === null ? e : 2 * e + half) * size,
+        count: size,
+        offset: e * size,
+      });
   }
   for (const { name, shape, target } of publishedTensors(config)) {
     if (packed.has(target.name) || !fits(name, shape)) continue;
-    plan.get(target.name)!.push({ source: name, offset: (target.expert ?? 0) * count(shape) });
+    const offset = (target.expert ?? 0) * count(shape);
+    plan.get(target.name)!.push({ source: name, start: 0, count: count(shape), offset });
   }
+  if (config.tieEmbeddings && weights.keepsBlocks && weights.tensors.has(headName))
+    fits(headName, parameterShapes(config).get(tokenTable) as Shape);
   if (problems.length > 0) {
     const shown = problems.slice(0, 8).join('; ');
     const rest = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
@@ -199,16 +279,6 @@ function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read
     );
   }
   return plan;
-}
-
-/** One half of every expert's rows in a packed gate_up_proj [E, 2F, D]. */
-function halves(data: Float32Array, experts: number, size: number, half: 0 | 1): Float32Array {
-  const out = new Float32Array(experts * size);
-  for (let e = 0; e < experts; e++) {
-    const start = (2 * e + half) * size;
-    out.set(data.subarray(start, start + size), e * size);
-  }
-  return out;
 }
 
 export interface SaveOptions {
