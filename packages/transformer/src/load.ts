@@ -89,6 +89,9 @@ async function load({ config, weights }: OpenModel, options: LoadOptions): Promi
   return loadWeights(weights, config, options);
 }
 
+/** Largest config.json read: published ones take some kilobytes. */
+const maxConfigBytes = 1 << 24;
+
 /** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. See `configFromGguf`. */
 export async function readConfig(folder: string): Promise<ModelConfig> {
   return parseConfig(await readConfigJson(folder));
@@ -96,11 +99,11 @@ export async function readConfig(folder: string): Promise<ModelConfig> {
 
 /** @internal A folder's config.json, parsed. Throws `invalid-file`. */
 export async function readConfigJson(folder: string): Promise<unknown> {
-  const { readFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
+  const { readText } = await import('@minke/checkpoints/files');
   const path = join(folder, 'config.json');
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(await readText(path, maxConfigBytes));
   } catch (cause) {
     throw new MinkeError('invalid-file', `loadModel: cannot read ${path}: ${(cause as Error).message}`, {
       cause,
@@ -126,6 +129,21 @@ export async function loadWeights(
   const plan = planReads(config, weights);
   const arena = options.arena ?? new Arena(options.backend, { persistent: true, label: 'model' });
   check(arena.persistent, () => 'loadModel: expected a persistent arena, got one of a step');
+  try {
+    return await fillModel(weights, config, plan, arena, options);
+  } catch (error) {
+    if (options.arena === undefined) arena.dispose();
+    throw error;
+  }
+}
+
+async function fillModel(
+  weights: WeightSource,
+  config: ModelConfig,
+  plan: ReadonlyMap<string, readonly Read[]>,
+  arena: Arena,
+  options: LoadOptions,
+): Promise<DeepSeekModel> {
   const shapes = parameterShapes(config);
   const parameters = new Map<string, Tensor>();
   let total = 0;
@@ -135,6 +153,7 @@ export async function loadWeights(
     let data: Float32Array | undefined;
     for (const { source, offset, pick } of plan.get(name)!) {
       const values = await weights.readFloat32(source);
+      checkFinite(source, values);
       const part = pick ? pick(values) : values;
       // A parameter in one piece needs no second copy.
       if (part.length === count(shape)) data = part;
@@ -145,7 +164,21 @@ export async function loadWeights(
     loaded += count(shape);
     options.onProgress?.({ loaded, total, name });
   }
+  // A GPU says late that it was lost or had no memory: now rather than in the first answer.
+  await [...parameters.values()].at(-1)!.rows(0, 1).read();
   return new DeepSeekModel(config, parameters);
+}
+
+/** A model with NaN or infinity among its weights answers nothing but NaN: better said here than found out later. */
+function checkFinite(name: string, values: Float32Array): void {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] as number;
+    if (value - value !== 0)
+      throw new MinkeError(
+        'invalid-file',
+        `loadModel: expected finite weights, got ${value} in ${name} (element ${i}); the file is damaged, or the training that wrote it diverged`,
+      );
+  }
 }
 
 /** The config without MTP modules of which the checkpoint has nothing. */
