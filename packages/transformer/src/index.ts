@@ -18,6 +18,7 @@ export {
   type ModelInit,
 } from './deepseek.ts';
 export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
+export { type Fp8Quantization, fp8Weights, parseQuantization } from './fp8-weights.ts';
 export { configFromGguf } from './gguf-config.ts';
 export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';

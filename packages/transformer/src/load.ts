@@ -1,10 +1,10 @@
 /**
  * Models from and to checkpoint folders in the Hugging Face layout, config.json and safetensors; and from GGUF files.
  *
- * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; routed experts one by one or packed. Every tensor's name and shape is checked
- * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
- * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused, and those of models that
- * merge, which merging-files.ts loads. `loadModel` from a folder and `saveModel` need Node.
+ * Read: F32, F16, BF16 and F64 weights, FP8 in blocks (fp8-weights.ts) and GGUF's blocks, which become f32; routed
+ * experts one by one or packed. Every tensor's name and shape is checked before any is read; all problems are reported
+ * together. MTP modules that the config announces and the files lack are left out, as transformers writes such
+ * checkpoints. Checkpoints of models that merge are refused: merging-files.ts loads them. `loadModel` from a folder and `saveModel` need Node.
  */
 
 import {
@@ -20,6 +20,7 @@ import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/c
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type ModelConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
+import { fp8Weights, parseQuantization } from './fp8-weights.ts';
 import { configFromGguf } from './gguf-config.ts';
 import { ggufWeights } from './gguf-weights.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
@@ -55,10 +56,13 @@ export async function loadModel(from: string | OpenModel, options: LoadOptions):
   if (typeof from !== 'string') return load(from, options);
   if (isGgufPath(from)) return loadGguf(from, options);
   const folder = resolveModelPath(from);
-  const config = await readConfig(folder);
+  const json = await readConfigJson(folder);
+  const config = parseConfig(json);
+  const fp8 = parseQuantization(json);
   const checkpoint: Checkpoint = await openCheckpoint(folder);
   try {
-    return await load({ config, weights: checkpoint }, options);
+    const weights = fp8 === null ? checkpoint : fp8Weights(checkpoint, fp8);
+    return await load({ config, weights }, options);
   } finally {
     await checkpoint.close();
   }
@@ -194,7 +198,9 @@ function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read
     const found = weights.tensors.get(name);
     if (found === undefined) problems.push(`${name} is missing`);
     else if (found.dtype.startsWith('F8'))
-      problems.push(`${name} is ${found.dtype}, which is not supported yet`);
+      problems.push(
+        `${name} is ${found.dtype}, which takes a quantization_config in config.json that says where its scales are`,
+      );
     else if (!sameShape(found.shape, shape)) {
       problems.push(`${name} is [${found.shape.join(', ')}] instead of [${shape.join(', ')}]`);
     } else return true;

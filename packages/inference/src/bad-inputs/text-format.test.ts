@@ -89,6 +89,12 @@ describe('a config.json', () => {
       /rope_type default or yarn/,
     ],
     [
+      'of weights quantised in a way that is not read',
+      () => configWith('quantization_config', '{"quant_method":"awq"}'),
+      /DeepSeek's FP8 .*got "awq"/,
+      'unsupported',
+    ],
+    [
       'of another width than the weights',
       () => configWith('hidden_size', '26'),
       /instead of \[.*26/,

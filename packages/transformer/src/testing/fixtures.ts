@@ -13,7 +13,7 @@ export const fixtureNames = readdirSync(root).filter((name) => /^(v[23]|glm4)-/.
 
 export const fixtureFolder = (name: string) => `${root}${name}`;
 
-/** Two sequences of 64 tokens, and what transformers computed for them. */
+/** Two sequences of 64 tokens (of 32 in some), and what transformers computed for them. */
 export interface Expected {
   readonly sequences: readonly (readonly number[])[];
   /** [2, 64, V], float32 arithmetic. */
