@@ -8,8 +8,11 @@ import { createReference } from '@minke/gpu-backends/reference';
 
 const root = fileURLToPath(new URL('../../fixtures/', import.meta.url));
 
-/** Fixtures with logits. */
-export const fixtureNames = readdirSync(root).filter((name) => /^(v[23]|glm4)-/.test(name));
+const allNames = readdirSync(root);
+/** Fixtures with logits of models with latent attention, of those with an indexer beside it, and of dense models. */
+export const fixtureNames = allNames.filter((name) => /^(v[23]|glm4|moonlight|kimi)-/.test(name));
+export const sparseFixtureNames = allNames.filter((name) => name.startsWith('v32-'));
+export const denseFixtureNames = allNames.filter((name) => name.startsWith('dense-'));
 
 export const fixtureFolder = (name: string) => `${root}${name}`;
 
