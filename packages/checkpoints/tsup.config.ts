@@ -8,6 +8,7 @@ export default defineConfig({
     'hub/index': 'src/hub/index.ts',
     'hub/model-path': 'src/hub/model-path.ts',
     'hub/stand-in': 'src/hub/stand-in.ts',
+    'testing/gguf-builder': 'src/testing/gguf-builder.ts',
   },
   format: 'esm',
   target: 'node20',

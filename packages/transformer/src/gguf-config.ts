@@ -141,9 +141,11 @@ function denseConfig(
   const common = fields.common();
   const { hiddenSize, numHeads, ropeTheta } = common;
   const headDim = fields.of('attention.key_length', hiddenSize / numHeads);
-  if (fields.of('attention.value_length', headDim) !== headDim)
+  // Heads that do not divide the width are named as such, later.
+  const whole = Number.isSafeInteger(headDim) && headDim > 0;
+  if (whole && fields.of('attention.value_length', headDim) !== headDim)
     fields.problems.push('attention.value_length equal to key_length, got another');
-  if (fields.of('rope.dimension_count', headDim) !== headDim)
+  if (whole && fields.of('rope.dimension_count', headDim) !== headDim)
     fields.problems.push(`rope.dimension_count ${headDim}, got ${fields.of('rope.dimension_count')}`);
   if ((fields.maybe('expert_count') ?? 0) > 0) fields.problems.push('a dense model, got one with experts');
   return {

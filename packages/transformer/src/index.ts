@@ -19,6 +19,7 @@ export {
 } from './deepseek.ts';
 export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
 export { blockTypeOf } from './fill-parameters.ts';
+export { type Fp8Quantization, fp8Weights, parseQuantization } from './fp8-weights.ts';
 export { configFromGguf } from './gguf-config.ts';
 export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';

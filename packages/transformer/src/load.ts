@@ -1,11 +1,11 @@
 /**
  * Models from and to checkpoint folders in the Hugging Face layout, config.json and safetensors; and from GGUF files.
  *
- * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; quantised folders (`minke quantize`), whose blocks stay
- * what they are; routed experts one by one or packed. Every tensor's name and shape is checked
- * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
- * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused, and those of models that
- * merge, which merging-files.ts loads. `loadModel` from a folder and `saveModel` need Node.
+ * Read: F32, F16, BF16 and F64 weights, FP8 in blocks (fp8-weights.ts) and GGUF's blocks, which become f32; quantised
+ * folders (quantize-model.ts), whose blocks stay what they are; routed experts one by one or packed. Every tensor's name
+ * and shape is checked before any is read; all problems are reported together. MTP modules that the config announces and
+ * the files lack are left out, as transformers writes such checkpoints. Checkpoints of models that merge are refused:
+ * merging-files.ts loads them. `loadModel` from a folder and `saveModel` need Node.
  */
 
 import {
@@ -19,34 +19,20 @@ import {
   writeCheckpoint,
 } from '@minke/checkpoints';
 import { resolveModelPath } from '@minke/checkpoints/model-path';
-import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
+import { check, MinkeError, type Shape, sameShape } from '@minke/core';
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type ModelConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
-import { type BlockType, ParameterFiller, type Read, storageOf } from './fill-parameters.ts';
+import { fillParameters, type LoadOptions, type Read } from './fill-parameters.ts';
+import { fp8Weights, parseQuantization } from './fp8-weights.ts';
 import { configFromGguf } from './gguf-config.ts';
 import { ggufWeights } from './gguf-weights.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
 import { toMergingFields } from './merging-fields.ts';
 import type { MergingTransformer } from './merging-transformer.ts';
 import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
-import { expertSiblings, headName, quantizableParameters, tokenTable } from './quantizable.ts';
+import { headName, tokenTable } from './quantizable.ts';
 import type { WeightSource } from './weight-source.ts';
-
-export interface LoadOptions {
-  readonly backend: Backend;
-  /** Arena that will own the weights. Default: a new persistent one. */
-  readonly arena?: Arena;
-  /**
-   * Rounds the matrices of linear layers to blocks of 8 or 4 bits as they are read (`isQuantizable` says which), so that
-   * memory never holds them in f32; blocks of this type in a GGUF file are taken as they are. A quantised folder
-   * (`minke quantize`) has its own choice, without being asked. Such a model generates; it does not train or save.
-   * Throws `unsupported` on a backend without these products.
-   */
-  readonly quantize?: 'q8_0' | 'q4_0' | undefined;
-  /** Called after each parameter, counted in numbers of the model. */
-  readonly onProgress?: (progress: { loaded: number; total: number; name: string }) => void;
-}
 
 /** An open checkpoint and its configuration: what `loadModel` takes besides a folder. */
 export interface OpenModel {
@@ -115,8 +101,10 @@ export async function openModel(from: string): Promise<OpenedModel> {
 
 /** The weights of a folder, by what its config.json says of their storage. */
 function weightsOf(config: unknown, checkpoint: Checkpoint): WeightSource {
-  const quantized = parseQuantizationConfig(config, 'loadModel');
-  return quantized === null ? checkpoint : { ...quantizedReader(checkpoint, quantized), keepsBlocks: true };
+  const blocks = parseQuantizationConfig(config, 'loadModel');
+  if (blocks !== null) return { ...quantizedReader(checkpoint, blocks), keepsBlocks: true };
+  const fp8 = parseQuantization(config);
+  return fp8 === null ? checkpoint : fp8Weights(checkpoint, fp8);
 }
 
 /** Whether a path is read as a GGUF file. */
@@ -139,6 +127,9 @@ export function expectNoMerging(where: string, weights: WeightSource): void {
     );
 }
 
+/** Largest config.json read: published ones take some kilobytes. */
+const maxConfigBytes = 1 << 24;
+
 /** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. See `configFromGguf`. */
 export async function readConfig(folder: string): Promise<ModelConfig> {
   return parseConfig(await readConfigJson(folder));
@@ -146,11 +137,11 @@ export async function readConfig(folder: string): Promise<ModelConfig> {
 
 /** @internal A folder's config.json, parsed. Throws `invalid-file`. */
 export async function readConfigJson(folder: string): Promise<unknown> {
-  const { readFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
+  const { readText } = await import('@minke/checkpoints/files');
   const path = join(folder, 'config.json');
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(await readText(path, maxConfigBytes));
   } catch (cause) {
     throw new MinkeError('invalid-file', `loadModel: cannot read ${path}: ${(cause as Error).message}`, {
       cause,
@@ -168,58 +159,12 @@ export async function loadWeights(
   const plan = planReads(config, weights);
   const arena = options.arena ?? new Arena(options.backend, { persistent: true, label: 'model' });
   check(arena.persistent, () => 'loadModel: expected a persistent arena, got one of a step');
-  const shapes = parameterShapes(config);
-  const types = storageTypes(config, plan, weights, options.quantize);
-  const parameters = new Map<string, Tensor>();
-  let total = 0;
-  for (const shape of shapes.values()) total += count(shape);
-  let loaded = 0;
-  const filler = new ParameterFiller(weights, arena, types.size === 0);
   try {
-    for (const [name, shape] of shapes) {
-      const [reads, type] = [plan.get(name)!, types.get(name)];
-      parameters.set(
-        name,
-        await (type === undefined ? filler.plain(name, shape, reads) : filler.blocks(shape, type, reads)),
-      );
-      loaded += count(shape);
-      options.onProgress?.({ loaded, total, name });
-    }
-    const head = types.get(headName);
-    if (config.tieEmbeddings && head !== undefined) {
-      const shape = shapes.get(tokenTable) as Shape;
-      const source = weights.tensors.has(headName) ? headName : tokenTable;
-      const reads = [{ source, start: 0, count: count(shape), offset: 0 }];
-      await filler.blocksBeside(parameters.get(tokenTable) as Tensor, head, reads);
-    }
-  } finally {
-    filler.dispose();
+    return new DeepSeekModel(config, await fillParameters(config, plan, weights, arena, options));
+  } catch (error) {
+    if (options.arena === undefined) arena.dispose();
+    throw error;
   }
-  return new DeepSeekModel(config, parameters);
-}
-
-/** The parameters that will be blocks, with their types; the head too where it is the table of tokens. */
-function storageTypes(
-  config: ModelConfig,
-  plan: ReadonlyMap<string, readonly Read[]>,
-  weights: WeightSource,
-  asked: BlockType | undefined,
-): Map<string, BlockType> {
-  const types = new Map<string, BlockType>();
-  for (const name of quantizableParameters(config).keys()) {
-    const own = { source: headName, start: 0, count: 0, offset: 0 };
-    const type = storageOf(name, plan.get(name) ?? [own], weights, asked);
-    if (type !== null) types.set(name, type);
-  }
-  for (const name of types.keys()) {
-    const missing = expertSiblings(name).find((other) => !types.has(other));
-    if (missing !== undefined)
-      throw new MinkeError(
-        'invalid-file',
-        `loadModel: expected all matrices of a layer's routed experts in blocks or none, but ${missing} is not; quantise the model again`,
-      );
-  }
-  return types;
 }
 
 /** @internal The config without MTP modules of which the checkpoint has nothing. */
@@ -235,7 +180,9 @@ export function planReads(config: ModelConfig, weights: WeightSource): Map<strin
     const found = weights.tensors.get(name);
     if (found === undefined) problems.push(`${name} is missing`);
     else if (found.dtype.startsWith('F8'))
-      problems.push(`${name} is ${found.dtype}, which is not supported yet`);
+      problems.push(
+        `${name} is ${found.dtype}, which takes a quantization_config in config.json that says where its scales are`,
+      );
     else if (!sameShape(found.shape, shape)) {
       problems.push(`${name} is [${found.shape.join(', ')}] instead of [${shape.join(', ')}]`);
     } else return true;
@@ -280,6 +227,8 @@ export function planReads(config: ModelConfig, weights: WeightSource): Map<strin
   }
   return plan;
 }
+
+export type { LoadOptions } from './fill-parameters.ts';
 
 export interface SaveOptions {
   /** Storage type of the weights; the correction bias and what merges are always f32. Default `bf16`. */
