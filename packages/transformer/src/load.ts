@@ -70,8 +70,9 @@ export interface OpenedModel extends OpenModel {
 
 /** @internal Opens what `loadModel` loads. Throws as it does. */
 export async function openModel(from: string): Promise<OpenedModel> {
-  if (isGgufPath(from)) {
-    const file = await openGguf(from);
+  const folder = resolveModelPath(from);
+  if (isGgufPath(folder)) {
+    const file = await openGguf(folder);
     try {
       const config = await configFromGguf(file);
       return { config, json: null, files: file.files, weights: ggufWeights(file, config), close: file.close };
@@ -81,7 +82,6 @@ export async function openModel(from: string): Promise<OpenedModel> {
     }
   }
   const { join } = await import('node:path');
-  const folder = resolveModelPath(from);
   const json = await readConfigJson(folder);
   const config = parseConfig(json);
   const checkpoint: Checkpoint = await openCheckpoint(folder);

@@ -63,6 +63,12 @@ export async function quantizeModel(
   out: string,
   options: QuantizeModelOptions,
 ): Promise<QuantizationReport> {
+  const { backend } = options;
+  if (!backend.supports('quantize'))
+    throw new MinkeError(
+      'unsupported',
+      `quantizeModel: expected a backend that rounds to blocks, got ${backend.info.name}; use the native, wasm or reference backend`,
+    );
   const opened = await openModel(from);
   try {
     const { weights } = opened;
