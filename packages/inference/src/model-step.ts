@@ -25,9 +25,9 @@ import {
 } from '@minke/tensor';
 import {
   headName,
-  isMerging,
   isQuantizable,
   type ModelBatch,
+  plainModel,
   type TransformerModel,
   tokenTable,
 } from '@minke/transformer';
@@ -96,7 +96,7 @@ export class ModelStep {
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
   constructor(model: TransformerModel, options: ModelStepOptions) {
     this.#backend = model.backend;
-    this.#vocabSize = configOf(model).vocabSize;
+    this.#vocabSize = plainModel(model).config.vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
     const { packWeights, quantize } = options;
     this.#packed = packWeights || quantize ? packedWeightsOf(model, quantize) : null;
@@ -291,7 +291,9 @@ export type QuantizedStorage = 'q8_0' | 'q4_0';
  */
 function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
   const { backend } = model;
-  const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
+  const table = plainModel(model).config.tieEmbeddings
+    ? null
+    : model.parameters().get('model.embed_tokens.weight');
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&
@@ -313,7 +315,6 @@ function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): 
 }
 
 /** Of the layers and the vocabulary. */
-const configOf = (model: TransformerModel) => (isMerging(model) ? model.model : model).config;
 
 const isDecoding = (chunks: readonly Chunk[]): boolean =>
   chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);

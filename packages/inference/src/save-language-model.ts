@@ -2,7 +2,7 @@
  * The other direction of `loadLanguageModel`: a folder that this package and transformers load.
  */
 import { mkdir } from 'node:fs/promises';
-import { type SaveOptions, saveModel } from '@minke/transformer';
+import { plainModel, type SaveOptions, saveModel, type TransformerModel } from '@minke/transformer';
 import type { LanguageModel } from './language-model.ts';
 import { saveTextFormat } from './save-text-format.ts';
 
@@ -14,11 +14,11 @@ import { saveTextFormat } from './save-text-format.ts';
  * await saveLanguageModel(language, 'my-reasoner', { dtype: 'bf16' });
  */
 export async function saveLanguageModel(
-  language: LanguageModel,
+  language: LanguageModel<TransformerModel>,
   folder: string,
   options: SaveOptions = {},
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
   await saveModel(language.model, folder, options);
-  await saveTextFormat(language, language.model.config, folder);
+  await saveTextFormat(language, plainModel(language.model).config, folder);
 }

@@ -15,7 +15,7 @@ import {
 } from '@minke/checkpoints';
 import { newFolder } from '@minke/checkpoints/new-folder';
 import { type Backend, dequantizeBlocks, elementCount, MinkeError } from '@minke/core';
-import { Arena, call } from '@minke/tensor';
+import { Arena, call, type Tensor } from '@minke/tensor';
 import { validateConfig } from './config.ts';
 import { type BlockType, blockTypeOf } from './fill-parameters.ts';
 import { huggingFaceConfigText } from './hugging-face-config.ts';
@@ -226,12 +226,12 @@ async function pieceOf(
     addSquares(values, values, sums);
   } else {
     const values = await weights.readFloat32(source, part);
-    const [rounded] = call(
+    const rounded = call(
       'quantize',
       [staging.tensor(values, [part.count / 32, 32])],
       { to: type },
       staging,
-    );
+    )[0] as Tensor;
     blocks = (await rounded.read()) as Uint8Array;
     staging.reset();
     addSquares(values, dequantizeBlocks(gguf, blocks), sums);
