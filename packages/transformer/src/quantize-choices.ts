@@ -105,12 +105,9 @@ export function chooseTypes(
   }
   if (config.tieEmbeddings && fit.has(headName)) {
     const head = choose(headName, tokenTable, true);
-    // Kept, the head is the table itself.
-    if (
-      isBlocks(head.type) &&
-      !matchers.findLast(({ matches }) => matches(headName))?.type.startsWith('keep')
-    )
-      choices.set(headName, head);
+    const kept = matchers.findLast(({ matches }) => matches(headName))?.type === 'keep';
+    // Kept, or plain, the head is the table itself.
+    if (isBlocks(head.type) && !kept) choices.set(headName, head);
   }
   const idle = matchers.find(({ used }) => !used);
   if (idle !== undefined)
