@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openCheckpoint, type TensorData, writeCheckpoint } from '@minke/checkpoints';
+import { openCheckpoint, streamCheckpoint, type TensorData, writeCheckpoint } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
 import { Arena, PackedWeights } from '@minke/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,7 +16,7 @@ import { quantizableParameters } from './quantizable.ts';
 import { rulesOf } from './quantize-choices.ts';
 import { quantizeModel } from './quantize-model.ts';
 import { formatQuantization } from './quantize-report.ts';
-import { fastBackend } from './testing/fixtures.ts';
+import { fastBackend, fixtureFolder, readExpected } from './testing/fixtures.ts';
 
 const backend = fastBackend;
 let folder: string;
@@ -157,6 +157,19 @@ it('packed experts of transformers and ours are rounded as those one by one', as
   expect(await logitsOf(await loadModel(at('fused'), { backend, quantize: 'q4_0' }))).toEqual(wanted);
 });
 
+it('FP8 checkpoints are rounded from their dequantised weights', async () => {
+  const source = fixtureFolder('fp8-v3');
+  const report = await quantizeModel(source, at('fp8-int8'), { backend, type: 'q8_0' });
+  expect(report.groups.some(({ type }) => type === 'q8_0')).toBe(true);
+  const { sequences } = await readExpected('fp8-v3');
+  const run = async (model: DeepSeekModel) => {
+    using arena = new Arena(backend);
+    return model.forward(model.batch(arena, sequences)).logits.read();
+  };
+  const wanted = await run(await loadModel(source, { backend, quantize: 'q8_0' }));
+  expect(await run(await loadModel(at('fp8-int8'), { backend }))).toEqual(wanted);
+});
+
 it('has no f32 copy of what is rounded', async () => {
   using arena = new Arena(backend, { persistent: true });
   await loadModel(at('v3'), { backend, arena, quantize: 'q4_0' });
@@ -242,6 +255,22 @@ describe('failures leave nothing', () => {
       expect.objectContaining({ code: 'invalid-file', message: expect.stringContaining(key) }),
     );
     expect(await leftOf('never')).toEqual([]);
+  });
+
+  it('when the disk has no room', async () => {
+    const { mkdir, truncate } = await import('node:fs/promises');
+    await mkdir(at('huge'));
+    const vast: DeepSeekConfig = { ...v3, vocabSize: 2 ** 22, hiddenSize: 2 ** 17, mtpLayers: 0 };
+    await writeFile(join(at('huge'), 'config.json'), huggingFaceConfigText(vast));
+    const specs = [...parameterShapes(vast)].map(([key, shape]) => [key, { dtype: 'F16', shape }] as const);
+    const stream = await streamCheckpoint(at('huge'), new Map(specs), { maxShardBytes: 1e14 });
+    await stream.close();
+    // A hole on the disk of some terabytes.
+    await truncate(join(at('huge'), 'model.safetensors'), stream.byteLength);
+    await expect(quantizeModel(at('huge'), at('roomless'), options)).rejects.toThrow(
+      expect.objectContaining({ code: 'out-of-memory', message: expect.stringMatching(/free on the disk/) }),
+    );
+    expect(await leftOf('roomless')).toEqual([]);
   });
 
   it('when it is stopped', async () => {
