@@ -21,6 +21,7 @@ export async function saveLanguageModel(
   const { model, tokenizer, template, stopTokenIds, sampling } = language;
   await mkdir(folder, { recursive: true });
   await saveModel(model, folder, options);
+  const padToken = tokenizer.idToToken(model.config.padTokenId ?? -1);
   const put = (name: string, json: unknown) =>
     writeFile(join(folder, name), `${JSON.stringify(json, null, 2)}\n`);
   await put('tokenizer.json', tokenizer.toJson());
@@ -30,6 +31,7 @@ export async function saveLanguageModel(
     clean_up_tokenization_spaces: false,
     ...(template.bosToken !== '' && { bos_token: template.bosToken }),
     ...(template.eosToken !== '' && { eos_token: template.eosToken }),
+    ...(padToken !== undefined && { pad_token: padToken }),
     chat_template: template.source,
   });
   const { temperature, topP, topK, minP } = sampling;
