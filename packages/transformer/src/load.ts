@@ -137,9 +137,20 @@ export async function loadWeights(
     return await fillModel(weights, config, plan, arena, options);
   } catch (error) {
     if (options.arena === undefined) arena.dispose();
-    throw error;
+    throw isAllocation(error) ? noMemory(error) : error;
   }
 }
+
+/** What JavaScript says where there is no room for an array, or none can be as long. */
+const isAllocation = (error: unknown): error is RangeError =>
+  error instanceof RangeError && /allocation|array length/i.test(error.message);
+
+const noMemory = (cause: RangeError) =>
+  new MinkeError(
+    'out-of-memory',
+    `loadModel: expected memory for the next tensor, got none (${cause.message}); use a smaller model or a machine with more`,
+    { cause },
+  );
 
 async function fillModel(
   weights: WeightSource,
