@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './commands/bench.ts';
 import { addChat } from './commands/chat.ts';
 import { addEval } from './commands/eval.ts';
+import { addExport } from './commands/export.ts';
 import { addLogits } from './commands/logits.ts';
 import { addMerge } from './commands/merge.ts';
 import { addPull } from './commands/pull.ts';
@@ -35,6 +36,7 @@ addQuantize(program);
 addLogits(program);
 addTrain(program);
 addMerge(program);
+addExport(program);
 addEval(program);
 addBench(program);
 

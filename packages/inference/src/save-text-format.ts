@@ -10,9 +10,10 @@ import type { TextFormat } from './language-model.ts';
 /** Writes tokenizer.json, tokenizer_config.json with the chat template, and generation_config.json into a folder. */
 export async function saveTextFormat(
   { tokenizer, template, stopTokenIds, sampling }: TextFormat,
-  { maxPositions, bosTokenId }: Pick<ModelConfig, 'maxPositions' | 'bosTokenId'>,
+  { maxPositions, bosTokenId, padTokenId }: Pick<ModelConfig, 'maxPositions' | 'bosTokenId' | 'padTokenId'>,
   folder: string,
 ): Promise<void> {
+  const padToken = tokenizer.idToToken(padTokenId ?? -1);
   const put = (name: string, json: unknown) =>
     writeFile(join(folder, name), `${JSON.stringify(json, null, 2)}\n`);
   await put('tokenizer.json', tokenizer.toJson());
@@ -22,6 +23,7 @@ export async function saveTextFormat(
     clean_up_tokenization_spaces: false,
     ...(template.bosToken !== '' && { bos_token: template.bosToken }),
     ...(template.eosToken !== '' && { eos_token: template.eosToken }),
+    ...(padToken !== undefined && { pad_token: padToken }),
     chat_template: template.source,
   });
   const { temperature, topP, topK, minP } = sampling;

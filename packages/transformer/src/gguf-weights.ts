@@ -4,7 +4,8 @@
  * Conventions undone here are those of llama.cpp's converters (conversion/llama.py, conversion/deepseek.py): of Llama,
  * rows of q and k are permuted head by head for adjacent rotary pairs; of the DeepSeek family, the latent projections
  * are one tensor (`attn_kv_b`, until 2025) or two (`attn_k_b`, transposed head by head, and `attn_v_b`), flat or by
- * head; routed experts are packed, as ours are.
+ * head; routed experts are packed, as ours are. Multi-token-prediction modules are blocks after the last layer, what they
+ * have beside a layer under `nextn`; their copies of embedding and head are not read, since the model shares its own.
  */
 import type { GgufFile, GgufTensorInfo, TensorPart } from '@minke/checkpoints';
 import { elementCount, type Shape, sameShape } from '@minke/core';
@@ -48,6 +49,10 @@ const others: Readonly<Record<string, string>> = {
   'mlp.experts.gate_proj': 'ffn_gate_exps.weight',
   'mlp.experts.up_proj': 'ffn_up_exps.weight',
   'mlp.experts.down_proj': 'ffn_down_exps.weight',
+  'eh_proj.weight': 'nextn.eh_proj.weight',
+  'enorm.weight': 'nextn.enorm.weight',
+  'hnorm.weight': 'nextn.hnorm.weight',
+  'shared_head.norm.weight': 'nextn.shared_head_norm.weight',
 };
 
 const inBlock = /^model\.layers\.(\d+)\.(.+)$/;

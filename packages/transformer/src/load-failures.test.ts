@@ -34,6 +34,20 @@ describe.each(backends)('a load that fails on %s', (name, backend) => {
     await file.close();
   });
 
+  it('for want of memory in JavaScript says so', async () => {
+    const folder = fixtureFolder('v3-base');
+    const file = await openSafetensors(`${folder}/model.safetensors`);
+    for (const length of [2 ** 53 - 1, 2 ** 40]) {
+      const weights = { ...file, readFloat32: async () => new Float32Array(length) };
+      const loading = loadModel({ config: await readConfig(folder), weights }, { backend });
+      await expect(loading).rejects.toMatchObject({
+        code: 'out-of-memory',
+        message: expect.stringMatching(/expected memory for the next tensor/),
+      });
+    }
+    await file.close();
+  });
+
   if (name === 'webgpu') {
     it('because the device was lost says so', async () => {
       const device = await requestDevice();

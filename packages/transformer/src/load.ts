@@ -163,9 +163,20 @@ export async function loadWeights(
     return new DeepSeekModel(config, await fillParameters(config, plan, weights, arena, options));
   } catch (error) {
     if (options.arena === undefined) arena.dispose();
-    throw error;
+    throw isAllocation(error) ? noMemory(error) : error;
   }
 }
+
+/** What JavaScript says where there is no room for an array, or none can be as long. */
+const isAllocation = (error: unknown): error is RangeError =>
+  error instanceof RangeError && /allocation|array length/i.test(error.message);
+
+const noMemory = (cause: RangeError) =>
+  new MinkeError(
+    'out-of-memory',
+    `loadModel: expected memory for the next tensor, got none (${cause.message}); use a smaller model or a machine with more`,
+    { cause },
+  );
 
 /** @internal The config without MTP modules of which the checkpoint has nothing. */
 export function withPresentMtp(config: ModelConfig, weights: WeightSource): ModelConfig {
