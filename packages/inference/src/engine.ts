@@ -12,7 +12,7 @@
  */
 import { check, MinkeError, type RandomState } from '@minke/core';
 import type { AttentionForm, TokenRole } from '@minke/mla-attention';
-import { isMerging, type TransformerModel } from '@minke/transformer';
+import { plainModel, type TransformerModel } from '@minke/transformer';
 import { type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
 import { type DrawnToken, type SamplingParams, validateSampling, wordsOfDraw } from './sampling.ts';
 import { TokenQueue, type TokenStream } from './token-queue.ts';
@@ -121,7 +121,7 @@ export class Engine {
   /** Takes the cache's memory at once. Throws `invalid-argument`, `out-of-memory`. */
   constructor(model: TransformerModel, options: EngineOptions = {}) {
     const { maxSequences = 16, maxWaiting = 256, promptChunk = 256 } = options;
-    const { maxPositions, vocabSize } = (isMerging(model) ? model.model : model).config;
+    const { maxPositions, vocabSize } = plainModel(model).config;
     const contextLength = options.contextLength ?? Math.min(4096, maxPositions);
     for (const [name, value] of Object.entries({ maxSequences, contextLength, promptChunk })) {
       check(

@@ -12,6 +12,7 @@ export {
   joinLanguageModel,
   type LanguageModel,
   type LoadLanguageModelOptions,
+  loadAnyLanguageModel,
   loadLanguageModel,
   loadTextFormat,
   type TextFormat,

@@ -11,7 +11,15 @@ import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, MinkeError } from '@minke/core';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekModel, isGgufPath, type LoadOptions, loadModel } from '@minke/transformer';
+import {
+  type DeepSeekModel,
+  isGgufPath,
+  type LoadOptions,
+  loadModel,
+  loadTransformer,
+  plainModel,
+  type TransformerModel,
+} from '@minke/transformer';
 import { ggufTextFormat } from './gguf-text-format.ts';
 import { defaultSampling, type SamplingParams, validateSampling } from './sampling.ts';
 
@@ -25,8 +33,8 @@ export interface TextFormat {
   readonly sampling: SamplingParams;
 }
 
-export interface LanguageModel extends TextFormat {
-  readonly model: DeepSeekModel;
+export interface LanguageModel<M extends TransformerModel = DeepSeekModel> extends TextFormat {
+  readonly model: M;
 }
 
 /** How `loadLanguageModel` reads. */
@@ -45,20 +53,35 @@ export interface LoadLanguageModelOptions {
  * @example
  * const language = await loadLanguageModel('model', { backend });
  */
-export async function loadLanguageModel(
+export function loadLanguageModel(from: string, options: LoadLanguageModelOptions): Promise<LanguageModel> {
+  return loadWith(loadModel, from, options);
+}
+
+/** As `loadLanguageModel`, and models that merge tokens in their middle layers: for programs that generate. */
+export function loadAnyLanguageModel(
   from: string,
   options: LoadLanguageModelOptions,
-): Promise<LanguageModel> {
+): Promise<LanguageModel<TransformerModel>> {
+  return loadWith(loadTransformer, from, options);
+}
+
+async function loadWith<M extends TransformerModel>(
+  load: (folder: string, options: LoadOptions) => Promise<M>,
+  from: string,
+  { backend, onProgress }: LoadLanguageModelOptions,
+): Promise<LanguageModel<M>> {
   const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
-  const { backend, onProgress } = options;
-  const model = await loadModel(folder, { backend, ...(onProgress && { onProgress }) });
+  const model = await load(folder, { backend, ...(onProgress && { onProgress }) });
   return joinLanguageModel(model, format);
 }
 
 /** A language model from its two halves. Throws `invalid-file` when they do not fit together. */
-export function joinLanguageModel(model: DeepSeekModel, format: TextFormat): LanguageModel {
-  const { vocabSize } = model.config;
+export function joinLanguageModel<M extends TransformerModel>(
+  model: M,
+  format: TextFormat,
+): LanguageModel<M> {
+  const { vocabSize } = plainModel(model).config;
   const { tokenizer, stopTokenIds } = format;
   if (tokenizer.vocabSize > vocabSize) {
     throw new MinkeError(

@@ -23,7 +23,7 @@ import {
   sampleTokens,
   type Tensor,
 } from '@minke/tensor';
-import { isMerging, type ModelBatch, type TransformerModel } from '@minke/transformer';
+import { type ModelBatch, plainModel, type TransformerModel } from '@minke/transformer';
 import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
 import { type StepMemory, type StepModel, stepModel } from './step-model.ts';
 
@@ -89,7 +89,7 @@ export class ModelStep {
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
   constructor(model: TransformerModel, options: ModelStepOptions) {
     this.#backend = model.backend;
-    this.#vocabSize = configOf(model).vocabSize;
+    this.#vocabSize = plainModel(model).config.vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
     const { packWeights, quantize } = options;
     this.#packed = packWeights || quantize ? packedWeightsOf(model, quantize) : null;
@@ -284,7 +284,9 @@ export type QuantizedStorage = 'q8_0' | 'q4_0';
  */
 function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
   const { backend } = model;
-  const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
+  const table = plainModel(model).config.tieEmbeddings
+    ? null
+    : model.parameters().get('model.embed_tokens.weight');
   const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\.|^merging\./;
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
@@ -306,7 +308,6 @@ function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): 
 }
 
 /** Of the layers and the vocabulary. */
-const configOf = (model: TransformerModel) => (isMerging(model) ? model.model : model).config;
 
 const isDecoding = (chunks: readonly Chunk[]): boolean =>
   chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);

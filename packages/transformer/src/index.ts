@@ -54,7 +54,7 @@ export {
   validateMerging,
 } from './merging-config.ts';
 export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
-export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
+export { loadMergingModel, loadTransformer, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
   isMerging,
@@ -63,6 +63,7 @@ export {
   type MergingParts,
   type MergingResult,
   MergingTransformer,
+  plainModel,
   type TransformerModel,
 } from './merging-transformer.ts';
 export {
