@@ -155,7 +155,7 @@ export function reportText(report: InspectReport): string {
     '',
     `memory of this machine: ${size(machine.total)}, ${size(machine.free)} free; with a conversation of ${count(machine.tokens)} tokens:`,
     ...table([['weights as', 'weights', 'needed', 'fits'], ...fits], [0, 3]),
-    'Minke holds plain weights in f32, and those that --quantize rounds beside them; the other rows are what weights alone take.',
+    'Minke computes from f32, or from q8_0 or q4_0 with --quantize; bf16 is for comparison.',
     '',
   ].join('\n');
 }

@@ -63,8 +63,10 @@ export function groupTensors(tensors: readonly TensorRow[], numLayers: number): 
     ...(['merging', 'head', 'MTP module', 'other'] as const),
   ];
   const names = new Set(tensors.map(({ name }) => name));
+  const membersOf = new Map<TensorKind, TensorRow[]>(order.map((kind) => [kind, []]));
+  for (const tensor of tensors) membersOf.get(kindOf(tensor.name, numLayers))?.push(tensor);
   return order.flatMap((kind) => {
-    const members = tensors.filter(({ name }) => kindOf(name, numLayers) === kind);
+    const members = membersOf.get(kind) as TensorRow[];
     if (members.length === 0) return [];
     const dtypes: Record<string, number> = {};
     let [numbers, bytes] = [0, 0];
