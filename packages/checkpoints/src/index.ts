@@ -12,7 +12,7 @@ export {
   type TypedArray,
 } from './dtypes.ts';
 export { encodeSafetensors, type NamedTensors, type TensorData, type WriteOptions } from './encode.ts';
-export { type GgufFile, type GgufTensorInfo, openGguf } from './gguf.ts';
+export { type GgufFile, type GgufTensorInfo, type OpenGgufOptions, openGguf } from './gguf.ts';
 export type { GgufValue } from './gguf-values.ts';
 export type { TensorInfo } from './header.ts';
 export { openSafetensors, type SafetensorsFile, type TensorReader } from './safetensors.ts';

@@ -45,7 +45,8 @@ export interface OpenModel {
 }
 
 /**
- * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part),
+ * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part)
+ * or a folder that holds only one,
  * from the hub id of a model that is in the cache, or from an open checkpoint (which stays open).
  * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
  *
@@ -54,8 +55,8 @@ export interface OpenModel {
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
-  if (isGgufPath(from)) return loadGguf(from, options);
   const folder = resolveModelPath(from);
+  if (isGgufPath(folder)) return loadGguf(folder, options);
   const json = await readConfigJson(folder);
   const config = parseConfig(json);
   const fp8 = parseQuantization(json);
