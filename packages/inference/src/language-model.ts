@@ -41,6 +41,8 @@ export interface LanguageModel<M extends TransformerModel = DeepSeekModel> exten
 /** How `loadLanguageModel` reads. */
 export interface LoadLanguageModelOptions {
   readonly backend: Backend;
+  /** Rounds weights as they are read, see `loadModel`. */
+  readonly quantize?: LoadOptions['quantize'];
   /** Called after each parameter, counted in numbers of the model. */
   readonly onProgress?: LoadOptions['onProgress'];
 }
@@ -69,14 +71,14 @@ export function loadAnyLanguageModel(
 async function loadWith<M extends TransformerModel>(
   load: (folder: string, options: LoadOptions) => Promise<M>,
   from: string,
-  { backend, onProgress }: LoadLanguageModelOptions,
+  { backend, quantize, onProgress }: LoadLanguageModelOptions,
 ): Promise<LanguageModel<M>> {
   const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
   const arena = new Arena(backend, { persistent: true, label: 'model' });
   try {
     return joinLanguageModel(
-      await load(folder, { backend, arena, ...(onProgress && { onProgress }) }),
+      await load(folder, { backend, arena, quantize, ...(onProgress && { onProgress }) }),
       format,
     );
   } catch (error) {
