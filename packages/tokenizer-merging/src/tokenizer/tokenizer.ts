@@ -8,10 +8,10 @@
  */
 import { check, MinkeError } from '@minke/core';
 import { type AddedToken, AddedTokenMatcher, isControl, type PlainMask } from './added-tokens.ts';
-import { bytesOfToken, byteToChar, toByteAlphabet } from './byte-alphabet.ts';
+import { bytesOfToken, byteToChar, inByteAlphabet } from './byte-alphabet.ts';
 import { IdBuffer } from './id-buffer.ts';
 import { BpeMerger, PairTable } from './merge.ts';
-import { PieceCache } from './piece-cache.ts';
+import { hashOf, PieceCache } from './piece-cache.ts';
 import { StreamDecoder } from './stream-decoder.ts';
 import { controlIds, parseTokenizerJson, type TokenizerSpec } from './tokenizer-json.ts';
 import { type TokenizerJson, writeTokenizerJson } from './write-tokenizer-json.ts';
@@ -37,6 +37,8 @@ export interface DecodeOptions {
 
 const utf8 = new TextEncoder();
 const noBytes = new Uint8Array(0);
+/** A buffer for UTF-8 of up to this many bytes is kept between calls. */
+const keptBytes = 65_536;
 
 /**
  * A tokenizer made from a `tokenizer.json`, or by `trainBpe`.
@@ -62,7 +64,8 @@ export class Tokenizer {
   private readonly cache = new PieceCache();
   private readonly allTokens: AddedTokenMatcher;
   private readonly textTokens: AddedTokenMatcher;
-  private scratch = new Uint8Array(1024);
+  /** UTF-8 of the text being encoded. */
+  private utf8Text = new Uint8Array(1024);
 
   private constructor(spec: TokenizerSpec) {
     this.spec = spec;
@@ -126,9 +129,9 @@ export class Tokenizer {
   encode(text: string, options: EncodeOptions = {}): Int32Array {
     check(typeof text === 'string', () => `Tokenizer.encode: expected a string, got ${typeof text}`);
     const { allowSpecial = false, addSpecialTokens = false } = options;
-    const out = new IdBuffer();
+    const out = new IdBuffer(16 + (text.length >> 1));
     if (addSpecialTokens) out.pushAll(this.spec.prefix);
-    const clean = text.replace(/\p{Surrogate}/gu, '\ufffd');
+    const clean = wellFormed(text);
     const plain = options.plainRanges && markPlain(clean.length, options.plainRanges);
     for (const { id, start, end } of this.matcher(allowSpecial).split(clean, plain)) {
       if (id >= 0) out.push(id);
@@ -199,28 +202,66 @@ export class Tokenizer {
   }
 
   private encodePlain(text: string, out: IdBuffer): void {
-    this.spec.preTokenizer.split(this.spec.nfc ? text.normalize('NFC') : text, (piece) => {
-      let ids = this.cache.get(piece);
-      if (ids === undefined) {
-        ids = this.encodePiece(piece);
-        this.cache.set(piece, ids);
-      }
-      out.pushAll(ids);
-    });
+    const { nfc, preTokenizer } = this.spec;
+    const { scanner, prefixSpace } = preTokenizer;
+    const normal = nfc ? text.normalize('NFC') : text;
+    if (scanner === undefined) {
+      preTokenizer.split(normal, (piece) => this.encodePiece(piece, out));
+      return;
+    }
+    const end = this.toUtf8(prefixSpace && !normal.startsWith(' ') ? ` ${normal}` : normal);
+    const bytes = this.utf8Text;
+    for (let at = 0; at < end; ) {
+      const next = scanner.next(bytes, at, end);
+      this.encodeBytes(bytes, at, next, out);
+      at = next;
+    }
+    if (bytes.length > keptBytes) this.utf8Text = new Uint8Array(1024);
   }
 
-  /** @internal Ids of one pre-token. */
-  encodePiece(piece: string): Int32Array {
-    if (this.spec.ignoreMerges) {
-      const id = this.spec.vocab.get(toByteAlphabet(piece));
-      if (id !== undefined && !this.controls.has(id)) return Int32Array.of(id);
-    }
-    if (this.scratch.length < 3 * piece.length) this.scratch = new Uint8Array(3 * piece.length);
-    const { written } = utf8.encodeInto(piece, this.scratch);
-    const ids = this.merger.merge(this.scratch, written);
-    if (this.scratch.length > 65_536) this.scratch = new Uint8Array(1024);
-    return ids;
+  /** @internal Appends the ids of one pre-token. */
+  encodePiece(piece: string, out: IdBuffer): void {
+    const end = this.toUtf8(piece);
+    this.encodeBytes(this.utf8Text, 0, end, out);
+    if (this.utf8Text.length > keptBytes) this.utf8Text = new Uint8Array(1024);
   }
+
+  /** Appends the ids of the pre-token [from, to). */
+  private encodeBytes(bytes: Uint8Array, from: number, to: number, out: IdBuffer): void {
+    const { cache, merger } = this;
+    const hash = hashOf(bytes, from, to);
+    if (cache.read(bytes, from, to, hash, out)) return;
+    const whole = this.spec.ignoreMerges ? this.wholeToken(bytes, from, to) : -1;
+    let count = 1;
+    if (whole >= 0) merger.ids[0] = whole;
+    else count = merger.merge(bytes, from, to);
+    cache.keep(bytes, from, to, hash, merger.ids, count);
+    out.pushAll(merger.ids, 0, count);
+  }
+
+  /** Id of the token that these bytes are, unless it is a control token; -1 for none. */
+  private wholeToken(bytes: Uint8Array, from: number, to: number): number {
+    const id = this.spec.vocab.get(inByteAlphabet(bytes, from, to));
+    return id === undefined || this.controls.has(id) ? -1 : id;
+  }
+
+  /** Writes UTF-8 to `utf8Text` and returns how many bytes. */
+  private toUtf8(text: string): number {
+    if (this.utf8Text.length < 3 * text.length) {
+      if (3 * text.length > keptBytes) {
+        this.utf8Text = utf8.encode(text);
+        return this.utf8Text.length;
+      }
+      this.utf8Text = new Uint8Array(Math.max(3 * text.length, 2 * this.utf8Text.length));
+    }
+    return utf8.encodeInto(text, this.utf8Text).written;
+  }
+}
+
+/** The text with U+FFFD in place of lone surrogates. */
+function wellFormed(text: string): string {
+  const isWellFormed = (text as { isWellFormed?: () => boolean }).isWellFormed;
+  return isWellFormed?.call(text) ? text : text.replace(/\p{Surrogate}/gu, '\ufffd');
 }
 
 function markPlain(length: number, ranges: readonly (readonly [number, number])[]): PlainMask {
