@@ -54,7 +54,7 @@ const deepseekLlm: Form = {
     split('[\\r\\n]'),
     split('\\s?[\\p{Lu}\\p{Ll}\\p{Lt}]+'),
     split('\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+'),
-    split('\\s+(?!.)'),
+    split('\\s+$'),
     split('[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+'),
     singleDigits,
     byteLevel(false),

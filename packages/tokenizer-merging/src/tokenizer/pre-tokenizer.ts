@@ -41,6 +41,9 @@ type Step =
       readonly source: string;
     };
 
+/** Published files have up to seven; each pattern costs time to compile and to run. */
+const maxSteps = 32;
+
 /** Compiles the `pre_tokenizer` field; throws `invalid-file` or `unsupported`. */
 export function parsePreTokenizer(json: unknown): PreTokenizer {
   const steps: Step[] = [];
@@ -79,6 +82,8 @@ function parseInto(
   const node = asObject(json, path);
   const type = asString(node.type, `${path}.type`);
   if (state.byteLevel) throw unsupportedField(path, 'nothing after ByteLevel', node);
+  if (steps.length > maxSteps)
+    throw wrongField('pre_tokenizer', `a sequence of at most ${maxSteps} steps`, node);
   switch (type) {
     case 'Sequence': {
       if (depth > 8) throw wrongField(path, 'a Sequence nested at most 8 deep', node);
