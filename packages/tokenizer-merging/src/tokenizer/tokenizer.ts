@@ -55,8 +55,8 @@ export class Tokenizer {
   readonly specialTokens: readonly AddedToken[];
 
   private readonly spec: TokenizerSpec;
-  private readonly ids: Map<string, number>;
-  private readonly tokens: (string | undefined)[];
+  private readonly addedIds: ReadonlyMap<string, number>;
+  /** Bytes of tokens that were asked for, and of added ones. */
   private readonly bytes: (Uint8Array | undefined)[];
   private readonly specialIds: ReadonlySet<number>;
   private readonly controls: ReadonlySet<number>;
@@ -69,15 +69,10 @@ export class Tokenizer {
 
   private constructor(spec: TokenizerSpec) {
     this.spec = spec;
-    this.ids = new Map(spec.vocab);
     this.specialTokens = spec.addedTokens;
-    for (const token of spec.addedTokens) this.ids.set(token.content, token.id);
-    let size = 0;
-    for (const id of this.ids.values()) size = Math.max(size, id + 1);
-    this.vocabSize = size;
-    this.tokens = new Array(size).fill(undefined);
-    this.bytes = new Array(size).fill(undefined);
-    for (const [token, id] of this.ids) this.tokens[id] = token;
+    this.addedIds = new Map(spec.addedTokens.map((token) => [token.content, token.id]));
+    this.vocabSize = spec.tokenOfId.length;
+    this.bytes = new Array(this.vocabSize).fill(undefined);
     for (const token of spec.addedTokens) this.bytes[token.id] = utf8.encode(token.content);
     this.specialIds = new Set(spec.addedTokens.filter((token) => token.special).map((token) => token.id));
     this.controls = controlIds(spec.addedTokens);
@@ -147,14 +142,19 @@ export class Tokenizer {
    */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const bytesOf = this.bytesFor(options);
-    const parts = Array.from(ids, bytesOf);
-    const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      all.set(part, at);
-      at += part.length;
+    let all = new Uint8Array(8 * ids.length);
+    let size = 0;
+    for (let i = 0; i < ids.length; i++) {
+      const part = bytesOf(ids[i]!);
+      if (size + part.length > all.length) {
+        const larger = new Uint8Array(2 * (size + part.length));
+        larger.set(all);
+        all = larger;
+      }
+      // A loop is faster than `set` for the few bytes of a token.
+      for (let at = 0; at < part.length; at++) all[size++] = part[at]!;
     }
-    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(all);
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(all.subarray(0, size));
   }
 
   /** A decoder for one stream of ids that never splits a character. */
@@ -167,7 +167,7 @@ export class Tokenizer {
     check(Number.isInteger(id) && id >= 0, () => `Tokenizer: expected a token id, got ${id}`);
     const known = this.bytes[id];
     if (known !== undefined) return known;
-    const token = this.tokens[id];
+    const token = this.spec.tokenOfId[id];
     if (token === undefined) return noBytes;
     const bytes = bytesOfToken(token);
     this.bytes[id] = bytes;
@@ -176,12 +176,12 @@ export class Tokenizer {
 
   /** Id of a token in its vocabulary spelling (`'Ġthe'`) or of an added token (`'<think>'`). */
   tokenToId(token: string): number | undefined {
-    return this.ids.get(token);
+    return this.addedIds.get(token) ?? this.spec.vocab.get(token);
   }
 
   /** Vocabulary spelling of an id, or undefined where it has none. */
   idToToken(id: number): string | undefined {
-    return this.tokens[id];
+    return this.spec.tokenOfId[id];
   }
 
   private bytesFor({ skipSpecial = false }: DecodeOptions): (id: number) => Uint8Array {
