@@ -19,7 +19,7 @@ export {
   type TensorSpec,
   type WriteOptions,
 } from './encode.ts';
-export { type GgufFile, type GgufTensorInfo, openGguf } from './gguf.ts';
+export { type GgufFile, type GgufTensorInfo, type OpenGgufOptions, openGguf } from './gguf.ts';
 export type { GgufValue } from './gguf-values.ts';
 export type { TensorInfo } from './header.ts';
 export { joinBlocks, type SplitBlocks, splitBlocks } from './quantized-blocks.ts';
