@@ -41,13 +41,15 @@ export interface LanguageModel<M extends TransformerModel = DeepSeekModel> exten
 /** How `loadLanguageModel` reads. */
 export interface LoadLanguageModelOptions {
   readonly backend: Backend;
+  /** Rounds weights as they are read, see `loadModel`. */
+  readonly quantize?: LoadOptions['quantize'];
   /** Called after each parameter, counted in numbers of the model. */
   readonly onProgress?: LoadOptions['onProgress'];
 }
 
 /**
  * Loads a folder with config.json, safetensors and tokenizer.json, and where present tokenizer_config.json,
- * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them; or the hub id of a model that is in
+ * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them, or a folder of one; or the hub id of a model that is in
  * the cache. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
  * the file.
  *
@@ -69,14 +71,14 @@ export function loadAnyLanguageModel(
 async function loadWith<M extends TransformerModel>(
   load: (folder: string, options: LoadOptions) => Promise<M>,
   from: string,
-  { backend, onProgress }: LoadLanguageModelOptions,
+  { backend, quantize, onProgress }: LoadLanguageModelOptions,
 ): Promise<LanguageModel<M>> {
   const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
   const arena = new Arena(backend, { persistent: true, label: 'model' });
   try {
     return joinLanguageModel(
-      await load(folder, { backend, arena, ...(onProgress && { onProgress }) }),
+      await load(folder, { backend, arena, quantize, ...(onProgress && { onProgress }) }),
       format,
     );
   } catch (error) {

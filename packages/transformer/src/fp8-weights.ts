@@ -8,7 +8,7 @@
  * arithmetic, scales for activations, one scale for a whole tensor, other methods (AWQ, GPTQ, compressed-tensors...).
  */
 import type { TensorReader } from '@minke/checkpoints';
-import { e4m3ToFloat32, e8m0ToFloat32, MinkeError, type Shape, sameShape } from '@minke/core';
+import { e4m3ToFloat32, e8m0ToFloat32, elementCount, MinkeError, type Shape, sameShape } from '@minke/core';
 import { show } from './config.ts';
 import type { WeightSource } from './weight-source.ts';
 
@@ -132,11 +132,17 @@ export function fp8Weights(
   };
   return {
     tensors,
-    async readFloat32(name) {
+    async readFloat32(name, part) {
       const info = stored.get(name);
-      if (info?.dtype !== 'F8_E4M3') return checkpoint.readFloat32(name);
+      if (info?.dtype !== 'F8_E4M3') return checkpoint.readFloat32(name, part);
       const scales = await scalesOf(name + suffix);
-      return multiplyBlocks(e4m3ToFloat32(await checkpoint.read(name)), info.shape, scales, block);
+      const { start, count } = part ?? { start: 0, count: elementCount(info.shape) };
+      const width = Math.max(1, info.shape.at(-1) as number);
+      const row = Math.floor(start / width);
+      const whole = { start: row * width, count: Math.ceil((start + count) / width) * width - row * width };
+      const codes = e4m3ToFloat32(await checkpoint.read(name, whole));
+      const values = multiplyBlocks(codes, row, info.shape, scales, block);
+      return values.subarray(start - whole.start, start - whole.start + count);
     },
   };
 }
@@ -153,9 +159,10 @@ function namesModule(tensor: string, module: string): boolean {
   return module !== '' && `.${tensor}.`.includes(`.${module.replace(/\.weight$/, '')}.`);
 }
 
-/** Each number times its block's scale, in place; the last two sizes are those of the matrices. */
+/** Each number of rows from `start` on times its block's scale, in place; the last two sizes are those of the matrices. */
 function multiplyBlocks(
   values: Float32Array,
+  start: number,
   shape: Shape,
   scales: Float32Array,
   [blockRows, blockColumns]: readonly [number, number],
@@ -165,8 +172,8 @@ function multiplyBlocks(
   const down = Math.ceil(height / blockRows);
   const rows = values.length / Math.max(width, 1);
   for (let row = 0; row < rows; row++) {
-    const matrix = Math.floor(row / height);
-    const first = (matrix * down + Math.floor((row % height) / blockRows)) * across;
+    const matrix = Math.floor((start + row) / height);
+    const first = (matrix * down + Math.floor(((start + row) % height) / blockRows)) * across;
     for (let block = 0; block < across; block++) {
       const scale = scales[first + block] as number;
       const from = row * width + block * blockColumns;
