@@ -88,7 +88,9 @@ export async function openCheckpoint(
     if (index?.totalSize !== undefined && options.checkTotalSize !== false) {
       await checkTotalSize(folder, index.totalSize, tensors, files, failed);
     }
-    const reads = tensorReads(where, tensors, (name) => shards.get(tensors.get(name)!.file)!.read(name));
+    const reads = tensorReads(where, tensors, (name, _, part) =>
+      shards.get(tensors.get(name)!.file)!.read(name, part),
+    );
     const metadata = Object.assign({}, ...[...shards.values()].map((shard) => shard.metadata));
     return { files, tensors, metadata, ...reads, close };
   } catch (error) {

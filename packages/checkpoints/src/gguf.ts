@@ -9,7 +9,7 @@ import { type ByteSource, check, fileSource, MinkeError } from '@minke/core';
 import { type GgufHeader, readGgufHeader } from './gguf-header.ts';
 import type { GgufValue } from './gguf-values.ts';
 import type { TensorInfo } from './header.ts';
-import { type TensorReader, tensorReads } from './safetensors.ts';
+import { byteRange, type TensorReader, tensorReads } from './safetensors.ts';
 
 /** A tensor of a GGUF file; `dtype` is ggml's name of its type (`Q4_K`), `offset` counts in `file`. */
 export interface GgufTensorInfo extends TensorInfo<string> {
@@ -157,9 +157,10 @@ function joined(parts: readonly Part[], first: Part): Omit<GgufFile, 'close'> {
   if (promised !== tensors.size)
     throw failed(first.name, `expected ${promised} tensors in all parts, got ${tensors.size}`);
   const sourceOf = new Map(parts.map(({ name, source }) => [name, source]));
-  const reads = tensorReads(`gguf(${first.name})`, tensors, async (name) => {
-    const { file, offset, byteLength } = tensors.get(name) as GgufTensorInfo;
-    return (sourceOf.get(file) as ByteSource).read(offset, byteLength);
+  const where = `gguf(${first.name})`;
+  const reads = tensorReads(where, tensors, (name, tensor, part) => {
+    const { file } = tensors.get(name) as GgufTensorInfo;
+    return (sourceOf.get(file) as ByteSource).read(...byteRange(where, tensor, part));
   });
   const { version, values } = first.header;
   const metadata = Object.fromEntries(

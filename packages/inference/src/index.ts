@@ -18,6 +18,7 @@ export {
   type TextFormat,
 } from './language-model.ts';
 export { type Chunk, type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
+export { quantizeLanguageModel } from './quantize-language-model.ts';
 export {
   argmax,
   type DrawnToken,

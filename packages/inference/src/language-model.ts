@@ -5,10 +5,11 @@
  * The template is `chat_template.jinja`, else `chat_template` of tokenizer_config.json, else DeepSeek-R1's. End
  * tokens come from generation_config.json, else config.json, else `eos_token` of tokenizer_config.json.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readText as readTextOf } from '@minke/checkpoints/files';
 import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, MinkeError } from '@minke/core';
+import { Arena } from '@minke/tensor';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
 import {
@@ -40,6 +41,8 @@ export interface LanguageModel<M extends TransformerModel = DeepSeekModel> exten
 /** How `loadLanguageModel` reads. */
 export interface LoadLanguageModelOptions {
   readonly backend: Backend;
+  /** Rounds weights as they are read, see `loadModel`. */
+  readonly quantize?: LoadOptions['quantize'];
   /** Called after each parameter, counted in numbers of the model. */
   readonly onProgress?: LoadOptions['onProgress'];
 }
@@ -68,12 +71,20 @@ export function loadAnyLanguageModel(
 async function loadWith<M extends TransformerModel>(
   load: (folder: string, options: LoadOptions) => Promise<M>,
   from: string,
-  { backend, onProgress }: LoadLanguageModelOptions,
+  { backend, quantize, onProgress }: LoadLanguageModelOptions,
 ): Promise<LanguageModel<M>> {
   const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
-  const model = await load(folder, { backend, ...(onProgress && { onProgress }) });
-  return joinLanguageModel(model, format);
+  const arena = new Arena(backend, { persistent: true, label: 'model' });
+  try {
+    return joinLanguageModel(
+      await load(folder, { backend, arena, quantize, ...(onProgress && { onProgress }) }),
+      format,
+    );
+  } catch (error) {
+    arena.dispose();
+    throw error;
+  }
 }
 
 /** A language model from its two halves. Throws `invalid-file` when they do not fit together. */
@@ -126,11 +137,14 @@ export async function loadTextFormat(folder: string): Promise<TextFormat> {
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Largest file read beside the weights: vocabularies of 256,000 tokens take some 30 MB. */
+const maxTextBytes = 1 << 27;
+
 async function readText(folder: string, name: string): Promise<string | undefined> {
   try {
-    return await readFile(join(folder, name), 'utf8');
+    return await readTextOf(join(folder, name), maxTextBytes);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (((cause as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return undefined;
     throw new MinkeError(
       'invalid-file',
       `loadLanguageModel: cannot read ${name} in ${folder}: ${(cause as Error).message}`,
@@ -185,10 +199,11 @@ function stopIds(
   })) {
     const stated = json.eos_token_id ?? [];
     const ids = [stated].flat() as number[];
-    if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
+    const wrong: unknown = ids.find((id) => !Number.isSafeInteger(id) || id < 0);
+    if (wrong !== undefined) {
       throw new MinkeError(
         'invalid-file',
-        `${name}: expected eos_token_id to be an id or a list of them, got ${JSON.stringify(stated)}`,
+        `${name}: expected eos_token_id to be an id or a list of them, got ${wrong instanceof Object ? 'a list or an object' : String(wrong).slice(0, 60)}`,
       );
     }
     if (ids.length > 0) return ids;

@@ -23,7 +23,14 @@ import {
   sampleTokens,
   type Tensor,
 } from '@minke/tensor';
-import { type ModelBatch, plainModel, type TransformerModel } from '@minke/transformer';
+import {
+  headName,
+  isQuantizable,
+  type ModelBatch,
+  plainModel,
+  type TransformerModel,
+  tokenTable,
+} from '@minke/transformer';
 import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
 import { type StepMemory, type StepModel, stepModel } from './step-model.ts';
 
@@ -279,21 +286,21 @@ export class ModelStep {
 export type QuantizedStorage = 'q8_0' | 'q4_0';
 
 /**
- * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. Rounded, they leave
- * out what decides (gates, routers) and the up-projection of latents, which both forms of attention must have alike.
+ * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up, and those that are
+ * packed as they are. Rounded, only what `isQuantizable` says.
  */
 function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
   const { backend } = model;
   const table = plainModel(model).config.tieEmbeddings
     ? null
     : model.parameters().get('model.embed_tokens.weight');
-  const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\.|^merging\./;
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&
       w.dtype === 'f32' &&
       w !== table &&
-      !(quantize !== undefined && (exact.test(name) || w.shape.at(-1)! % 32 !== 0)),
+      w.tiles === null &&
+      (quantize === undefined || isQuantizable(name === tokenTable ? headName : name, w.shape)),
   );
   if (quantize !== undefined && !backend.supports('matmulQuantized'))
     throw new MinkeError(

@@ -14,16 +14,22 @@ export function readCase() {
 /**
  * Says the name and the numbers that must agree between the sides, then measures on request.
  *
- * @param {{ name: string, check?: number[], details?: object, call: () => unknown }} side `call` is
- *   what is timed; it may be async. `details` are what else the parent should know
+ * @param {{ name: string, check?: number[], details?: object, before?: () => unknown, call: () => unknown }} side
+ *   `call` is what is timed and `before` what comes before each; they may be async. `details` are what else the parent
+ *   should know
  */
-export async function serve({ name, check = [], details = {}, call }) {
+export async function serve({ name, check = [], details = {}, before, call }) {
   say({ name, check, details, cpu: cpuSeconds() });
   for await (const line of createInterface({ input: process.stdin })) {
     const { calls } = JSON.parse(line);
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) await call();
-    say({ seconds: (performance.now() - start) / 1000, megabytes: peakMegabytes(), cpu: cpuSeconds() });
+    let seconds = 0;
+    for (let i = 0; i < calls; i++) {
+      if (before) await before();
+      const start = performance.now();
+      await call();
+      seconds += (performance.now() - start) / 1000;
+    }
+    say({ seconds, megabytes: peakMegabytes(), cpu: cpuSeconds() });
   }
   process.exit(0);
 }
