@@ -23,7 +23,14 @@ import {
   sampleTokens,
   type Tensor,
 } from '@minke/tensor';
-import { isMerging, type ModelBatch, type TransformerModel } from '@minke/transformer';
+import {
+  headName,
+  isQuantizable,
+  type ModelBatch,
+  plainModel,
+  type TransformerModel,
+  tokenTable,
+} from '@minke/transformer';
 import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
 import { type StepMemory, type StepModel, stepModel } from './step-model.ts';
 
@@ -89,7 +96,7 @@ export class ModelStep {
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
   constructor(model: TransformerModel, options: ModelStepOptions) {
     this.#backend = model.backend;
-    this.#vocabSize = configOf(model).vocabSize;
+    this.#vocabSize = plainModel(model).config.vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
     const { packWeights, quantize } = options;
     this.#packed = packWeights || quantize ? packedWeightsOf(model, quantize) : null;
@@ -279,19 +286,21 @@ export class ModelStep {
 export type QuantizedStorage = 'q8_0' | 'q4_0';
 
 /**
- * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. Rounded, they leave
- * out what decides (gates, routers) and the up-projection of latents, which both forms of attention must have alike.
+ * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up, and those that are
+ * packed as they are. Rounded, only what `isQuantizable` says.
  */
 function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
   const { backend } = model;
-  const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
-  const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\.|^merging\./;
+  const table = plainModel(model).config.tieEmbeddings
+    ? null
+    : model.parameters().get('model.embed_tokens.weight');
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&
       w.dtype === 'f32' &&
       w !== table &&
-      !(quantize !== undefined && (exact.test(name) || w.shape.at(-1)! % 32 !== 0)),
+      w.tiles === null &&
+      (quantize === undefined || isQuantizable(name === tokenTable ? headName : name, w.shape)),
   );
   if (quantize !== undefined && !backend.supports('matmulQuantized'))
     throw new MinkeError(
@@ -306,7 +315,6 @@ function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): 
 }
 
 /** Of the layers and the vocabulary. */
-const configOf = (model: TransformerModel) => (isMerging(model) ? model.model : model).config;
 
 const isDecoding = (chunks: readonly Chunk[]): boolean =>
   chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);
