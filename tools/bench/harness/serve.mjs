@@ -14,18 +14,32 @@ export function readCase() {
 /**
  * Says the name and the numbers that must agree between the sides, then measures on request.
  *
- * @param {{ name: string, check?: number[], details?: object, call: () => unknown }} side `call` is
- *   what is timed; it may be async. `details` are what else the parent should know
+ * @param {{ name: string, check?: number[], details?: object, call?: () => unknown,
+ *   measure?: (calls: number) => Promise<number> }} side `call` is
+ *   what is timed; it may be async. Or `measure` makes so many calls and gives the seconds they took, where something
+ *   lies between them that is no part of it. `details` are what else the parent should know
  */
-export async function serve({ name, check = [], details = {}, call }) {
+export async function serve({ name, check = [], details = {}, call, measure = timed(call) }) {
   say({ name, check, details, cpu: cpuSeconds() });
   for await (const line of createInterface({ input: process.stdin })) {
     const { calls } = JSON.parse(line);
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) await call();
-    say({ seconds: (performance.now() - start) / 1000, megabytes: peakMegabytes(), cpu: cpuSeconds() });
+    const seconds = await measure(calls);
+    say({
+      seconds,
+      megabytes: peakMegabytes(),
+      resident: process.memoryUsage.rss() / 1e6,
+      cpu: cpuSeconds(),
+    });
   }
   process.exit(0);
+}
+
+function timed(call) {
+  return async (calls) => {
+    const start = performance.now();
+    for (let i = 0; i < calls; i++) await call();
+    return (performance.now() - start) / 1000;
+  };
 }
 
 /** Ends a side that cannot run here, with the reason. */
