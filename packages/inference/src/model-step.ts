@@ -280,12 +280,14 @@ export type QuantizedStorage = 'q8_0' | 'q4_0';
 
 /**
  * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. Rounded, they leave
- * out what decides (gates, routers) and the up-projection of latents, which both forms of attention must have alike.
+ * out what decides (gates, routers). The up-projection of latents, which both forms of attention must have alike, has 8
+ * bits at least.
  */
 function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
   const { backend } = model;
   const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
-  const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\.|^merging\./;
+  const exact = /\.mlp\.gate\.weight$|\.indexer\.|^merging\./;
+  const both = /\.kv_b_proj\.weight$/;
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&
@@ -293,6 +295,7 @@ function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): 
       w !== table &&
       !(quantize !== undefined && (exact.test(name) || w.shape.at(-1)! % 32 !== 0)),
   );
+  const rounded = (name: string) => quantize !== undefined && both.test(name);
   if (quantize !== undefined && !backend.supports('matmulQuantized'))
     throw new MinkeError(
       'unsupported',
@@ -300,8 +303,8 @@ function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): 
     );
   return new PackedWeights(
     backend,
-    matrices.map(([, w]) => w),
-    { quantize },
+    matrices.filter(([name]) => !rounded(name)).map(([, w]) => w),
+    { quantize, rows: matrices.filter(([name]) => rounded(name)).map(([, w]) => w) },
   );
 }
 
