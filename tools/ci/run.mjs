@@ -64,6 +64,12 @@ const steps = [
     work: (options) => run(process.execPath, ['tools/kills/run.mjs', '--kills', '4'], options),
   },
   {
+    name: 'pretrained',
+    title: 'a pretrained model beside llama.cpp',
+    lane: 'second',
+    ...script('tools/ci/pretrained.mjs'),
+  },
+  {
     name: 'page',
     title: 'pages in Chromium',
     commands: { chromium: 'chromium' },

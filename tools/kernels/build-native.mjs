@@ -1,6 +1,7 @@
-// Compiles the Node add-on with the machine's own C++ compiler into packages/gpu-backends/build/minke.node.
+// Compiles the Node add-on with the machine's own C++ compiler into packages/gpu-backends/build/minke.node, for the
+// instruction sets that this processor has.
 //
-// Does nothing when the sources, the compiler and this script are those of the last build. Without a
+// Does nothing when the sources, the compiler, the processor and this script are those of the last build. Without a
 // compiler it says so in one line and exits with 0: everything works without the add-on, only slower.
 // Usage: node tools/kernels/build-native.mjs [--quiet]
 
@@ -8,6 +9,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -46,7 +48,7 @@ const avx512 = [
   '-mprefer-vector-width=512',
 ];
 
-/** One build of kernels.cc per instruction set: the first supported one is chosen at run time. */
+/** What kernels.cc can be compiled for here, the best one first. The add-on has those of the processor. */
 export const instructionSets =
   process.arch === 'x64'
     ? [
@@ -56,12 +58,28 @@ export const instructionSets =
       ]
     : [{ name: 'Baseline', flags: [] }];
 
+/**
+ * Those of `instructionSets` that this processor has, by the macros that the compiler defines for it. A user waits for
+ * each, so what cannot run here is not compiled.
+ */
+function setsOfProcessor(compiler) {
+  const { stdout = '' } = spawnSync(compiler, ['-march=native', '-dM', '-E', '-x', 'c++', '/dev/null'], {
+    encoding: 'utf8',
+  });
+  const defined = new Set(stdout.match(/__\w+__/g));
+  const macro = (flag) => `__${flag.slice('-m'.length).toUpperCase()}__`;
+  return instructionSets.filter(({ flags }) =>
+    flags.every((flag) => flag.includes('=') || defined.has(macro(flag))),
+  );
+}
+
 function sourceHash(compiler) {
   const hash = createHash('sha256');
   hash.update(readFileSync(fileURLToPath(import.meta.url)));
   for (const name of readdirSync(sourceDir).sort())
     hash.update(name).update(readFileSync(join(sourceDir, name)));
-  return hash.update(`${compiler} ${process.platform} ${process.arch}`).digest('hex');
+  const machine = `${process.platform} ${process.arch} ${cpus()[0]?.model}`;
+  return hash.update(`${compiler} ${machine}`).digest('hex');
 }
 
 /** What kernels.cc needs for an instruction set, beside `compilerFlags`. */
@@ -70,10 +88,10 @@ export const kernelFlags = ({ name, flags }) => [
   ...['-fno-exceptions', '-fno-rtti', `-DMINKE_NS=minke${name}`, `-DMINKE_RUN=minkeRun${name}`],
 ];
 
-/** What an add-on's own units need, beside `compilerFlags`. */
-export function addonFlags() {
+/** What the units of an add-on with these instruction sets need, beside `compilerFlags`. */
+export function addonFlags(sets) {
   const { include_dir: headers } = createRequire(join(packageDir, 'package.json'))('node-api-headers');
-  return [`-I${headers}`, '-DNAPI_VERSION=8'];
+  return [`-I${headers}`, '-DNAPI_VERSION=8', ...sets.map(({ name }) => `-DMINKE_${name.toUpperCase()}`)];
 }
 
 /** Names to try, before any is run: cheap, so that an up-to-date build is recognised at once. */
@@ -104,12 +122,17 @@ async function build() {
   if (process.platform === 'win32') return 'no native build on Windows; the WebAssembly build will be used';
   const compiler = findCompiler();
   if (!compiler) return 'no C++ compiler found; the WebAssembly build will be used (slower)';
+  const sets = setsOfProcessor(compiler);
+  if (sets.length === 0) {
+    rmSync(target, { force: true });
+    return 'this processor has no AVX2; the WebAssembly build will be used (slower)';
+  }
   const started = Date.now();
   const work = join(buildDir, `work-${process.pid}`);
   mkdirSync(work, { recursive: true });
   try {
     const units = [
-      ...instructionSets.map(({ name, flags }) => ({
+      ...sets.map(({ name, flags }) => ({
         source: 'kernels.cc',
         object: join(work, `kernels-${name}.o`),
         flags: [...kernelFlags({ name, flags })],
@@ -117,7 +140,7 @@ async function build() {
       ...['pool.cc', 'native.cc'].map((source) => ({
         source,
         object: join(work, source.replace('.cc', '.o')),
-        flags: addonFlags(),
+        flags: addonFlags(sets),
       })),
     ];
     const logs = await Promise.all(
@@ -135,7 +158,7 @@ async function build() {
     renameSync(output, target);
     writeFileSync(stamp, hash);
     const warnings = logs.join('').trim();
-    return `${warnings ? `${warnings}\n` : ''}native add-on built with ${compiler} in ${((Date.now() - started) / 1000).toFixed(1)} s`;
+    return `${warnings ? `${warnings}\n` : ''}native add-on built with ${compiler} for ${sets.map(({ name }) => name).join(', ')} in ${((Date.now() - started) / 1000).toFixed(1)} s`;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

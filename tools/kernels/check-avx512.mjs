@@ -40,8 +40,8 @@ const emulated = builds.map(({ defines }) => ({
 const units = [
   ...emulated,
   { source: join(sourceDir, 'kernels.cc'), flags: kernelFlags(avx2) },
-  { source: join(sourceDir, 'pool.cc'), flags: addonFlags() },
-  { source: join(sourceDir, 'native.cc'), flags: [...addonFlags(), '-DMINKE_EMULATED_AVX512'] },
+  { source: join(sourceDir, 'pool.cc'), flags: addonFlags([avx2]) },
+  { source: join(sourceDir, 'native.cc'), flags: [...addonFlags([avx2]), '-DMINKE_EMULATED_AVX512'] },
 ];
 const objects = units.map((_, i) => join(folder, `${i}.o`));
 await Promise.all(

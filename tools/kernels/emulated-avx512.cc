@@ -145,8 +145,3 @@ EMULATED __m512 scale(__m512 p, __m512 n) {
 #define _mm512_cvtepi8_epi32 emulated::fromBytes
 
 #include "kernels.cc"
-
-// What native.cc names besides; it is not chosen, as the processor has no such instructions.
-extern "C" int minkeRunAvx512Bf16(const double* program, size_t words, MinkeHost* host) {
-  return minkeRunAvx512(program, words, host);
-}

@@ -1,6 +1,6 @@
 """Parity fixtures of dense Llama and Qwen2 models: random checkpoints written by transformers, logits and gradients.
 
-    python3 dense.py ../../packages/transformer/fixtures
+    python3 dense.py ../../packages/transformer/fixtures [name ...]
 
 As fixtures.py and gradients.py write them (README.md): each folder has config.json, model.safetensors (float32) and
 expected.safetensors; `dense-qwen2` also gradients.json and gradients.safetensors. Weights and biases are normal with
@@ -43,7 +43,19 @@ FIXTURES = {
         "hidden_size": 40, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4,
         "rms_norm_eps": 1e-6, "rope_theta": 100.0, "rope_scaling": {
             "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}}),
+    # As Llama 3.2 and the R1 distills of Llama: factor 32, three bands of frequencies; config.json as published.
+    "dense-llama-published": ("llama", 25, {
+        "hidden_size": 32, "intermediate_size": 56, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 8,
+        "rms_norm_eps": 1e-5, "rope_theta": 500.0, "tie_word_embeddings": True, "num_hidden_layers": 2,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64}}),
+    # As the R1 distills of Qwen2.5: a head of its own; config.json as published.
+    "dense-qwen2-untied": ("qwen2", 26, {
+        "hidden_size": 36, "intermediate_size": 50, "num_attention_heads": 6, "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False, "num_hidden_layers": 2}),
 }
+PUBLISHED = ("dense-llama-published", "dense-qwen2-untied")
 
 
 def build(model_type, seed, fields):
@@ -95,8 +107,9 @@ def gradients(double, folder, seed):
     (folder / "gradients.json").write_text(json.dumps({"loss": loss.item(), "norms": norms}, indent=1) + "\n")
 
 
-def main(root: pathlib.Path) -> None:
-    for name, (model_type, seed, fields) in FIXTURES.items():
+def main(root: pathlib.Path, names: list[str]) -> None:
+    for name in names or FIXTURES:
+        model_type, seed, fields = FIXTURES[name]
         model = build(model_type, seed, fields)
         double = double_of(model)
         ids = tokens(model.config.vocab_size, (2, 64), seed)
@@ -111,6 +124,11 @@ def main(root: pathlib.Path) -> None:
         folder = root / name
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
+        if name in PUBLISHED:
+            config = json.loads((folder / "config.json").read_text())
+            config.pop("rope_parameters")
+            config |= {key: fields[key] for key in ("rope_theta", "rope_scaling") if key in fields}
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
         with torch.no_grad():
             assert torch.equal(loaded(input_ids=ids, use_cache=False).logits, logits)
@@ -127,4 +145,4 @@ def main(root: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), sys.argv[2:])

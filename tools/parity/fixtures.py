@@ -19,12 +19,12 @@ from transformers.utils import logging
 
 from reference import Float64, build, build_float64, randomise, run, tokens_without_ties
 
-V2, V3, V32, GLM = "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite"
+V2, V3, V32, GLM, KIMI = "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "kimi_k2"
 
 
-def yarn(factor, original, theta, mscale=None, mscale_all_dim=None):
+def yarn(factor, original, theta, mscale=None, mscale_all_dim=None, betas=(32, 1)):
     scaling = {"type": "yarn", "factor": factor, "original_max_position_embeddings": original,
-               "beta_fast": 32, "beta_slow": 1}
+               "beta_fast": betas[0], "beta_slow": betas[1]}
     if mscale is not None:
         scaling |= {"mscale": mscale, "mscale_all_dim": mscale_all_dim}
     return {"rope_theta": theta, "rope_scaling": scaling, "max_position_embeddings": int(factor * original)}
@@ -112,6 +112,64 @@ FIXTURES = {
         "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 16, "n_routed_experts": 8,
         "num_experts_per_tok": 3, "n_group": 1, "topk_group": 1, "n_shared_experts": 1, "routed_scaling_factor": 1.8,
         "norm_topk_prob": True, "rms_norm_eps": 1e-5, **PLAIN}, False),
+    # Odd sizes, three heads, no shared width in common, config.json as published.
+    "glm4-odd": (GLM, 11, {
+        "hidden_size": 34, "intermediate_size": 50, "moe_intermediate_size": 9, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "num_key_value_heads": 3, "q_lora_rank": 14, "kv_lora_rank": 12,
+        "qk_nope_head_dim": 10, "qk_rope_head_dim": 6, "v_head_dim": 14, "n_routed_experts": 6,
+        "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "n_shared_experts": 2, "routed_scaling_factor": 1.5,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "rope_theta": 1e6}, True),
+    # As Moonlight: a V3 without query LoRA, groups or YaRN, two shared experts, rms_norm_eps 1e-5.
+    "moonlight-base": (V3, 12, {
+        "hidden_size": 40, "intermediate_size": 60, "moe_intermediate_size": 8, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "q_lora_rank": None, "kv_lora_rank": 20, "qk_nope_head_dim": 12,
+        "qk_rope_head_dim": 8, "v_head_dim": 12, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_group": 1,
+        "topk_group": 1, "n_shared_experts": 2, "first_k_dense_replace": 1, "routed_scaling_factor": 2.446,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-5, "num_nextn_predict_layers": 0, "moe_layer_freq": 1,
+        "scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_theta": 50000.0,
+        "max_position_embeddings": 8192}, True),
+    "moonlight-odd": (V3, 13, {
+        "vocab_size": 89, "hidden_size": 33, "intermediate_size": 47, "moe_intermediate_size": 7, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "q_lora_rank": None, "kv_lora_rank": 15, "qk_nope_head_dim": 9,
+        "qk_rope_head_dim": 10, "v_head_dim": 11, "n_routed_experts": 9, "num_experts_per_tok": 4, "n_group": 1,
+        "topk_group": 1, "n_shared_experts": 2, "first_k_dense_replace": 0, "routed_scaling_factor": 2.446,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-5, "num_nextn_predict_layers": 0, "moe_layer_freq": 1,
+        "scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_theta": 50000.0,
+        "max_position_embeddings": 8192}, True),
+    # As Kimi-K2, whose model_type is its own: one group of many experts, YaRN with equal betas.
+    "kimi-base": (KIMI, 14, {
+        "hidden_size": 40, "intermediate_size": 60, "moe_intermediate_size": 4, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "q_lora_rank": 24, "kv_lora_rank": 20, "qk_nope_head_dim": 12,
+        "qk_rope_head_dim": 8, "v_head_dim": 12, "n_routed_experts": 24, "num_experts_per_tok": 4, "n_group": 1,
+        "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.827,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-6, "num_nextn_predict_layers": 0, "moe_layer_freq": 1,
+        "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+        **yarn(32.0, 4096, 50000.0, 1.0, 1.0, betas=(1, 1))}, True),
+    "kimi-odd": (KIMI, 15, {
+        "vocab_size": 83, "hidden_size": 35, "intermediate_size": 44, "moe_intermediate_size": 5, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "q_lora_rank": 17, "kv_lora_rank": 13, "qk_nope_head_dim": 7,
+        "qk_rope_head_dim": 12, "v_head_dim": 9, "n_routed_experts": 15, "num_experts_per_tok": 3, "n_group": 1,
+        "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.872,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-5, "num_nextn_predict_layers": 0, "moe_layer_freq": 1,
+        "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+        **yarn(64.0, 32, 500.0, 1.0, 1.0, betas=(1, 1))}, True),
+    # As DeepSeek-V3.2 as published: groups, YaRN (in the indexer too), odd sizes.
+    "v32-yarn": (V32, 16, {
+        "vocab_size": 89, "hidden_size": 38, "intermediate_size": 50, "moe_intermediate_size": 7, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "q_lora_rank": 22, "kv_lora_rank": 18, "qk_nope_head_dim": 10,
+        "qk_rope_head_dim": 8, "v_head_dim": 14, "n_routed_experts": 12, "num_experts_per_tok": 3, "n_group": 4,
+        "topk_group": 2, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-6, "moe_layer_freq": 1, "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc", "index_n_heads": 24, "index_head_dim": 14, "index_topk": 20,
+        **yarn(40.0, 64, 100.0, 1.0, 1.0)}, True),
+    # The context is shorter than what the indexer would select: dense attention.
+    "v32-short": (V32, 17, {
+        "hidden_size": 36, "intermediate_size": 50, "moe_intermediate_size": 8, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "q_lora_rank": 20, "kv_lora_rank": 16, "qk_nope_head_dim": 12,
+        "qk_rope_head_dim": 8, "v_head_dim": 10, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 1,
+        "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5,
+        "norm_topk_prob": True, "rms_norm_eps": 1e-6, "index_n_heads": 4, "index_head_dim": 16, "index_topk": 2048,
+        **PLAIN}, False),
 }
 
 
@@ -167,7 +225,8 @@ def generate(root: pathlib.Path, name: str) -> None:
     model_type, seed, fields, published = FIXTURES[name]
     torch.manual_seed(seed)
     heads = {"num_key_value_heads": fields["num_attention_heads"]}
-    model = build(model_type, copy.deepcopy(COMMON | heads | fields))  # configs edit the dictionaries they are given
+    # transformers has no class of its own for Kimi-K2.
+    model = build(V3 if model_type == KIMI else model_type, copy.deepcopy(COMMON | heads | fields))  # configs edit the dictionaries they are given
     randomise(model, seed)
     if name == "v3-tiny-latent":
         shrink_latents(model)
@@ -192,6 +251,8 @@ def generate(root: pathlib.Path, name: str) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     loaded.eval().set_experts_implementation("eager")
     assert torch.equal(run(loaded, ids)[0], logits), "the saved checkpoint gives other logits"
+    if model_type == KIMI:
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": KIMI}, indent=2) + "\n")
 
     tensors = {"input_ids": ids.to(torch.int32), "logits": logits, "logits_f64": exact.to(torch.float32)}
     tensors |= {f"experts.{layer}": index.to(torch.int32) for layer, index in chosen64.items()}

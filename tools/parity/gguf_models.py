@@ -1,8 +1,8 @@
 """GGUF files of fixture checkpoints, written by the Python gguf library as llama.cpp's converter writes them.
 
-    python3 gguf_models.py ../../packages/transformer/fixtures      # needs gguf 0.19, safetensors and numpy, 2 seconds
+    python3 gguf_models.py ../../packages/transformer/fixtures [name ...]      # needs gguf 0.19, safetensors and numpy, 2 seconds
 
-`gguf/<fixture>.gguf` (float32) for dense-llama, dense-qwen2 and v3-base, whose latent projections are split (since
+`gguf/<fixture>.gguf` (float32) for dense-llama, dense-qwen2, mtp-v3 (multi-token prediction as blocks) and v3-base, whose latent projections are split (since
 llama.cpp PR 12801), and `gguf/v2-lite-fused.gguf`, where they are one tensor as before. The conventions are those of
 llama.cpp's conversion scripts: rows of Llama's q and k permuted for adjacent rotary pairs, frequency divisors in
 `rope_freqs.weight`, experts packed, key projections transposed head by head.
@@ -18,8 +18,11 @@ from gguf import GGUFWriter
 from safetensors.numpy import load_file
 
 
-def common(writer, arch, config):
-    writer.add_block_count(config["num_hidden_layers"])
+def common(writer, arch, config, tensors):
+    mtp = config.get("num_nextn_predict_layers", 0) if any("eh_proj" in name for name in tensors) else 0
+    writer.add_block_count(config["num_hidden_layers"] + mtp)
+    if mtp:
+        writer.add_nextn_predict_layers(mtp)
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
@@ -39,6 +42,8 @@ NAMES = {
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate.weight": "ffn_gate_inp.weight",
     "mlp.gate.e_score_correction_bias": "exp_probs_b.bias", "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
     "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "eh_proj": "nextn.eh_proj", "enorm": "nextn.enorm", "hnorm": "nextn.hnorm", "embed_tokens": "nextn.embed_tokens",
+    "shared_head.norm": "nextn.shared_head_norm", "shared_head.head": "nextn.shared_head_head",
 }
 GLOBAL = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
           "lm_head.weight": "output.weight"}
@@ -140,14 +145,17 @@ def deepseek2(writer, config, tensors, fused):
         writer.add_tensor(f"blk.{layer}.ffn_{kind}_exps.weight", packed)
 
 
-def main(root: pathlib.Path) -> None:
+def main(root: pathlib.Path, names: list[str]) -> None:
     (root / "gguf").mkdir(exist_ok=True)
     for fixture, arch, fused in (("dense-llama", "llama", False), ("dense-qwen2", "qwen2", False),
-                                 ("v3-base", "deepseek2", False), ("v2-lite", "deepseek2", True)):
+                                 ("v3-base", "deepseek2", False), ("v2-lite", "deepseek2", True),
+                                 ("mtp-v3", "deepseek2", False)):
+        if names and fixture not in names:
+            continue
         config = json.loads((root / fixture / "config.json").read_text())
         tensors = load_file(root / fixture / "model.safetensors")
         writer = GGUFWriter(root / "gguf" / f"{fixture}{'-fused' if fused else ''}.gguf", arch)
-        common(writer, arch, config)
+        common(writer, arch, config, tensors)
         if arch == "deepseek2":
             deepseek2(writer, config, tensors, fused)
         else:
@@ -159,4 +167,4 @@ def main(root: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), sys.argv[2:])

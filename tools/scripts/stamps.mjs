@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join, relative } from 'node:path';
 import { findOnPath, repositoryRoot } from './process.mjs';
 
@@ -36,12 +37,13 @@ export function installKey() {
   return hashFiles([...settings, ...manifests], [process.platform, process.arch]);
 }
 
-/** Hash of the kernel sources, their build script, and the compilers that could be used. */
+/** Hash of the kernel sources, their build script, the processor, and the compilers that could be used. */
 export function nativeKey() {
   const sources = ['packages/gpu-backends/kernels', 'tools/kernels'].flatMap((folder) =>
     filesUnder(join(repositoryRoot, folder), outputFolders),
   );
-  return hashFiles(sources, [process.platform, process.arch, ...compilersOnPath()]);
+  const machine = [process.platform, process.arch, cpus()[0]?.model ?? ''];
+  return hashFiles(sources, [...machine, ...compilersOnPath()]);
 }
 
 /** Hash of every source the packages are built from (tests, fixtures and documents are not). */

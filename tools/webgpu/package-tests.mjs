@@ -16,6 +16,7 @@ const files = [
   'packages/mla-attention/src/key-bias',
   'packages/mla-attention/src/sparse',
   'packages/transformer/src/layer-attention.test.ts',
+  'packages/transformer/src/load-failures.test.ts',
   'packages/transformer/src/merging.test.ts',
 ];
 const args = [vitest, 'run', ...files, '-t', 'on webgpu', '--reporter=json', `--outputFile=${report}`];

@@ -4,14 +4,11 @@
  * Bytes take their place, so nothing fails, but a model that was not trained on that spelling answers nonsense, and
  * marks in a question cannot be told from real ones.
  */
-import type { LanguageModel } from '@minke/inference';
+import type { TextFormat } from '@minke/inference';
 import { deepseekTokens, thinkTags } from '@minke/tokenizer-merging/chat';
 
 /** The marks that the template or thoughts need and the tokenizer spells with several tokens. */
-export function spelledMarks({
-  tokenizer,
-  template,
-}: Pick<LanguageModel, 'tokenizer' | 'template'>): string[] {
+export function spelledMarks({ tokenizer, template }: Pick<TextFormat, 'tokenizer' | 'template'>): string[] {
   const { user, assistant } = deepseekTokens;
   const marks = [user, assistant, thinkTags.open].filter((mark) => template.source.includes(mark));
   return [...marks, thinkTags.close].filter(
@@ -20,7 +17,7 @@ export function spelledMarks({
 }
 
 /** Warns on stderr. */
-export function warnOfSpelledMarks(folder: string, language: LanguageModel): void {
+export function warnOfSpelledMarks(folder: string, language: TextFormat): void {
   const marks = spelledMarks(language);
   if (marks.length > 0)
     process.stderr.write(

@@ -6,9 +6,12 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './commands/bench.ts';
 import { addChat } from './commands/chat.ts';
 import { addEval } from './commands/eval.ts';
+import { addExport } from './commands/export.ts';
+import { addInspect } from './commands/inspect.ts';
 import { addLogits } from './commands/logits.ts';
 import { addMerge } from './commands/merge.ts';
 import { addPull } from './commands/pull.ts';
+import { addQuantize } from './commands/quantize.ts';
 import { addServe } from './commands/serve.ts';
 import { addTrain } from './commands/train.ts';
 import { failure } from './failure.ts';
@@ -22,7 +25,7 @@ process.stdout.on('error', (problem: NodeJS.ErrnoException) => {
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const program = new Command('minke')
   .description(
-    'Reasoning models in TypeScript: serve, chat, pull, inspect logits, train, merge, evaluate and measure.',
+    'Reasoning models in TypeScript: serve, chat, pull, inspect, quantize, logits, train, merge, evaluate and measure.',
   )
   .version(version)
   .exitOverride();
@@ -30,9 +33,12 @@ const program = new Command('minke')
 addServe(program);
 addChat(program);
 addPull(program);
+addInspect(program);
+addQuantize(program);
 addLogits(program);
 addTrain(program);
 addMerge(program);
+addExport(program);
 addEval(program);
 addBench(program);
 

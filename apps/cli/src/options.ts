@@ -21,7 +21,7 @@ export interface BackendOptions {
  */
 export function addModelArgument(
   command: Command,
-  what = 'model folder (config.json, safetensors, tokenizer.json), or a .gguf file',
+  what = 'model folder (config.json, safetensors, tokenizer.json), or a .gguf file (or a folder of one)',
 ): Command {
   return command
     .addArgument(

@@ -21,7 +21,7 @@ import {
   summariseSamples,
   taskJudge,
 } from '@minke/evaluation';
-import { complete, type Engine, type LanguageModel } from '@minke/inference';
+import { complete, type Engine, type TextFormat } from '@minke/inference';
 import { hash64, type Problem } from '@minke/reasoning-tasks';
 import { progressLine } from './eval-progress.ts';
 
@@ -40,7 +40,7 @@ export interface SamplingSettings {
 /** Samples of a model in this process. */
 export function localSampler(
   engine: Engine,
-  language: LanguageModel,
+  language: TextFormat,
   settings: SamplingSettings,
   signal: AbortSignal,
 ): Sample {

@@ -5,24 +5,23 @@ import { randomInt } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MinkeError } from '@minke/core';
 import { auto, type BackendName, createBackend } from '@minke/gpu-backends';
-import { chat, Engine, type LanguageModel, loadLanguageModel } from '@minke/inference';
+import { chat, Engine, loadAnyLanguageModel, type TextFormat } from '@minke/inference';
 import type { FromWorker, ToWorker, WorkerOptions } from './engine-protocol.ts';
 import { modelFacts } from './model-facts.ts';
 
 const port = parentPort as NonNullable<typeof parentPort>;
 const send = (message: FromWorker): void => port.postMessage(message);
 
-async function load(options: WorkerOptions): Promise<{ engine: Engine; language: LanguageModel }> {
+async function load(options: WorkerOptions): Promise<{ engine: Engine; language: TextFormat }> {
   const threads = options.threads === undefined ? {} : { threads: options.threads };
   const backend = await (options.backend === undefined
     ? auto(threads)
     : createBackend(options.backend as BackendName, threads));
-  const language = await loadLanguageModel(options.modelFolder, { backend });
   const { maxSequences, maxWaiting, quantize } = options;
+  const language = await loadAnyLanguageModel(options.modelFolder, { backend, quantize });
   const engine = new Engine(language.model, {
     ...(maxSequences !== undefined && { maxSequences }),
     ...(maxWaiting !== undefined && { maxWaiting }),
-    ...(quantize !== undefined && { quantize }),
   });
   send({ type: 'ready', facts: await modelFacts(options.modelFolder, language, engine, backend.info) });
   return { engine, language };
@@ -30,7 +29,7 @@ async function load(options: WorkerOptions): Promise<{ engine: Engine; language:
 
 async function answer(
   engine: Engine,
-  language: LanguageModel,
+  language: TextFormat,
   { id, job }: ToWorker & { type: 'chat' },
   signal: AbortSignal,
 ): Promise<void> {

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type BackendInfo, MinkeError } from '@minke/core';
-import type { Engine, LanguageModel } from '@minke/inference';
+import type { Engine } from '@minke/inference';
 import { z } from 'zod';
 import type { ModelFacts } from './engine-protocol.ts';
 
@@ -33,7 +33,7 @@ const plainFacts = {
 /** Throws `invalid-file` for a `minke.json` that is none. */
 export async function modelFacts(
   folder: string,
-  { model }: LanguageModel,
+  { model }: { readonly model: { parameters(): ReadonlyMap<string, { readonly size: number }> } },
   engine: Engine,
   backend: BackendInfo,
 ): Promise<ModelFacts> {

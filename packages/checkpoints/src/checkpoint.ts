@@ -84,11 +84,13 @@ export async function openCheckpoint(
       });
       for (const result of opened) if (result.status === 'rejected') throw result.reason;
     }
-    const tensors = merge(shards, index, failed);
+    const tensors = mergeShards(shards, index, failed);
     if (index?.totalSize !== undefined && options.checkTotalSize !== false) {
       await checkTotalSize(folder, index.totalSize, tensors, files, failed);
     }
-    const reads = tensorReads(where, tensors, (name) => shards.get(tensors.get(name)!.file)!.read(name));
+    const reads = tensorReads(where, tensors, (name, _, part) =>
+      shards.get(tensors.get(name)!.file)!.read(name, part),
+    );
     const metadata = Object.assign({}, ...[...shards.values()].map((shard) => shard.metadata));
     return { files, tensors, metadata, ...reads, close };
   } catch (error) {
@@ -143,9 +145,9 @@ async function resolveInside(folder: string, file: string, failed: Failure): Pro
   return path;
 }
 
-/** Every tensor of every shard, each in exactly the shard that the index names. */
-function merge(
-  shards: ReadonlyMap<string, SafetensorsFile>,
+/** @internal Every tensor of every shard, each in exactly the shard that the index names. */
+export function mergeShards(
+  shards: ReadonlyMap<string, Pick<SafetensorsFile, 'tensors'>>,
   index: ParsedIndex | undefined,
   failed: Failure,
 ): Map<string, CheckpointTensorInfo> {

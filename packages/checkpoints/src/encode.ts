@@ -9,10 +9,14 @@ import { check } from '@minke/core';
 import { dtypeRank, isSafetensorsDType, type SafetensorsDType, tensorByteLength } from './dtypes.ts';
 import { maxHeaderBytes } from './header.ts';
 
-/** A tensor to write. */
-export interface TensorData {
+/** Type and shape of a tensor to write. */
+export interface TensorSpec {
   readonly dtype: SafetensorsDType;
   readonly shape: readonly number[];
+}
+
+/** A tensor to write. */
+export interface TensorData extends TensorSpec {
   /** Its elements, little-endian and row-major, as any typed array; or a function that makes them when needed. */
   readonly data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
 }
@@ -26,20 +30,20 @@ export interface WriteOptions {
 }
 
 /** A file about to be written: the length field and header, then these tensors in this order. */
-export interface Layout {
+export interface Layout<T extends TensorSpec> {
   readonly head: Uint8Array;
-  readonly tensors: readonly (readonly [string, TensorData])[];
+  readonly tensors: readonly (readonly [string, T])[];
   /** Bytes of the whole file. */
   readonly byteLength: number;
 }
 
 /** Name and tensor pairs of either form. */
-export function entriesOf(tensors: NamedTensors): [string, TensorData][] {
+export function entriesOf<T>(tensors: ReadonlyMap<string, T> | Readonly<Record<string, T>>): [string, T][] {
   return [...(tensors instanceof Map ? tensors.entries() : Object.entries(tensors))];
 }
 
 /** Bytes of a tensor by its type and shape. @throws MinkeError 'invalid-argument' for an impossible tensor. */
-export function checkedByteLength(where: string, name: string, { dtype, shape }: TensorData): number {
+export function checkedByteLength(where: string, name: string, { dtype, shape }: TensorSpec): number {
   const label = `${where}: tensor ${JSON.stringify(name)}`;
   check(isSafetensorsDType(dtype), () => `${label}: unknown dtype ${JSON.stringify(dtype)}`);
   const valid = shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0);
@@ -71,7 +75,11 @@ function compareNames(a: string, b: string): number {
 }
 
 /** Sorts the tensors and builds the header. */
-export function layOut(where: string, tensors: NamedTensors, options: WriteOptions): Layout {
+export function layOut<T extends TensorSpec>(
+  where: string,
+  tensors: ReadonlyMap<string, T> | Readonly<Record<string, T>>,
+  options: WriteOptions,
+): Layout<T> {
   const sorted = entriesOf(tensors);
   for (const [name, tensor] of sorted) {
     check(

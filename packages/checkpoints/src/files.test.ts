@@ -10,7 +10,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { replaceFile } from './files.ts';
+import { readText, replaceFile } from './files.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'minke-files-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -34,4 +34,18 @@ it('leaves what was there where it cannot replace it, and says why in the words 
   expect(() => replaceFile(join(root, 'missing', 'file'), 'new')).toThrow(
     expect.objectContaining({ code: 'ENOENT' }),
   );
+});
+
+it('reads text within a bound, and says what is wrong with what is none', async () => {
+  const path = join(root, 'text.json');
+  writeFileSync(path, '\ufeff{"größe": 1}');
+  expect(await readText(path, 100)).toBe('{"größe": 1}');
+  await expect(readText(path, 10)).rejects.toMatchObject({
+    code: 'invalid-file',
+    message: expect.stringMatching(/at most 10 bytes .* got 17/),
+  });
+  writeFileSync(path, Buffer.from([0x7b, 0xff, 0x7d]));
+  await expect(readText(path, 100)).rejects.toThrow(/expected UTF-8/);
+  await expect(readText(root, 100)).rejects.toThrow(/is a folder/);
+  await expect(readText(join(root, 'none'), 100)).rejects.toMatchObject({ cause: { code: 'ENOENT' } });
 });

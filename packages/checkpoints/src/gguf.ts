@@ -9,7 +9,7 @@ import { type ByteSource, check, fileSource, MinkeError } from '@minke/core';
 import { type GgufHeader, readGgufHeader } from './gguf-header.ts';
 import type { GgufValue } from './gguf-values.ts';
 import type { TensorInfo } from './header.ts';
-import { type TensorReader, tensorReads } from './safetensors.ts';
+import { byteRange, type TensorReader, tensorReads } from './safetensors.ts';
 
 /** A tensor of a GGUF file; `dtype` is ggml's name of its type (`Q4_K`), `offset` counts in `file`. */
 export interface GgufTensorInfo extends TensorInfo<string> {
@@ -27,6 +27,12 @@ export interface GgufFile extends TensorReader<GgufTensorInfo> {
 
 /** A part's name: prefix, number from 1, number of parts. */
 const partName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
+
+/** How `openGguf` opens. */
+export interface OpenGgufOptions {
+  /** Opens a file by its path, of a split file each part. Default: files of this machine. */
+  readonly open?: (path: string) => Promise<ByteSource>;
+}
 
 interface Part {
   readonly name: string;
@@ -48,7 +54,8 @@ interface Part {
  * const weights = await file.readFloat32('token_embd.weight'); // dequantised
  * await file.close();
  */
-export async function openGguf(from: string | ByteSource): Promise<GgufFile> {
+export async function openGguf(from: string | ByteSource, options: OpenGgufOptions = {}): Promise<GgufFile> {
+  const { open: openPath = fileSource } = options;
   const parts: Part[] = [];
   const close = async () => {
     await Promise.all(parts.map(({ source }) => source.close()));
@@ -65,9 +72,9 @@ export async function openGguf(from: string | ByteSource): Promise<GgufFile> {
   };
   try {
     const first =
-      typeof from === 'string' ? await open(from, await fileSource(from)) : await open('bytes', from);
-    for (const path of await otherParts(first, typeof from === 'string')) {
-      await open(path, await fileSource(path));
+      typeof from === 'string' ? await open(from, await openPath(from)) : await open('bytes', from);
+    for (const path of otherParts(first, typeof from === 'string')) {
+      await open(path, await openPart(first, path, openPath));
       checkPart(parts, first);
     }
     return { ...joined(parts, first), close };
@@ -88,14 +95,14 @@ function wholeNumber({ name, header }: Part, key: string, otherwise: number): nu
   return value as number;
 }
 
-/** Paths of the parts after the first. */
-async function otherParts(first: Part, isPath: boolean): Promise<string[]> {
+/** Paths of the parts after the first, beside it. */
+function otherParts(first: Part, isPath: boolean): string[] {
   const count = wholeNumber(first, 'split.count', 1);
   if (count <= 1) return [];
   check(isPath, () => 'openGguf: expected the path of a split file, got a source of bytes');
-  const { basename, dirname, join } = await import('node:path');
-  const { access } = await import('node:fs/promises');
-  const match = partName.exec(basename(first.name));
+  const cut = Math.max(first.name.lastIndexOf('/'), first.name.lastIndexOf('\\')) + 1;
+  const [folder, name] = [first.name.slice(0, cut), first.name.slice(cut)];
+  const match = partName.exec(name);
   if (match === null || Number(match[3]) !== count)
     throw failed(
       first.name,
@@ -103,14 +110,27 @@ async function otherParts(first: Part, isPath: boolean): Promise<string[]> {
     );
   if (Number(match[2]) !== 1 || wholeNumber(first, 'split.no', 0) !== 0)
     throw failed(first.name, 'expected the first part of a split file, got another; open the one with 00001');
-  const paths = Array.from({ length: count - 1 }, (_, i) =>
-    join(dirname(first.name), `${match[1]}-${String(i + 2).padStart(5, '0')}-of-${match[3]}.gguf`),
+  return Array.from(
+    { length: count - 1 },
+    (_, i) => `${folder}${match[1]}-${String(i + 2).padStart(5, '0')}-of-${match[3]}.gguf`,
   );
-  for (const path of paths)
-    await access(path).catch(() => {
-      throw failed(first.name, `its part ${basename(path)} is missing; download all ${count} parts`);
-    });
-  return paths;
+}
+
+async function openPart(
+  first: Part,
+  path: string,
+  open: (path: string) => Promise<ByteSource>,
+): Promise<ByteSource> {
+  try {
+    return await open(path);
+  } catch (cause) {
+    const name = path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
+    throw new MinkeError(
+      'invalid-file',
+      `openGguf(${first.name}): its part ${name} is missing or cannot be read (${(cause as Error).message}); download all parts`,
+      { cause, details: { name: first.name } },
+    );
+  }
 }
 
 /** The part that was opened last must be the one its name says, of the same model. */
@@ -137,9 +157,10 @@ function joined(parts: readonly Part[], first: Part): Omit<GgufFile, 'close'> {
   if (promised !== tensors.size)
     throw failed(first.name, `expected ${promised} tensors in all parts, got ${tensors.size}`);
   const sourceOf = new Map(parts.map(({ name, source }) => [name, source]));
-  const reads = tensorReads(`gguf(${first.name})`, tensors, async (name) => {
-    const { file, offset, byteLength } = tensors.get(name) as GgufTensorInfo;
-    return (sourceOf.get(file) as ByteSource).read(offset, byteLength);
+  const where = `gguf(${first.name})`;
+  const reads = tensorReads(where, tensors, (name, tensor, part) => {
+    const { file } = tensors.get(name) as GgufTensorInfo;
+    return (sourceOf.get(file) as ByteSource).read(...byteRange(where, tensor, part));
   });
   const { version, values } = first.header;
   const metadata = Object.fromEntries(

@@ -12,7 +12,7 @@ import {
   entriesOf,
   layOut,
   type NamedTensors,
-  type TensorData,
+  type TensorSpec,
   type WriteOptions,
 } from './encode.ts';
 import { indexFile, type ShardIndex, singleFile } from './shard-index.ts';
@@ -44,14 +44,18 @@ async function writeAtomically(
     await rm(temporary, { force: true });
     throw error;
   }
-  // The rename itself is durable once the folder is synced; Windows cannot open folders and needs no sync.
-  if (process.platform !== 'win32') {
-    const folder = await open(dirname(path), 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+  await syncFolder(dirname(path));
+}
+
+/** Makes the names in a folder durable, renames too; Windows cannot open folders and needs no sync. */
+export async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const { open } = await import('node:fs/promises');
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 
@@ -100,38 +104,12 @@ export async function writeCheckpoint(
 ): Promise<string[]> {
   const { readdir, rm } = await import('node:fs/promises');
   const { join } = await import('node:path');
-  check(maxShardBytes > 0, () => `writeCheckpoint: expected maxShardBytes above 0, got ${maxShardBytes}`);
-
-  const shards: Map<string, TensorData>[] = [];
-  let room = 0;
-  let total = 0;
-  for (const [name, tensor] of entriesOf(tensors)) {
-    const bytes = checkedByteLength('writeCheckpoint', name, tensor);
-    total += bytes;
-    if (shards.length === 0 || bytes > room) {
-      shards.push(new Map());
-      room = maxShardBytes;
-    }
-    shards.at(-1)!.set(name, tensor);
-    room -= bytes;
-  }
-  if (shards.length === 0) shards.push(new Map());
-
-  const number = (n: number) => String(n).padStart(5, '0');
-  const files =
-    shards.length === 1
-      ? [singleFile]
-      : shards.map((_, i) => `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`);
-  for (const [i, file] of files.entries())
-    await writeSafetensors(join(folder, file), shards[i]!, { metadata });
+  const { shards, index } = planShards('writeCheckpoint', entriesOf(tensors), maxShardBytes);
+  const files = [...shards.keys()];
+  for (const [file, tensors] of shards) await writeSafetensors(join(folder, file), tensors, { metadata });
   const kept = new Set(files);
-  if (files.length > 1) {
-    const pairs = files.flatMap((file, i) => [...shards[i]!.keys()].map((name) => [name, file] as const));
-    pairs.sort(([a], [b]) => (a < b ? -1 : 1));
-    const index: ShardIndex = { metadata: { total_size: total }, weight_map: Object.fromEntries(pairs) };
-    await writeAtomically(join(folder, indexFile), [
-      new TextEncoder().encode(`${JSON.stringify(index, null, 2)}\n`),
-    ]);
+  if (index !== null) {
+    await writeAtomically(join(folder, indexFile), [new TextEncoder().encode(index)]);
     kept.add(indexFile);
   }
   for (const file of await readdir(folder)) {
@@ -140,4 +118,37 @@ export async function writeCheckpoint(
     if (ours && !kept.has(file)) await rm(join(folder, file));
   }
   return files;
+}
+
+/** Which tensors go to which file, and the text of the index, null where one file holds all. */
+export function planShards<T extends TensorSpec>(
+  where: string,
+  tensors: readonly (readonly [string, T])[],
+  maxShardBytes: number,
+): { readonly shards: ReadonlyMap<string, ReadonlyMap<string, T>>; readonly index: string | null } {
+  check(maxShardBytes > 0, () => `${where}: expected maxShardBytes above 0, got ${maxShardBytes}`);
+  const groups: Map<string, T>[] = [new Map()];
+  let room = maxShardBytes;
+  let total = 0;
+  for (const [name, tensor] of tensors) {
+    const bytes = checkedByteLength(where, name, tensor);
+    total += bytes;
+    if (bytes > room && groups.at(-1)!.size > 0) {
+      groups.push(new Map());
+      room = maxShardBytes;
+    }
+    groups.at(-1)!.set(name, tensor);
+    room -= bytes;
+  }
+  if (groups.length === 1) return { shards: new Map([[singleFile, groups[0]!]]), index: null };
+  const number = (n: number) => String(n).padStart(5, '0');
+  const shards = new Map(
+    groups.map((group, i) => [`model-${number(i + 1)}-of-${number(groups.length)}.safetensors`, group]),
+  );
+  const pairs = [...shards].flatMap(([file, group]) =>
+    [...group.keys()].map((name) => [name, file] as const),
+  );
+  pairs.sort(([a], [b]) => (a < b ? -1 : 1));
+  const index: ShardIndex = { metadata: { total_size: total }, weight_map: Object.fromEntries(pairs) };
+  return { shards, index: `${JSON.stringify(index, null, 2)}\n` };
 }

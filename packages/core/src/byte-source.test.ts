@@ -1,4 +1,4 @@
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -69,5 +69,23 @@ describe('fileSource', () => {
     await expect(source.read(0, 50)).rejects.toMatchObject({ code: 'invalid-file' });
     await source.close();
     await expect(source.read(0, 1)).rejects.toThrow(/is closed/);
+  });
+
+  it('notices a file that is written to while open, and not one that is replaced', async () => {
+    const path = join(folder, 'changing');
+    await writeFile(path, bytes);
+    await utimes(path, 1, 1);
+    const source = await fileSource(path);
+    await writeFile(join(folder, 'next'), new Uint8Array(100));
+    await rename(join(folder, 'next'), path);
+    expect([...(await source.read(0, 2))]).toEqual([0, 1]);
+    const replaced = await fileSource(path);
+    await writeFile(path, new Uint8Array(100).fill(7));
+    await utimes(path, 2, 2);
+    await expect(replaced.read(0, 2)).rejects.toMatchObject({
+      code: 'invalid-file',
+      message: expect.stringMatching(/changed while open/),
+    });
+    await Promise.all([source.close(), replaced.close()]);
   });
 });

@@ -14,7 +14,7 @@ export interface ByteSource {
   /**
    * Exactly `length` bytes from `offset`; the array belongs to the caller.
    *
-   * @throws MinkeError 'invalid-argument' outside [0, size]; 'invalid-file' if the file has become shorter.
+   * @throws MinkeError 'invalid-argument' outside [0, size]; 'invalid-file' if the file was changed since it was opened.
    */
   read(offset: number, length: number): Promise<Uint8Array>;
   /** Releases the file; a second call does nothing. Reads after it fail. */
@@ -78,7 +78,7 @@ export async function fileSource(path: string): Promise<ByteSource> {
   const file = await open(path, 'r').catch((cause: Error) => {
     throw failed(cause.message, cause);
   });
-  const size = (await file.stat()).size;
+  const { size, mtimeMs } = await file.stat();
   let closed: Promise<void> | undefined;
   return {
     size,
@@ -101,6 +101,10 @@ export async function fileSource(path: string): Promise<ByteSource> {
         }
         filled += bytesRead;
       }
+      // What another process writes meanwhile would be parts of two files.
+      const now = await file.stat();
+      if (now.size !== size || now.mtimeMs !== mtimeMs)
+        throw failed('it was changed while open; open it again once nothing writes to it');
       return bytes;
     },
     async close() {

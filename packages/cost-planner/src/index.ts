@@ -6,6 +6,7 @@ export {
   trainingFlopsPerToken,
 } from './compute.ts';
 export { countDenseParameters, type DenseConfig, denseCacheBytes, distillPresets } from './dense.ts';
+export { generationBytes, type WeightStorage, weightBytes, weightStorages } from './memory.ts';
 export { countParameters, type ParameterCounts } from './parameters.ts';
 export {
   achievedFlops,

@@ -49,6 +49,7 @@ export {
   type FamilyResult,
   formatReport,
 } from './pass-at-1.ts';
+export { perplexity } from './perplexity.ts';
 export { readRecords } from './record-file.ts';
 export {
   compareSystems,

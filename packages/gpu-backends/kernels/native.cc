@@ -1,6 +1,7 @@
 // The Node add-on: memory, copies between it and typed arrays, and `run`, which executes a whole program.
 //
-// Chooses the kernels of the best instruction set the processor has. One Engine per backend: its threads
+// Chooses the kernels of the best instruction set the processor has, of those that tools/kernels/build-native.mjs
+// compiled and named by a macro each. One Engine per backend: its threads
 // end with it or with the environment that made it. Arguments are trusted; src/cpu/native.ts is the only
 // caller and checks them.
 #include <node_api.h>
@@ -34,13 +35,10 @@ constexpr ptrdiff_t packingRing = 4 << 20;
 constexpr size_t keptBytes = size_t{1} << 28;
 
 using Run = int (*)(const double* program, size_t words, MinkeHost* host);
-#if defined(__x86_64__)
 extern "C" int minkeRunAvx2(const double*, size_t, MinkeHost*);
 extern "C" int minkeRunAvx512(const double*, size_t, MinkeHost*);
 extern "C" int minkeRunAvx512Bf16(const double*, size_t, MinkeHost*);
-#else
 extern "C" int minkeRunBaseline(const double*, size_t, MinkeHost*);
-#endif
 
 namespace {
 
@@ -50,27 +48,32 @@ struct InstructionSet {
   bool available;
 };
 
+#if defined(MINKE_AVX512) || defined(MINKE_AVX512BF16)
+bool hasAvx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+}
+#endif
+
 const InstructionSet* instructionSets(size_t& count) {
-#if defined(__x86_64__)
-  static const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                             __builtin_cpu_supports("fma");
-#if defined(MINKE_EMULATED_AVX512)  // tools/kernels/check-avx512.mjs
-  constexpr bool emulated = true;
-#else
-  constexpr bool emulated = false;
-#endif
-#endif
   static const InstructionSet sets[] = {
-#if defined(__x86_64__)
-      {"avx512bf16", minkeRunAvx512Bf16, avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")},
-      {"avx512", minkeRunAvx512, avx512 || emulated},
+#if defined(MINKE_AVX512BF16)
+      {"avx512bf16", minkeRunAvx512Bf16,
+       hasAvx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")},
+#endif
+#if defined(MINKE_EMULATED_AVX512)  // tools/kernels/check-avx512.mjs
+      {"avx512", minkeRunAvx512, true},
+#elif defined(MINKE_AVX512)
+      {"avx512", minkeRunAvx512, hasAvx512()},
+#endif
+#if defined(MINKE_AVX2)
       {"avx2", minkeRunAvx2,
        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
            __builtin_cpu_supports("f16c")},
-#elif defined(__aarch64__)
+#endif
+#if defined(MINKE_BASELINE) && defined(__aarch64__)
       {"neon", minkeRunBaseline, true},
-#else
+#elif defined(MINKE_BASELINE)
       {"generic", minkeRunBaseline, true},
 #endif
   };

@@ -11,11 +11,11 @@ const size = { vocabSize: 263, hiddenSize: 32, intermediateSize: 64, numLayers: 
 const config = { ...presets['DeepSeek-V2-Lite'], ...size, bosTokenId: 0, eosTokenIds: [1] };
 const arena = new Arena(await auto(), { persistent: true, label: 'model' });
 const model = DeepSeekModel.init(config, { arena, seed: 0 });
-const prompt = { tokenizer, template: deepseekR1Template, stopTokenIds: [1], sampling: defaultSampling };
+const format = { tokenizer, template: deepseekR1Template, stopTokenIds: [1], sampling: defaultSampling };
 
 const engine = new Engine(model, { contextLength: 128, maxSequences: 8 });
 const question = [{ role: 'user', content: 'What is 348 + 977?' }] as const;
-for await (const part of chat(engine, { model, ...prompt }, question, { maxTokens: 24, seed: 7 })) {
+for await (const part of chat(engine, format, question, { maxTokens: 24, seed: 7 })) {
   if (part.finish) console.log(part.finish, part.usage);
   else process.stdout.write(part.thought ?? part.text);
 }

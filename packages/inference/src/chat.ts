@@ -8,7 +8,7 @@
  */
 import { type ChatMessage, encodeChat, ThoughtParser } from '@minke/tokenizer-merging/chat';
 import type { Engine } from './engine.ts';
-import type { LanguageModel } from './language-model.ts';
+import type { TextFormat } from './language-model.ts';
 import type { SamplingParams } from './sampling.ts';
 import { StopStrings } from './stop-strings.ts';
 import type { TokenStream } from './token-queue.ts';
@@ -65,7 +65,7 @@ export type ChatPart =
  */
 export async function* chat(
   engine: Engine,
-  language: LanguageModel,
+  language: TextFormat,
   messages: readonly ChatMessage[],
   options: ChatOptions = {},
 ): AsyncGenerator<ChatPart, void, void> {
@@ -128,7 +128,7 @@ export interface Completion {
  */
 export async function complete(
   engine: Engine,
-  language: LanguageModel,
+  language: TextFormat,
   messages: readonly ChatMessage[],
   options: CompleteOptions = {},
 ): Promise<Completion> {
@@ -146,7 +146,7 @@ export async function complete(
 
 function start(
   engine: Engine,
-  { tokenizer, template, stopTokenIds, sampling }: LanguageModel,
+  { tokenizer, template, stopTokenIds, sampling }: TextFormat,
   messages: readonly ChatMessage[],
   options: CompleteOptions,
 ): { tokens: TokenStream; promptTokens: number; opensThought: boolean } {

@@ -12,7 +12,7 @@
  */
 import { check, MinkeError, type RandomState } from '@minke/core';
 import type { AttentionForm, TokenRole } from '@minke/mla-attention';
-import { isMerging, type TransformerModel } from '@minke/transformer';
+import { plainModel, type TransformerModel } from '@minke/transformer';
 import { type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
 import { type DrawnToken, type SamplingParams, validateSampling, wordsOfDraw } from './sampling.ts';
 import { TokenQueue, type TokenStream } from './token-queue.ts';
@@ -61,8 +61,9 @@ export interface EngineOptions {
    * Computes from weights rounded to 8 or 4 bits (GGUF's q8_0 and q4_0, each scale of 32 numbers chosen for the least
    * error) and activations rounded to 8: a quarter or an eighth to read for each token, slightly wrong results. What
    * decides between experts stays exact, as do matrices whose inputs are no multiple of 32; the up-projection of latents
-   * has 8 bits at least. The f32 weights stay in memory beside it. Measured by `pnpm bench decode` and `pnpm bench
-   * prefill`. Throws `unsupported` on a backend without these products. Default: exact.
+   * has 8 bits at least. The f32 weights stay in memory beside it: `loadModel` with `quantize`, or a folder of `minke
+   * quantize`, gives the same results without them. Measured by `pnpm bench decode` and `pnpm bench prefill`. Throws
+   * `unsupported` on a backend without these products. Default: exact.
    */
   readonly quantize?: QuantizedStorage;
 }
@@ -122,7 +123,7 @@ export class Engine {
   /** Takes the cache's memory at once. Throws `invalid-argument`, `out-of-memory`. */
   constructor(model: TransformerModel, options: EngineOptions = {}) {
     const { maxSequences = 16, maxWaiting = 256, promptChunk = 256 } = options;
-    const { maxPositions, vocabSize } = (isMerging(model) ? model.model : model).config;
+    const { maxPositions, vocabSize } = plainModel(model).config;
     const contextLength = options.contextLength ?? Math.min(4096, maxPositions);
     for (const [name, value] of Object.entries({ maxSequences, contextLength, promptChunk })) {
       check(

@@ -12,11 +12,13 @@ export {
   joinLanguageModel,
   type LanguageModel,
   type LoadLanguageModelOptions,
+  loadAnyLanguageModel,
   loadLanguageModel,
   loadTextFormat,
   type TextFormat,
 } from './language-model.ts';
 export { type Chunk, type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
+export { quantizeLanguageModel } from './quantize-language-model.ts';
 export {
   argmax,
   type DrawnToken,

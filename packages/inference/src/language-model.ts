@@ -5,13 +5,22 @@
  * The template is `chat_template.jinja`, else `chat_template` of tokenizer_config.json, else DeepSeek-R1's. End
  * tokens come from generation_config.json, else config.json, else `eos_token` of tokenizer_config.json.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readText as readTextOf } from '@minke/checkpoints/files';
 import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { type Backend, MinkeError } from '@minke/core';
+import { Arena } from '@minke/tensor';
 import { ChatTemplate, deepseekR1Template, deepseekTokens } from '@minke/tokenizer-merging/chat';
 import { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekModel, isGgufPath, type LoadOptions, loadModel } from '@minke/transformer';
+import {
+  type DeepSeekModel,
+  isGgufPath,
+  type LoadOptions,
+  loadModel,
+  loadTransformer,
+  plainModel,
+  type TransformerModel,
+} from '@minke/transformer';
 import { ggufTextFormat } from './gguf-text-format.ts';
 import { defaultSampling, type SamplingParams, validateSampling } from './sampling.ts';
 
@@ -25,40 +34,65 @@ export interface TextFormat {
   readonly sampling: SamplingParams;
 }
 
-export interface LanguageModel extends TextFormat {
-  readonly model: DeepSeekModel;
+export interface LanguageModel<M extends TransformerModel = DeepSeekModel> extends TextFormat {
+  readonly model: M;
 }
 
 /** How `loadLanguageModel` reads. */
 export interface LoadLanguageModelOptions {
   readonly backend: Backend;
+  /** Rounds weights as they are read, see `loadModel`. */
+  readonly quantize?: LoadOptions['quantize'];
   /** Called after each parameter, counted in numbers of the model. */
   readonly onProgress?: LoadOptions['onProgress'];
 }
 
 /**
  * Loads a folder with config.json, safetensors and tokenizer.json, and where present tokenizer_config.json,
- * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them; or the hub id of a model that is in
+ * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them, or a folder of one; or the hub id of a model that is in
  * the cache. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
  * the file.
  *
  * @example
  * const language = await loadLanguageModel('model', { backend });
  */
-export async function loadLanguageModel(
+export function loadLanguageModel(from: string, options: LoadLanguageModelOptions): Promise<LanguageModel> {
+  return loadWith(loadModel, from, options);
+}
+
+/** As `loadLanguageModel`, and models that merge tokens in their middle layers: for programs that generate. */
+export function loadAnyLanguageModel(
   from: string,
   options: LoadLanguageModelOptions,
-): Promise<LanguageModel> {
+): Promise<LanguageModel<TransformerModel>> {
+  return loadWith(loadTransformer, from, options);
+}
+
+async function loadWith<M extends TransformerModel>(
+  load: (folder: string, options: LoadOptions) => Promise<M>,
+  from: string,
+  { backend, quantize, onProgress }: LoadLanguageModelOptions,
+): Promise<LanguageModel<M>> {
   const folder = resolveModelPath(from);
   const format = await loadTextFormat(folder);
-  const { backend, onProgress } = options;
-  const model = await loadModel(folder, { backend, ...(onProgress && { onProgress }) });
-  return joinLanguageModel(model, format);
+  const arena = new Arena(backend, { persistent: true, label: 'model' });
+  try {
+    return joinLanguageModel(
+      await load(folder, { backend, arena, quantize, ...(onProgress && { onProgress }) }),
+      format,
+    );
+  } catch (error) {
+    arena.dispose();
+    throw error;
+  }
 }
 
 /** A language model from its two halves. Throws `invalid-file` when they do not fit together. */
-export function joinLanguageModel(model: DeepSeekModel, format: TextFormat): LanguageModel {
-  const { vocabSize } = model.config;
+export function joinLanguageModel<M extends TransformerModel>(
+  model: M,
+  format: TextFormat,
+): LanguageModel<M> {
+  const { vocabSize } = plainModel(model).config;
   const { tokenizer, stopTokenIds } = format;
   if (tokenizer.vocabSize > vocabSize) {
     throw new MinkeError(
@@ -103,11 +137,14 @@ export async function loadTextFormat(folder: string): Promise<TextFormat> {
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Largest file read beside the weights: vocabularies of 256,000 tokens take some 30 MB. */
+const maxTextBytes = 1 << 27;
+
 async function readText(folder: string, name: string): Promise<string | undefined> {
   try {
-    return await readFile(join(folder, name), 'utf8');
+    return await readTextOf(join(folder, name), maxTextBytes);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (((cause as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return undefined;
     throw new MinkeError(
       'invalid-file',
       `loadLanguageModel: cannot read ${name} in ${folder}: ${(cause as Error).message}`,
@@ -162,10 +199,11 @@ function stopIds(
   })) {
     const stated = json.eos_token_id ?? [];
     const ids = [stated].flat() as number[];
-    if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
+    const wrong: unknown = ids.find((id) => !Number.isSafeInteger(id) || id < 0);
+    if (wrong !== undefined) {
       throw new MinkeError(
         'invalid-file',
-        `${name}: expected eos_token_id to be an id or a list of them, got ${JSON.stringify(stated)}`,
+        `${name}: expected eos_token_id to be an id or a list of them, got ${wrong instanceof Object ? 'a list or an object' : String(wrong).slice(0, 60)}`,
       );
     }
     if (ids.length > 0) return ids;

@@ -1,13 +1,20 @@
 // Engines on models that merge tokens in their middle layers.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Random } from '@minke/core';
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { Arena, logSoftmax } from '@minke/tensor';
+import { deepseekR1Template } from '@minke/tokenizer-merging/chat';
 import { DeepSeekModel, MergingTransformer } from '@minke/transformer';
 import { afterAll, describe, expect, it } from 'vitest';
+import { complete } from './chat.ts';
 import { Engine, type EngineOptions, type GenerationRequest } from './engine.ts';
+import { loadAnyLanguageModel, loadLanguageModel } from './language-model.ts';
 import { ModelStep } from './model-step.ts';
 import { argmax } from './sampling.ts';
-import { testConfig } from './testing/test-language.ts';
+import { saveLanguageModel } from './save-language-model.ts';
+import { testConfig, testTokenizer } from './testing/test-language.ts';
 
 const V = 120;
 const backend = nativeAvailable().available ? await createNative({ threads: 2 }) : await createWasm();
@@ -52,6 +59,34 @@ async function wholePass(ids: readonly number[]) {
 }
 
 describe('an engine on a model that merges', () => {
+  it('generates from the folder that it was saved to', async () => {
+    const tokenizer = testTokenizer();
+    const config = { ...testConfig(tokenizer.vocabSize), numLayers: 3 };
+    const merging = MergingTransformer.init(
+      DeepSeekModel.init(config, { arena, seed: 4 }),
+      { preLayers: 1, postLayers: 1, maxRun: 4 },
+      { arena },
+    );
+    const format = { tokenizer, template: deepseekR1Template, stopTokenIds: [1], sampling: greedy };
+    const folder = await mkdtemp(join(tmpdir(), 'minke-merging-'));
+    try {
+      await saveLanguageModel({ model: merging, ...format }, folder, { dtype: 'f32' });
+      const loaded = await loadAnyLanguageModel(folder, { backend });
+      const texts = await Promise.all(
+        [merging, loaded.model].map(async (model) => {
+          const engine = new Engine(model, { maxSequences: 1, contextLength: 64 });
+          engines.push(engine);
+          return complete(engine, loaded, [{ role: 'user', content: 'What is 12 + 34?' }]);
+        }),
+      );
+      expect(texts[1]).toEqual(texts[0]);
+      expect(texts[1]?.tokens).toBeGreaterThan(1);
+      await expect(loadLanguageModel(folder, { backend })).rejects.toMatchObject({ code: 'unsupported' });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
   it('generates what whole passes say, several sequences at a time, prompts in pieces', async () => {
     const engine = newEngine({ form: 'expanded', promptChunk: 5 });
     const answers = await Promise.all(prompts.map((prompt) => engine.generate(request(prompt)).rest()));

@@ -23,7 +23,14 @@ import {
   sampleTokens,
   type Tensor,
 } from '@minke/tensor';
-import { isMerging, type ModelBatch, type TransformerModel } from '@minke/transformer';
+import {
+  headName,
+  isQuantizable,
+  type ModelBatch,
+  plainModel,
+  type TransformerModel,
+  tokenTable,
+} from '@minke/transformer';
 import { type DrawnToken, drawToken, type SamplingParams } from './sampling.ts';
 import { type StepMemory, type StepModel, stepModel } from './step-model.ts';
 
@@ -89,10 +96,10 @@ export class ModelStep {
   /** Takes cache memory for `slots` regions of `maxTokens` tokens. Throws `out-of-memory`. */
   constructor(model: TransformerModel, options: ModelStepOptions) {
     this.#backend = model.backend;
-    this.#vocabSize = configOf(model).vocabSize;
+    this.#vocabSize = plainModel(model).config.vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
     const { packWeights, quantize } = options;
-    this.#packed = packWeights || quantize ? packedWeightsOf(model, quantize) : null;
+    this.#packed = packedWeightsOf(model, { packWeights, quantize });
     try {
       this.#model = stepModel(model, options);
     } catch (problem) {
@@ -279,37 +286,43 @@ export class ModelStep {
 export type QuantizedStorage = 'q8_0' | 'q4_0';
 
 /**
- * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up. Rounded, they leave
- * out what decides (gates, routers). The up-projection of latents, which both forms of attention must have alike, has 8
- * bits at least.
+ * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up, and those that are
+ * packed as they are. Rounded, only what `isQuantizable` says, and in a model of rounded weights, whoever rounded them,
+ * the up-projection of latents, to 8 bits in both forms of attention.
  */
-function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
+function packedWeightsOf(
+  model: TransformerModel,
+  { packWeights = false, quantize }: Pick<ModelStepOptions, 'packWeights' | 'quantize'>,
+): PackedWeights | null {
   const { backend } = model;
-  const table = configOf(model).tieEmbeddings ? null : model.parameters().get('model.embed_tokens.weight');
-  const exact = /\.mlp\.gate\.weight$|\.indexer\.|^merging\./;
-  const both = /\.kv_b_proj\.weight$/;
+  const inBlocks = [...model.parameters().values()].some(({ tiles }) => tiles !== null);
+  if (!packWeights && quantize === undefined && !inBlocks) return null;
+  const table = plainModel(model).config.tieEmbeddings
+    ? null
+    : model.parameters().get('model.embed_tokens.weight');
+  const rounded = (name: string, w: Tensor) =>
+    (quantize !== undefined || inBlocks) && /\.kv_b_proj\.weight$/.test(name) && w.shape.at(-1)! % 32 === 0;
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&
       w.dtype === 'f32' &&
       w !== table &&
-      !(quantize !== undefined && (exact.test(name) || w.shape.at(-1)! % 32 !== 0)),
+      w.tiles === null &&
+      !rounded(name, w) &&
+      (quantize === undefined || isQuantizable(name === tokenTable ? headName : name, w.shape)),
   );
-  const rounded = (name: string) => quantize !== undefined && both.test(name);
   if (quantize !== undefined && !backend.supports('matmulQuantized'))
     throw new MinkeError(
       'unsupported',
       `Engine: expected a backend with products of ${quantize} weights, got ${backend.info.name}; leave quantize out, or use the native, wasm or reference backend`,
     );
-  return new PackedWeights(
-    backend,
-    matrices.filter(([name]) => !rounded(name)).map(([, w]) => w),
-    { quantize, rows: matrices.filter(([name]) => rounded(name)).map(([, w]) => w) },
-  );
+  return new PackedWeights(backend, packWeights || quantize !== undefined ? matrices.map(([, w]) => w) : [], {
+    quantize,
+    rows: [...model.parameters()].flatMap(([name, w]) => (rounded(name, w) ? [w] : [])),
+  });
 }
 
 /** Of the layers and the vocabulary. */
-const configOf = (model: TransformerModel) => (isMerging(model) ? model.model : model).config;
 
 const isDecoding = (chunks: readonly Chunk[]): boolean =>
   chunks.every(({ ids, role }) => role === 'generated' && ids.length === 1);

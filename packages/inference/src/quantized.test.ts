@@ -1,8 +1,19 @@
 // Engines that compute from weights of 8 and 4 bits.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena } from '@minke/tensor';
-import { DeepSeekModel } from '@minke/transformer';
+import {
+  DeepSeekModel,
+  loadModel,
+  loadTransformer,
+  MergingTransformer,
+  quantizeModel,
+  saveModel,
+  type TransformerModel,
+} from '@minke/transformer';
 import { afterAll, expect, it } from 'vitest';
 import { Engine, type EngineOptions } from './engine.ts';
 import { ModelStep } from './model-step.ts';
@@ -31,8 +42,11 @@ afterAll(async () => {
 });
 
 /** Logits after the prompts and a generated token each. */
-async function logits(options: Pick<EngineOptions, 'quantize' | 'packWeights'>): Promise<number[]> {
-  const step = new ModelStep(model, { slots: 3, maxTokens: 32, ...options });
+async function logits(
+  options: Pick<EngineOptions, 'quantize' | 'packWeights'>,
+  of: TransformerModel = model,
+): Promise<number[]> {
+  const step = new ModelStep(of, { slots: 3, maxTokens: 32, ...options });
   const chunks = prompts.map((ids, slot) => ({ slot, ids: Int32Array.from(ids), role: 'prompt' as const }));
   const next = prompts.map((_, slot) => ({ slot, ids: Int32Array.of(slot), role: 'generated' as const }));
   const all = [...(await step.run(chunks)), ...(await step.run(next))];
@@ -80,6 +94,37 @@ it.each(['q8_0', 'q4_0'] as const)('with %s computes a prompt in pieces as at on
   await chunk(1, 5, 6);
   expect(await chunk(1, 6, ids.length)).toEqual(whole);
   step.dispose();
+});
+
+it.each(['q8_0', 'q4_0'] as const)(
+  'has the logits of a quantised folder in %s, and of a model that was rounded as it was read, bit for bit',
+  async (quantize) => {
+    const folder = await mkdtemp(join(tmpdir(), 'minke-quantized-'));
+    await saveModel(model, join(folder, 'model'), { dtype: 'f32' });
+    await quantizeModel(join(folder, 'model'), join(folder, 'blocks'), { backend, type: quantize });
+    const wanted = await logits({ quantize });
+    const blocks = await loadModel(join(folder, 'blocks'), { backend });
+    expect(await logits({}, blocks)).toEqual(wanted);
+    // What is left in f32 may be packed, and asking again changes nothing.
+    expect(await logits({ packWeights: true }, blocks)).toEqual(wanted);
+    expect(await logits({ quantize }, blocks)).toEqual(wanted);
+    const rounded = await loadModel(join(folder, 'model'), { backend, quantize });
+    expect(await logits({}, rounded)).toEqual(wanted);
+    await rm(folder, { recursive: true });
+  },
+);
+
+it('has the logits of an engine that rounds where a model that merges is rounded as it is read', async () => {
+  const inner = DeepSeekModel.init({ ...config, moe, numLayers: 3 }, { arena, seed: 5 });
+  const merging = MergingTransformer.init(inner, { preLayers: 1, postLayers: 1 }, { arena });
+  const folder = await mkdtemp(join(tmpdir(), 'minke-merging-'));
+  await saveModel(merging, folder, { dtype: 'f32' });
+  const wanted = await logits({ quantize: 'q4_0' }, merging);
+  expect(await logits({}, await loadTransformer(folder, { backend, quantize: 'q4_0' }))).toEqual(wanted);
+  await expect(quantizeModel(folder, join(folder, 'x'), { backend, type: 'q4_0' })).rejects.toThrow(
+    'does not merge tokens',
+  );
+  await rm(folder, { recursive: true });
 });
 
 it('takes less memory than packed weights as they are', () => {

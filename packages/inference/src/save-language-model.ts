@@ -1,10 +1,10 @@
 /**
  * The other direction of `loadLanguageModel`: a folder that this package and transformers load.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type SaveOptions, saveModel } from '@minke/transformer';
+import { mkdir } from 'node:fs/promises';
+import { plainModel, type SaveOptions, saveModel, type TransformerModel } from '@minke/transformer';
 import type { LanguageModel } from './language-model.ts';
+import { saveTextFormat } from './save-text-format.ts';
 
 /**
  * Writes config.json, safetensors, tokenizer.json, tokenizer_config.json with the chat template, and
@@ -14,29 +14,11 @@ import type { LanguageModel } from './language-model.ts';
  * await saveLanguageModel(language, 'my-reasoner', { dtype: 'bf16' });
  */
 export async function saveLanguageModel(
-  language: LanguageModel,
+  language: LanguageModel<TransformerModel>,
   folder: string,
   options: SaveOptions = {},
 ): Promise<void> {
-  const { model, tokenizer, template, stopTokenIds, sampling } = language;
   await mkdir(folder, { recursive: true });
-  await saveModel(model, folder, options);
-  const put = (name: string, json: unknown) =>
-    writeFile(join(folder, name), `${JSON.stringify(json, null, 2)}\n`);
-  await put('tokenizer.json', tokenizer.toJson());
-  await put('tokenizer_config.json', {
-    tokenizer_class: 'PreTrainedTokenizerFast',
-    model_max_length: model.config.maxPositions,
-    clean_up_tokenization_spaces: false,
-    ...(template.bosToken !== '' && { bos_token: template.bosToken }),
-    ...(template.eosToken !== '' && { eos_token: template.eosToken }),
-    chat_template: template.source,
-  });
-  const { temperature, topP, topK, minP } = sampling;
-  await put('generation_config.json', {
-    ...(model.config.bosTokenId !== null && { bos_token_id: model.config.bosTokenId }),
-    eos_token_id: stopTokenIds,
-    do_sample: temperature > 0,
-    ...(temperature > 0 && { temperature, top_p: topP, top_k: topK, min_p: minP }),
-  });
+  await saveModel(language.model, folder, options);
+  await saveTextFormat(language, plainModel(language.model).config, folder);
 }

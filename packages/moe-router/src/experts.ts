@@ -22,6 +22,7 @@ import {
   slice,
   swiglu,
   type Tensor,
+  tilesOf,
 } from '@minke/tensor';
 import type { Routing } from './gate.ts';
 
@@ -137,15 +138,14 @@ export function fusedExperts(
   };
   const matrices = [weights.gate, weights.up, weights.down, none.gate, none.up, none.down];
   const keep = arena.recordsGradients;
-  if (!keep && arena.packed !== null) {
-    const { packed } = arena;
-    const routed = matrices.slice(0, 3).map((w) => packed.tiles(w));
+  if (!keep) {
+    const routed = matrices.slice(0, 3).map((w) => tilesOf(arena, w));
     const rounded = routed.every((t) => t !== undefined && t.dtype !== 'f32');
     const tiles = [
       ...routed,
       ...(shared === undefined
         ? emptyTiles(arena, width, rounded)
-        : matrices.slice(3).map((w) => packed.tiles(w))),
+        : matrices.slice(3).map((w) => tilesOf(arena, w))),
     ].filter((t) => t !== undefined && (t.dtype !== 'f32') === rounded) as Tensor[];
     const op = rounded ? 'moeFeedForwardQuantized' : 'moeFeedForwardPacked';
     if (tiles.length === matrices.length)

@@ -133,8 +133,9 @@ export class MoeLayer implements Module {
     const matrices = [weights, shared].flatMap((group) => (group ? [group.gate, group.up, group.down] : []));
     const fused = supports(fusedOps) && plain && matrices.every((w) => w.node === null);
     const form = options.form ?? (fused ? 'fused' : supports(grouped) ? 'grouped' : 'dense');
-    // One op takes the shared expert along, unless something is added to its weights.
-    const joined = form === 'fused' && !this.#isAdded('shared_experts.') ? shared : undefined;
+    // One op takes the shared expert along, unless something is added to its weights or only some are of blocks.
+    const alike = new Set(matrices.map((w) => w.dtype === 'f32')).size === 1;
+    const joined = form === 'fused' && alike && !this.#isAdded('shared_experts.') ? shared : undefined;
     let output =
       form === 'fused'
         ? fusedExperts(rows, routing, weights, joined)

@@ -18,6 +18,7 @@ import {
   isMerging,
   type MergingHidden,
   type ModelBatch,
+  plainModel,
   type TransformerModel,
 } from '@minke/transformer';
 import {
@@ -126,7 +127,7 @@ export class LocalTraining<M extends TransformerModel = DeepSeekModel> {
       ...(merges && { compression: defaultCompression }),
       ...options,
     };
-    const indexes = (isMerging(model) ? model.model : (model as DeepSeekModel)).config.indexer !== undefined;
+    const indexes = plainModel(model).config.indexer !== undefined;
     this.#options = validated(own, { adapted, merges, indexes });
     this.#compression = own.compression ? new CompressionControl(own.compression) : null;
     this.parameters = parameters;
@@ -273,7 +274,7 @@ export class LocalTraining<M extends TransformerModel = DeepSeekModel> {
 
 /** The adapter that is trained, or null. */
 function loraOf(model: TransformerModel) {
-  return (isMerging(model) ? model.model : model).lora;
+  return plainModel(model).lora;
 }
 
 /** Choices per expert of each layer, [E]; a row that sequences share counts for each of them. */

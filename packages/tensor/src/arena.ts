@@ -127,9 +127,12 @@ export class Arena {
     return this.#filled(shape, value, 'f32');
   }
 
-  /** A leaf: gradients accumulate in its `grad`, in this arena, which should be persistent. */
-  parameter(data: ArrayLike<number>, shape: Shape): Tensor {
-    const tensor = this.tensor(data, shape);
+  /**
+   * A leaf: gradients accumulate in its `grad`, in this arena, which should be persistent.
+   * @param data its numbers; null leaves them to `write`
+   */
+  parameter(data: ArrayLike<number> | null, shape: Shape): Tensor {
+    const tensor = data === null ? this.empty(shape) : this.tensor(data, shape);
     tensor.leaf = { root: tensor, grad: null, cleared: null };
     return tensor;
   }

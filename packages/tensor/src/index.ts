@@ -42,7 +42,7 @@ export {
   RmsNorm,
 } from './modules.ts';
 export { Muon, type MuonOptions, type MuonState } from './muon.ts';
-export { type QuantizedRows, quantizeRows } from './packed-product.ts';
+export { type QuantizedRows, quantizeRows, tilesOf } from './packed-product.ts';
 export {
   blocksTensor,
   groupedLinearPacked,
@@ -53,6 +53,7 @@ export {
 } from './packed-weight.ts';
 export { PackedWeights } from './packed-weights.ts';
 export type { Plan } from './plan.ts';
+export { attachTiles, quantizedWeight, writeQuantized } from './quantized-weight.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
 export { type SampledTokens, SamplingInputs, type SamplingRows, sampleTokens } from './sampling.ts';
 export { concat, gatherLast, gatherRows, permute, repeat, scatterRows, slice, topK } from './shaping.ts';

@@ -10,7 +10,7 @@ import { check, formatShape } from '@minke/core';
 import { freshGradBuffer, gradBuffer, isLeaf, trackOne } from './autograd.ts';
 import { call, callOne, flattened, homeOf, renamed } from './call.ts';
 import { sumToShape } from './elementwise.ts';
-import { tiledProduct } from './packed-product.ts';
+import { tiledProduct, tilesOf } from './packed-product.ts';
 import type { Tensor } from './tensor.ts';
 
 /** `t` in another storage type, in the arena of its step; `t` itself where it has that type already. */
@@ -85,7 +85,7 @@ export function matmul(a: Tensor, b: Tensor, options: { transA?: boolean; transB
  * x w^T + bias over the last axis: x [..., in], w [out, in], bias [out] -> [..., out].
  *
  * @param options with `bf16`, x and w are rounded to bf16 for the product and for dx; w stays f32. A w that is
- *   stored as bf16 is used as it is and gets no gradient.
+ *   stored as bf16 is used as it is and gets no gradient, one in blocks (`quantizedWeight`) only where none is recorded.
  */
 export function linear(
   x: Tensor,
@@ -100,7 +100,7 @@ export function linear(
       `linear: expected x [..., ${inputs}] for w ${formatShape(w.shape)} [out, in], got ${formatShape(x.shape)}`,
   );
   const x2 = flattened(x);
-  const tiles = options.bf16 || x.arena.recordsGradients ? undefined : x.arena.packed?.tiles(w);
+  const tiles = options.bf16 || x.arena.recordsGradients ? undefined : tilesOf(x.arena, w);
   const factor = options.bf16 ? castTo(w, 'bf16', x.arena.persistent ? w.arena : x.arena) : w;
   const xw = tiles ? tiledProduct(x2, tiles, outputs!) : plainProduct(x2, factor, 0, 1);
   const y = withBias(xw, bias);

@@ -3,6 +3,7 @@
  * quantised weights that take them.
  */
 import { check, type DType, formatShape } from '@minke/core';
+import type { Arena } from './arena.ts';
 import { call, callOne, flattened } from './call.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -49,6 +50,11 @@ export function quantizeRows(x: Tensor): QuantizedRows {
       scales.dispose();
     },
   };
+}
+
+/** The tiles that products without gradient take in place of a weight: those of the arena, else the weight's own. */
+export function tilesOf(arena: Arena, w: Tensor): Tensor | undefined {
+  return arena.packed?.tiles(w) ?? w.tiles ?? undefined;
 }
 
 /** x [N, in] times a packed weight [columns, in], transposed: rounded first where the weight is quantised. */

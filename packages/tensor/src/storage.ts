@@ -25,6 +25,8 @@ export class Storage {
   writer: Arena | null = null;
   /** Grows with every write to shared memory: what is derived from it (packed weights) can tell that it is stale. */
   version = 0;
+  /** Whether no operation may use this memory, because it stands for numbers that are only there packed. */
+  stands = false;
 
   constructor(buffer: BackendBuffer, arena: Arena) {
     this.buffer = buffer;

@@ -43,6 +43,8 @@ export class Tensor {
   node: GraphNode | null = null;
   /** @internal */ leaf: Leaf | null = null;
   /** @internal The gradient of a view of a leaf. */ gradView: Tensor | null = null;
+  /** @internal Its numbers as tiles of blocks, which products take in its place where no gradient is recorded. */
+  tiles: Tensor | null = null;
 
   /** @internal Use the methods of `Arena`. */
   constructor(
@@ -86,8 +88,13 @@ export class Tensor {
     return this.leaf?.grad ? this.leaf.root.arena.gradientOf(this) : null;
   }
 
-  /** @internal Throws, naming the operation, when this tensor's memory is gone. */
+  /** @internal Throws, naming the operation, when this tensor's memory is gone or its numbers are only packed. */
   assertLive(where: string): void {
+    if (this.storage.stands)
+      throw new MinkeError(
+        'unsupported',
+        `${where}: expected numbers, got a ${this.dtype} weight of shape ${formatShape(this.shape)} that is kept packed, for products in inference only; load the model without quantisation for training, adapters and export`,
+      );
     if (!this.disposed && this.generation === this.arena.generation && this.storage.live) return;
     const cause = this.disposed
       ? 'was disposed'
@@ -139,15 +146,20 @@ export class Tensor {
     return backend.readSync(this.ref.buffer, this.ref.offset, this.size);
   }
 
-  /** Submits the commands before it, then overwrites the numbers. */
-  write(data: ArrayLike<number>): void {
+  /**
+   * Submits the commands before it, then overwrites the numbers, or those from `start` on, in row-major order, as far as
+   * `data` goes.
+   */
+  write(data: ArrayLike<number>, start?: number): void {
     check(
-      data.length === this.size,
-      () => `write: expected ${this.size} numbers for ${formatShape(this.shape)}, got ${data.length}`,
+      start === undefined ? data.length === this.size : start >= 0 && start + data.length <= this.size,
+      () =>
+        `write: expected ${this.size} numbers for ${formatShape(this.shape)}, got ${data.length}${start === undefined ? '' : ` from ${start} on`}`,
     );
     this.#settle('write');
     this.storage.version++;
-    this.arena.backend.write(this.ref.buffer, this.arena.hostArray(data, this.dtype), this.ref.offset);
+    const { buffer, offset } = this.ref;
+    this.arena.backend.write(buffer, this.arena.hostArray(data, this.dtype), offset + (start ?? 0));
   }
 
   #settle(where: string): void {

@@ -11,6 +11,7 @@ import { loadModel, readConfig, saveModel } from './load.ts';
 import { loraModules } from './lora.ts';
 import { MergingTransformer } from './merging-transformer.ts';
 import {
+  denseFixtureNames,
   distance,
   type Expected,
   fastBackend,
@@ -19,7 +20,7 @@ import {
   readExpected,
 } from './testing/fixtures.ts';
 
-const names = ['dense-llama', 'dense-llama-odd', 'dense-qwen2', 'dense-qwen2-yarn'];
+const names = denseFixtureNames;
 const tolerance = 1e-4;
 const report: Record<string, Record<string, string>> = {};
 afterAll(() => console.table(report));

@@ -3,7 +3,8 @@
  *
  * Keys are those of llama.cpp (gguf-py/gguf/constants.py). What they leave out is decided as llama.cpp does: without
  * `expert_gating_func` the gate is a softmax. Both generations of `deepseek2` are read: with the latent projections
- * fused (`key_length` of a head), and split (since llama.cpp PR 12801, `key_length_mla`).
+ * fused (`key_length` of a head), and split (since llama.cpp PR 12801, `key_length_mla`). `block_count` counts
+ * multi-token-prediction modules (`nextn_predict_layers`) where the file has them.
  */
 import type { GgufFile, GgufValue } from '@minke/checkpoints';
 import { check, MinkeError } from '@minke/core';
@@ -80,6 +81,22 @@ class GgufFields extends Fields {
     return rows ?? Number.NaN;
   }
 
+  /**
+   * Multi-token-prediction modules among the blocks. Converters that leave them out still announce them: then the last
+   * block is an ordinary one, or the last ones are not there.
+   */
+  get mtpBlocks(): number {
+    const announced = this.of('nextn_predict_layers', 0);
+    const last = `blk.${this.of('block_count') - 1}.`;
+    const ordinary = this.file.tensors.has(`${last}attn_norm.weight`) && !this.hasMtp(last);
+    return ordinary ? 0 : announced;
+  }
+
+  /** Whether the file has the module whose tensors have this prefix. */
+  hasMtp(prefix: string): boolean {
+    return this.file.tensors.has(`${prefix}nextn.eh_proj.weight`);
+  }
+
   /** What all architectures have. */
   common() {
     const hiddenSize = this.of('embedding_length');
@@ -89,8 +106,7 @@ class GgufFields extends Fields {
       vocabSize: this.vocabSize,
       hiddenSize,
       intermediateSize: this.of('feed_forward_length'),
-      // Multi-token-prediction modules are counted as blocks; they are not read.
-      numLayers: this.of('block_count') - this.of('nextn_predict_layers', 0),
+      numLayers: this.of('block_count') - this.mtpBlocks,
       numHeads: this.of('attention.head_count'),
       normEps: this.of('attention.layer_norm_rms_epsilon'),
       ropeTheta: this.of('rope.freq_base', 10000),
@@ -100,7 +116,6 @@ class GgufFields extends Fields {
       bosTokenId: token('bos'),
       eosTokenIds: [...new Set(eos)],
       padTokenId: token('padding'),
-      mtpLayers: 0,
     } as const;
   }
 
@@ -141,9 +156,11 @@ function denseConfig(
   const common = fields.common();
   const { hiddenSize, numHeads, ropeTheta } = common;
   const headDim = fields.of('attention.key_length', hiddenSize / numHeads);
-  if (fields.of('attention.value_length', headDim) !== headDim)
+  // Heads that do not divide the width are named as such, later.
+  const whole = Number.isSafeInteger(headDim) && headDim > 0;
+  if (whole && fields.of('attention.value_length', headDim) !== headDim)
     fields.problems.push('attention.value_length equal to key_length, got another');
-  if (fields.of('rope.dimension_count', headDim) !== headDim)
+  if (whole && fields.of('rope.dimension_count', headDim) !== headDim)
     fields.problems.push(`rope.dimension_count ${headDim}, got ${fields.of('rope.dimension_count')}`);
   if ((fields.maybe('expert_count') ?? 0) > 0) fields.problems.push('a dense model, got one with experts');
   return {
@@ -155,6 +172,7 @@ function denseConfig(
     yarn: fields.yarn(),
     llama3: divisors && llama3Of(divisors, headDim, ropeTheta, fields),
     moe: null,
+    mtpLayers: 0,
   };
 }
 
@@ -213,6 +231,7 @@ function deepseekConfig(fields: GgufFields): DeepSeekConfig {
   return {
     modelType: v3 ? 'deepseek_v3' : 'deepseek_v2',
     ...common,
+    mtpLayers: fields.hasMtp(`blk.${common.numLayers}.`) ? fields.mtpBlocks : 0,
     qLoraRank: fields.maybe('attention.q_lora_rank') || null,
     kvLoraRank: fields.of('attention.kv_lora_rank'),
     qkNopeHeadDim: keyLength - qkRopeHeadDim,

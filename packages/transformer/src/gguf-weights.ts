@@ -4,10 +4,11 @@
  * Conventions undone here are those of llama.cpp's converters (conversion/llama.py, conversion/deepseek.py): of Llama,
  * rows of q and k are permuted head by head for adjacent rotary pairs; of the DeepSeek family, the latent projections
  * are one tensor (`attn_kv_b`, until 2025) or two (`attn_k_b`, transposed head by head, and `attn_v_b`), flat or by
- * head; routed experts are packed, as ours are.
+ * head; routed experts are packed, as ours are. Multi-token-prediction modules are blocks after the last layer, what they
+ * have beside a layer under `nextn`; their copies of embedding and head are not read, since the model shares its own.
  */
-import type { GgufFile, GgufTensorInfo } from '@minke/checkpoints';
-import { type Shape, sameShape } from '@minke/core';
+import type { GgufFile, GgufTensorInfo, TensorPart } from '@minke/checkpoints';
+import { elementCount, type Shape, sameShape } from '@minke/core';
 import type { DeepSeekConfig, ModelConfig } from './config.ts';
 import { isDenseConfig } from './dense-config.ts';
 import { parameterShapes } from './names.ts';
@@ -48,6 +49,10 @@ const others: Readonly<Record<string, string>> = {
   'mlp.experts.gate_proj': 'ffn_gate_exps.weight',
   'mlp.experts.up_proj': 'ffn_up_exps.weight',
   'mlp.experts.down_proj': 'ffn_down_exps.weight',
+  'eh_proj.weight': 'nextn.eh_proj.weight',
+  'enorm.weight': 'nextn.enorm.weight',
+  'hnorm.weight': 'nextn.hnorm.weight',
+  'shared_head.norm.weight': 'nextn.shared_head_norm.weight',
 };
 
 const inBlock = /^model\.layers\.(\d+)\.(.+)$/;
@@ -65,7 +70,9 @@ export function ggufName(name: string): string {
 interface Source {
   readonly dtype: string;
   readonly shape: Shape;
-  read(): Promise<Float32Array>;
+  read(part?: TensorPart): Promise<Float32Array>;
+  /** As blocks, where it is stored in such and rows are whole. */
+  blocks(part?: TensorPart): Promise<Uint8Array>;
 }
 
 /**
@@ -78,7 +85,11 @@ export function ggufWeights(file: GgufFile, config: ModelConfig): WeightSource {
     const source = sourceOf(file, config, name, shape);
     if (source !== undefined) sources.set(name, source);
   }
-  return { tensors: sources, readFloat32: (name) => (sources.get(name) as Source).read() };
+  return {
+    tensors: sources,
+    readFloat32: (name, part) => (sources.get(name) as Source).read(part),
+    readBlocks: (name, part) => (sources.get(name) as Source).blocks(part),
+  };
 }
 
 function sourceOf(file: GgufFile, config: ModelConfig, name: string, shape: Shape): Source | undefined {
@@ -88,12 +99,32 @@ function sourceOf(file: GgufFile, config: ModelConfig, name: string, shape: Shap
     const split = theirs.endsWith('.attn_kv_b.weight') && !isDenseConfig(config);
     return split ? splitLatents(file, config, theirs, shape) : undefined;
   }
-  const whole = { dtype: info.dtype, shape: info.shape, read: () => file.readFloat32(theirs) };
+  const whole: Source = {
+    dtype: info.dtype,
+    shape: info.shape,
+    read: (part) => file.readFloat32(theirs, part),
+    blocks: (part) => file.read(theirs, part),
+  };
   const heads = permutedHeads(config, theirs);
   if (heads === null || !sameShape(info.shape, shape)) return whole;
+  const columns = shape.length === 1 ? 1 : (shape[1] as number);
+  const headSize = elementCount(shape) / heads;
+  /** The heads that a part touches are read whole. */
+  const permuted = async <T extends Float32Array | Uint8Array>(
+    part: TensorPart = { start: 0, count: elementCount(shape) },
+    read: (part: TensorPart) => Promise<T>,
+  ): Promise<T> => {
+    const start = Math.floor(part.start / headSize) * headSize;
+    const count = Math.ceil((part.start + part.count) / headSize) * headSize - start;
+    const data = halfSplitRows(await read({ start, count }), count / headSize, count / columns);
+    const unit = count === 0 ? 0 : data.length / count;
+    const from = (part.start - start) * unit;
+    return data.subarray(from, from + part.count * unit) as T;
+  };
   return {
     ...whole,
-    read: async () => halfSplitRows(await file.readFloat32(theirs), heads, shape[0] as number),
+    read: (part) => permuted(part, whole.read),
+    blocks: (part) => permuted(part, whole.blocks),
   };
 }
 
@@ -105,9 +136,9 @@ function permutedHeads(config: ModelConfig, theirs: string): number | null {
 }
 
 /** Rows of each head from adjacent rotary pairs to halves: row 2 i + j of `width` goes to row j width / 2 + i. */
-function halfSplitRows(data: Float32Array, heads: number, rows: number): Float32Array {
+function halfSplitRows<T extends Float32Array | Uint8Array>(data: T, heads: number, rows: number): T {
   const [width, columns] = [rows / heads, data.length / rows];
-  const out = new Float32Array(data.length);
+  const out = data.slice() as T;
   for (let row = 0; row < rows; row++) {
     const [head, within] = [Math.floor(row / width), row % width];
     const to = head * width + (within % 2) * (width / 2) + (within >> 1);
@@ -128,12 +159,15 @@ function splitLatents(
   if (k === undefined || v === undefined) return undefined;
   const rank = kvLoraRank;
   const bad = wrongShape(k, [numHeads, rank, qkNopeHeadDim]) ?? wrongShape(v, [numHeads, vHeadDim, rank]);
-  if (bad !== undefined) return { dtype: bad.dtype, shape: bad.shape, read: () => file.readFloat32(kName) };
+  const blocks = () => Promise.reject(new Error('gguf: the latent projections are no blocks of the model'));
+  if (bad !== undefined)
+    return { dtype: bad.dtype, shape: bad.shape, read: () => file.readFloat32(kName), blocks };
   const rows = qkNopeHeadDim + vHeadDim;
   return {
-    dtype: k.dtype,
+    dtype: 'F32',
     shape,
-    async read() {
+    blocks,
+    async read(part) {
       const [keys, values] = [await file.readFloat32(kName), await file.readFloat32(vName)];
       const joined = new Float32Array(numHeads * rows * rank);
       for (let h = 0; h < numHeads; h++) {
@@ -141,10 +175,10 @@ function splitLatents(
         for (let i = 0; i < qkNopeHeadDim; i++)
           for (let r = 0; r < rank; r++)
             joined[start + i * rank + r] = keys[(h * rank + r) * qkNopeHeadDim + i]!;
-        const part = values.subarray(h * vHeadDim * rank, (h + 1) * vHeadDim * rank);
-        joined.set(part, start + qkNopeHeadDim * rank);
+        const ofHead = values.subarray(h * vHeadDim * rank, (h + 1) * vHeadDim * rank);
+        joined.set(ofHead, start + qkNopeHeadDim * rank);
       }
-      return joined;
+      return part === undefined ? joined : joined.subarray(part.start, part.start + part.count);
     },
   };
 }

@@ -1,4 +1,10 @@
-import { type GgufFile, type GgufTensorInfo, type GgufValue, openGguf } from '@minke/checkpoints';
+import {
+  type GgufFile,
+  type GgufTensorInfo,
+  type GgufValue,
+  openGguf,
+  openSafetensors,
+} from '@minke/checkpoints';
 import { Arena } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { configFromGguf } from './gguf-config.ts';
@@ -31,6 +37,7 @@ describe.each([
   ['dense-qwen2', 'dense-qwen2'],
   ['v3-base', 'v3-base'],
   ['v2-lite-fused', 'v2-lite'],
+  ['mtp-v3', 'mtp-v3'],
 ])('the GGUF file %s', (name, fixture) => {
   it('gives the weights of the checkpoint it was made of, to the bit', async () => {
     const [ours, theirs] = [
@@ -54,7 +61,46 @@ describe.each([
     const file = await openGguf(path(name));
     const { initStd: _, ...config } = await configFromGguf(file);
     const { initStd: __, ...expected } = await readConfig(fixtureFolder(fixture));
-    expect(config).toEqual({ ...expected, mtpLayers: 0 });
+    expect(config).toEqual(expected);
+    await file.close();
+  });
+});
+
+describe('multi-token prediction in a GGUF file', () => {
+  it("gives transformers' predictions", async () => {
+    const model = await loadModel(path('mtp-v3'), { backend });
+    expect(model.mtp).toHaveLength(2);
+    const { sequences } = await readExpected('mtp-v3');
+    const expected = await openSafetensors(`${fixtureFolder('mtp-v3')}/expected.safetensors`);
+    using arena = new Arena(backend);
+    const [sequence] = sequences as [number[]];
+    const batch = model.batch(arena, [sequence]);
+    const following = [...sequence.slice(1), -1];
+    const { hidden } = model.forward(batch);
+    const ids = arena.tensor(following, [following.length], 'i32');
+    const { logits } = model.predictAhead(0, hidden, { ...batch, ids });
+    const rows = 31 * model.config.vocabSize;
+    const exact = (await expected.readFloat32('mtp.0')).slice(0, rows);
+    expect(distance(Float32Array.from(logits.readSync()).slice(0, rows), exact)).toBeLessThan(1e-4);
+    await expected.close();
+  });
+
+  it('that is announced and left out is none', async () => {
+    const file = await openGguf(path('v3-base'));
+    const announced = { 'deepseek2.nextn_predict_layers': 1 };
+    for (const count of [3, 4]) {
+      const values = { ...announced, 'deepseek2.block_count': count };
+      expect(await configFromGguf(changed(file, values))).toMatchObject({ numLayers: 3, mtpLayers: 0 });
+    }
+    await file.close();
+  });
+
+  it('of which a part is missing is named', async () => {
+    const file = await openGguf(path('mtp-v3'));
+    const without = changed(file, {}, { 'blk.3.nextn.hnorm.weight': undefined });
+    const config = await configFromGguf(without);
+    const loading = loadModel({ config, weights: ggufWeights(without, config) }, { backend });
+    await expect(loading).rejects.toThrow(/model.layers.3.hnorm.weight is missing/);
     await file.close();
   });
 });

@@ -98,6 +98,8 @@ function firstDenseOf(fields: Fields, fallback: number): number {
 
 /** V3.2's indexer. */
 function indexerOf(fields: Fields): Pick<DeepSeekConfig, 'indexer'> {
+  // GLM-5 has indexers of the other layout.
+  fields.only('indexer_rope_interleave', false);
   return {
     indexer: {
       heads: fields.number('index_n_heads', 64),

@@ -18,6 +18,8 @@ export {
   type ModelInit,
 } from './deepseek.ts';
 export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
+export { blockTypeOf } from './fill-parameters.ts';
+export { type Fp8Quantization, fp8Weights, parseQuantization } from './fp8-weights.ts';
 export { configFromGguf } from './gguf-config.ts';
 export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
@@ -54,7 +56,7 @@ export {
   validateMerging,
 } from './merging-config.ts';
 export { parseMergingConfig, toMergingFields } from './merging-fields.ts';
-export { loadMergingModel, type OpenMergingModel } from './merging-files.ts';
+export { loadMergingModel, loadTransformer, type OpenMergingModel } from './merging-files.ts';
 export { MergingState, type MergingStateSize, mergingStateBytes, type SavedPlace } from './merging-state.ts';
 export {
   isMerging,
@@ -63,6 +65,7 @@ export {
   type MergingParts,
   type MergingResult,
   MergingTransformer,
+  plainModel,
   type TransformerModel,
 } from './merging-transformer.ts';
 export {
@@ -74,4 +77,13 @@ export {
   type Target,
 } from './names.ts';
 export { presets } from './presets.ts';
+export { expertSiblings, headName, isQuantizable, quantizableParameters, tokenTable } from './quantizable.ts';
+export { type QuantizationRule, rulesOf } from './quantize-choices.ts';
+export { type QuantizeModelOptions, quantizeModel } from './quantize-model.ts';
+export {
+  formatQuantization,
+  type QuantizationReport,
+  type QuantizedTensor,
+  type TensorGroup,
+} from './quantize-report.ts';
 export type { WeightSource } from './weight-source.ts';

@@ -226,6 +226,12 @@ describe('config.json', () => {
       { index_n_heads: 0 },
       /indexer\.heads an integer from 1/,
     ],
+    [
+      'an indexer of adjacent rotary pairs',
+      configs['an indexer'],
+      { indexer_rope_interleave: true },
+      /indexer_rope_interleave false, got true/,
+    ],
     ['a narrow indexer', configs['an indexer'], { index_head_dim: 4 }, /indexer\.headDim of at least/],
   ])('is refused with %s', (_, config, changes, message) => {
     expect(() => parseConfig(json(config as DeepSeekConfig, changes))).toThrow(message);

@@ -1,10 +1,11 @@
 /**
  * Models from and to checkpoint folders in the Hugging Face layout, config.json and safetensors; and from GGUF files.
  *
- * Read: F32, F16, BF16 and F64 weights, and GGUF's blocks, which become f32; routed experts one by one or packed. Every tensor's name and shape is checked
- * before any is read; all problems are reported together. MTP modules that the config announces and the files lack are
- * left out, as transformers writes such checkpoints. Quantised checkpoints (FP8) are refused, and those of models that
- * merge, which merging-files.ts loads. `loadModel` from a folder and `saveModel` need Node.
+ * Read: F32, F16, BF16 and F64 weights, FP8 in blocks (fp8-weights.ts) and GGUF's blocks, which become f32; quantised
+ * folders (quantize-model.ts), whose blocks stay what they are; routed experts one by one or packed. Every tensor's name
+ * and shape is checked before any is read; all problems are reported together. MTP modules that the config announces and
+ * the files lack are left out, as transformers writes such checkpoints. Checkpoints of models that merge are refused:
+ * merging-files.ts loads them. `loadModel` from a folder and `saveModel` need Node.
  */
 
 import {
@@ -12,29 +13,26 @@ import {
   fromFloat32,
   openCheckpoint,
   openGguf,
+  parseQuantizationConfig,
+  quantizedReader,
   type TensorData,
   writeCheckpoint,
 } from '@minke/checkpoints';
 import { resolveModelPath } from '@minke/checkpoints/model-path';
-import { type Backend, check, MinkeError, type Shape, sameShape } from '@minke/core';
+import { check, MinkeError, type Shape, sameShape } from '@minke/core';
 import { Arena, type LowRank, lowRankSum, type Tensor } from '@minke/tensor';
 import { type ModelConfig, validateConfig } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
+import { fillParameters, type LoadOptions, type Read } from './fill-parameters.ts';
+import { fp8Weights, parseQuantization } from './fp8-weights.ts';
 import { configFromGguf } from './gguf-config.ts';
 import { ggufWeights } from './gguf-weights.ts';
 import { huggingFaceConfigText, parseConfig } from './hugging-face-config.ts';
 import { toMergingFields } from './merging-fields.ts';
 import type { MergingTransformer } from './merging-transformer.ts';
 import { mtpCopies, packedSource, parameterShapes, publishedTensors } from './names.ts';
+import { headName, tokenTable } from './quantizable.ts';
 import type { WeightSource } from './weight-source.ts';
-
-export interface LoadOptions {
-  readonly backend: Backend;
-  /** Arena that will own the weights. Default: a new persistent one. */
-  readonly arena?: Arena;
-  /** Called after each parameter, counted in numbers of the model. */
-  readonly onProgress?: (progress: { loaded: number; total: number; name: string }) => void;
-}
 
 /** An open checkpoint and its configuration: what `loadModel` takes besides a folder. */
 export interface OpenModel {
@@ -44,7 +42,8 @@ export interface OpenModel {
 }
 
 /**
- * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part),
+ * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part)
+ * or a folder that holds only one,
  * from the hub id of a model that is in the cache, or from an open checkpoint (which stays open).
  * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
  *
@@ -53,15 +52,60 @@ export interface OpenModel {
  */
 export async function loadModel(from: string | OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
   if (typeof from !== 'string') return load(from, options);
-  if (isGgufPath(from)) return loadGguf(from, options);
+  const opened = await openModel(from);
+  try {
+    return await load(opened, options);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** @internal A model's configuration and weights, open. */
+export interface OpenedModel extends OpenModel {
+  /** config.json as it is; null of a GGUF file. */
+  readonly json: Readonly<Record<string, unknown>> | null;
+  /** Paths of the weight files. */
+  readonly files: readonly string[];
+  close(): Promise<void>;
+}
+
+/** @internal Opens what `loadModel` loads. Throws as it does. */
+export async function openModel(from: string): Promise<OpenedModel> {
   const folder = resolveModelPath(from);
-  const config = await readConfig(folder);
+  if (isGgufPath(folder)) {
+    const file = await openGguf(folder);
+    try {
+      const config = await configFromGguf(file);
+      return { config, json: null, files: file.files, weights: ggufWeights(file, config), close: file.close };
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+  const { join } = await import('node:path');
+  const json = await readConfigJson(folder);
+  const config = parseConfig(json);
   const checkpoint: Checkpoint = await openCheckpoint(folder);
   try {
-    return await load({ config, weights: checkpoint }, options);
-  } finally {
+    return {
+      config,
+      json: json as Record<string, unknown>,
+      files: checkpoint.files.map((file) => join(folder, file)),
+      weights: weightsOf(json, checkpoint),
+      close: checkpoint.close,
+    };
+  } catch (error) {
     await checkpoint.close();
+    throw error;
   }
+}
+
+/** The weights of a folder, by what its config.json says of their storage. */
+function weightsOf(config: unknown, checkpoint: Checkpoint): WeightSource {
+  const blocks = parseQuantizationConfig(config, 'loadModel');
+  if (blocks !== null) return { ...quantizedReader(checkpoint, blocks), keepsBlocks: true };
+  const fp8 = parseQuantization(config);
+  return fp8 === null ? checkpoint : fp8Weights(checkpoint, fp8);
 }
 
 /** Whether a path is read as a GGUF file. */
@@ -69,25 +113,23 @@ export function isGgufPath(path: string): boolean {
   return path.endsWith('.gguf');
 }
 
-async function loadGguf(path: string, options: LoadOptions): Promise<DeepSeekModel> {
-  const file = await openGguf(path);
-  try {
-    const config = await configFromGguf(file);
-    return await load({ config, weights: ggufWeights(file, config) }, options);
-  } finally {
-    await file.close();
-  }
+async function load({ config, weights }: OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
+  expectNoMerging('loadModel', weights);
+  return loadWeights(weights, config, options);
 }
 
-async function load({ config, weights }: OpenModel, options: LoadOptions): Promise<DeepSeekModel> {
+/** @internal Throws `unsupported` for a model that merges tokens. */
+export function expectNoMerging(where: string, weights: WeightSource): void {
   const merging = [...weights.tensors.keys()].find((name) => name.startsWith('merging.'));
   if (merging !== undefined)
     throw new MinkeError(
       'unsupported',
-      `loadModel: expected a model that does not merge tokens, got ${merging}; use loadMergingModel`,
+      `${where}: expected a model that does not merge tokens, got ${merging}${where === 'loadModel' ? '; use loadMergingModel' : ''}`,
     );
-  return loadWeights(weights, config, options);
 }
+
+/** Largest config.json read: published ones take some kilobytes. */
+const maxConfigBytes = 1 << 24;
 
 /** The configuration in a folder's config.json. Throws `invalid-file` or `invalid-config`. See `configFromGguf`. */
 export async function readConfig(folder: string): Promise<ModelConfig> {
@@ -96,24 +138,16 @@ export async function readConfig(folder: string): Promise<ModelConfig> {
 
 /** @internal A folder's config.json, parsed. Throws `invalid-file`. */
 export async function readConfigJson(folder: string): Promise<unknown> {
-  const { readFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
+  const { readText } = await import('@minke/checkpoints/files');
   const path = join(folder, 'config.json');
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(await readText(path, maxConfigBytes));
   } catch (cause) {
     throw new MinkeError('invalid-file', `loadModel: cannot read ${path}: ${(cause as Error).message}`, {
       cause,
     });
   }
-}
-
-/** One read of a file that fills a parameter from `offset` on. */
-interface Read {
-  readonly source: string;
-  readonly offset: number;
-  /** Takes this parameter's numbers out of what the file holds; absent when that is all of them. */
-  readonly pick?: (data: Float32Array) => Float32Array;
 }
 
 /** @internal The model in an open checkpoint, whatever else that holds. */
@@ -126,42 +160,41 @@ export async function loadWeights(
   const plan = planReads(config, weights);
   const arena = options.arena ?? new Arena(options.backend, { persistent: true, label: 'model' });
   check(arena.persistent, () => 'loadModel: expected a persistent arena, got one of a step');
-  const shapes = parameterShapes(config);
-  const parameters = new Map<string, Tensor>();
-  let total = 0;
-  for (const shape of shapes.values()) total += count(shape);
-  let loaded = 0;
-  for (const [name, shape] of shapes) {
-    let data: Float32Array | undefined;
-    for (const { source, offset, pick } of plan.get(name)!) {
-      const values = await weights.readFloat32(source);
-      const part = pick ? pick(values) : values;
-      // A parameter in one piece needs no second copy.
-      if (part.length === count(shape)) data = part;
-      else (data ??= new Float32Array(count(shape))).set(part, offset);
-    }
-    const untrained = name.endsWith('e_score_correction_bias');
-    parameters.set(name, untrained ? arena.tensor(data!, shape) : arena.parameter(data!, shape));
-    loaded += count(shape);
-    options.onProgress?.({ loaded, total, name });
+  try {
+    return new DeepSeekModel(config, await fillParameters(config, plan, weights, arena, options));
+  } catch (error) {
+    if (options.arena === undefined) arena.dispose();
+    throw isAllocation(error) ? noMemory(error) : error;
   }
-  return new DeepSeekModel(config, parameters);
 }
 
-/** The config without MTP modules of which the checkpoint has nothing. */
-function withPresentMtp(config: ModelConfig, weights: WeightSource): ModelConfig {
+/** What JavaScript says where there is no room for an array, or none can be as long. */
+const isAllocation = (error: unknown): error is RangeError =>
+  error instanceof RangeError && /allocation|array length/i.test(error.message);
+
+const noMemory = (cause: RangeError) =>
+  new MinkeError(
+    'out-of-memory',
+    `loadModel: expected memory for the next tensor, got none (${cause.message}); use a smaller model or a machine with more`,
+    { cause },
+  );
+
+/** @internal The config without MTP modules of which the checkpoint has nothing. */
+export function withPresentMtp(config: ModelConfig, weights: WeightSource): ModelConfig {
   const present = weights.tensors.has(`model.layers.${config.numLayers}.eh_proj.weight`);
   return present ? config : { ...config, mtpLayers: 0 };
 }
 
-/** Which reads fill each parameter; throws naming everything that is missing or of the wrong shape. */
-function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read[]> {
+/** @internal Which reads fill each parameter; throws naming everything that is missing or of the wrong shape. */
+export function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read[]> {
   const problems: string[] = [];
   const fits = (name: string, shape: Shape): boolean => {
     const found = weights.tensors.get(name);
     if (found === undefined) problems.push(`${name} is missing`);
     else if (found.dtype.startsWith('F8'))
-      problems.push(`${name} is ${found.dtype}, which is not supported yet`);
+      problems.push(
+        `${name} is ${found.dtype}, which takes a quantization_config in config.json that says where its scales are`,
+      );
     else if (!sameShape(found.shape, shape)) {
       problems.push(`${name} is [${found.shape.join(', ')}] instead of [${shape.join(', ')}]`);
     } else return true;
@@ -177,16 +210,22 @@ function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read
     const [experts, rows, columns] = shape as readonly [number, number, number];
     const { half } = source;
     if (!fits(source.name, half === null ? shape : [experts, 2 * rows, columns])) continue;
-    plan.get(name)!.push({
-      source: source.name,
-      offset: 0,
-      ...(half !== null && { pick: (data: Float32Array) => halves(data, experts, rows * columns, half) }),
-    });
+    const size = rows * columns;
+    for (let e = 0; e < experts; e++)
+      plan.get(name)!.push({
+        source: source.name,
+        start: (half === null ? e : 2 * e + half) * size,
+        count: size,
+        offset: e * size,
+      });
   }
   for (const { name, shape, target } of publishedTensors(config)) {
     if (packed.has(target.name) || !fits(name, shape)) continue;
-    plan.get(target.name)!.push({ source: name, offset: (target.expert ?? 0) * count(shape) });
+    const offset = (target.expert ?? 0) * count(shape);
+    plan.get(target.name)!.push({ source: name, start: 0, count: count(shape), offset });
   }
+  if (config.tieEmbeddings && weights.keepsBlocks && weights.tensors.has(headName))
+    fits(headName, parameterShapes(config).get(tokenTable) as Shape);
   if (problems.length > 0) {
     const shown = problems.slice(0, 8).join('; ');
     const rest = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
@@ -201,15 +240,7 @@ function planReads(config: ModelConfig, weights: WeightSource): Map<string, Read
   return plan;
 }
 
-/** One half of every expert's rows in a packed gate_up_proj [E, 2F, D]. */
-function halves(data: Float32Array, experts: number, size: number, half: 0 | 1): Float32Array {
-  const out = new Float32Array(experts * size);
-  for (let e = 0; e < experts; e++) {
-    const start = (2 * e + half) * size;
-    out.set(data.subarray(start, start + size), e * size);
-  }
-  return out;
-}
+export type { LoadOptions } from './fill-parameters.ts';
 
 export interface SaveOptions {
   /** Storage type of the weights; the correction bias and what merges are always f32. Default `bf16`. */

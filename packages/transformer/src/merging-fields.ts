@@ -18,13 +18,18 @@ export function toMergingFields(config: MergingConfig): Record<string, unknown> 
   };
 }
 
+/** The field `merging` of a parsed config.json as it stands there; null where there is none. */
+export function mergingField(json: unknown): unknown {
+  return (typeof json === 'object' && (json as { merging?: unknown } | null)?.merging) || null;
+}
+
 /**
  * What a parsed config.json says about merging; null where it says nothing. Throws `invalid-config` with every problem.
  * @param config of the same file
  */
 export function parseMergingConfig(json: unknown, config: ModelConfig): MergingConfig | null {
-  const inner = typeof json === 'object' && json !== null ? (json as { merging?: unknown }).merging : null;
-  if (inner === undefined || inner === null) return null;
+  const inner = mergingField(json);
+  if (inner === null) return null;
   if (typeof inner !== 'object' || Array.isArray(inner))
     throw new MinkeError('invalid-config', `config: expected merging an object, got ${show(inner)}`);
   const fields = new Fields(inner as Record<string, unknown>, 'merging.');

@@ -6,20 +6,28 @@
  * without merging; `loadModel` refuses it, because that model computes something else.
  */
 import { openCheckpoint } from '@minke/checkpoints';
+import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { check, MinkeError, sameShape } from '@minke/core';
 import { Arena, type Tensor } from '@minke/tensor';
 import { DynamicTokenInflator, SoftTokenMerger } from '@minke/tokenizer-merging/merging';
 import { under } from './block.ts';
 import { parseConfig } from './hugging-face-config.ts';
-import { type LoadOptions, loadWeights, type OpenModel, readConfigJson } from './load.ts';
+import {
+  isGgufPath,
+  type LoadOptions,
+  loadModel,
+  loadWeights,
+  type OpenModel,
+  readConfigJson,
+} from './load.ts';
 import {
   type MergingConfig,
   mergingParameterShapes,
   partConfigs,
   validateMerging,
 } from './merging-config.ts';
-import { parseMergingConfig } from './merging-fields.ts';
-import { MergingTransformer } from './merging-transformer.ts';
+import { mergingField, parseMergingConfig } from './merging-fields.ts';
+import { MergingTransformer, type TransformerModel } from './merging-transformer.ts';
 
 /** An open checkpoint of a model that merges, and its settings. */
 export interface OpenMergingModel extends OpenModel {
@@ -52,6 +60,16 @@ export async function loadMergingModel(
   } finally {
     await weights.close();
   }
+}
+
+/**
+ * A model that merges from a folder that says so, another one from any other place that `loadModel` reads.
+ * @throws MinkeError as `loadMergingModel` and `loadModel`
+ */
+export async function loadTransformer(from: string, options: LoadOptions): Promise<TransformerModel> {
+  const path = resolveModelPath(from);
+  const merges = !isGgufPath(path) && mergingField(await readConfigJson(path)) !== null;
+  return merges ? loadMergingModel(path, options) : loadModel(path, options);
 }
 
 async function load(

@@ -274,6 +274,11 @@ export function isMerging(model: TransformerModel): model is MergingTransformer 
   return 'merger' in model;
 }
 
+/** The model that a merging one stands around, whose weights and settings it shares; another one itself. */
+export function plainModel(model: TransformerModel): DeepSeekModel {
+  return isMerging(model) ? model.model : model;
+}
+
 /** The entries of a plan as a batch: each sequence's own, rotated where their boundaries are. */
 function entryBatch(
   arena: Arena,

@@ -12,6 +12,7 @@ import {
   fixtureNames,
   otherBackends,
   readExpected,
+  sparseFixtureNames,
 } from './testing/fixtures.ts';
 
 const tolerance = 1e-4;
@@ -89,8 +90,9 @@ function compare(backend: Backend, name: string, chosen: readonly string[]): voi
 }
 
 /** Sparse attention: every query reads the tokens that its layer's indexer selects. */
-const sparse = (backend: Backend) =>
-  compare(backend, 'v32-sparse', ['one shot, absorbed', 'by token, absorbed']);
+function sparse(backend: Backend): void {
+  for (const name of sparseFixtureNames) compare(backend, name, ['one shot, absorbed', 'by token, absorbed']);
+}
 
 describe(`on ${fastBackend.info.name}`, () => {
   for (const name of fixtureNames) compare(fastBackend, name, Object.keys(ways));

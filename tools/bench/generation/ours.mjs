@@ -8,7 +8,7 @@ import { mostSteps, probeIds, randomIds } from './tokens.mjs';
 
 const { file, phase, tokens, batch, threads, quantize, chunk, probe } = readCase();
 const backend = await nativeBackend(threads);
-const model = await loadModel(file, { backend });
+const model = await loadModel(file, { backend, quantize });
 const { vocabSize } = model.config;
 /** Slot 0 holds a prompt; decoding goes on with copies of it. */
 const decoding = phase === 'decode';

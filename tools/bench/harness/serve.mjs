@@ -14,12 +14,12 @@ export function readCase() {
 /**
  * Says the name and the numbers that must agree between the sides, then measures on request.
  *
- * @param {{ name: string, check?: number[], details?: object, call?: () => unknown,
- *   measure?: (calls: number) => Promise<number> }} side `call` is
- *   what is timed; it may be async. Or `measure` makes so many calls and gives the seconds they took, where something
- *   lies between them that is no part of it. `details` are what else the parent should know
+ * @param {{ name: string, check?: number[], details?: object, before?: () => unknown, call?: () => unknown,
+ *   measure?: (calls: number) => Promise<number> }} side
+ *   `call` is what is timed and `before` what comes before each; they may be async. Or `measure` makes so many calls and
+ *   gives the seconds they took. `details` are what else the parent should know
  */
-export async function serve({ name, check = [], details = {}, call, measure = timed(call) }) {
+export async function serve({ name, check = [], details = {}, before, call, measure = timed(before, call) }) {
   say({ name, check, details, cpu: cpuSeconds() });
   for await (const line of createInterface({ input: process.stdin })) {
     const { calls } = JSON.parse(line);
@@ -34,11 +34,16 @@ export async function serve({ name, check = [], details = {}, call, measure = ti
   process.exit(0);
 }
 
-function timed(call) {
+function timed(before, call) {
   return async (calls) => {
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) await call();
-    return (performance.now() - start) / 1000;
+    let seconds = 0;
+    for (let i = 0; i < calls; i++) {
+      if (before) await before();
+      const start = performance.now();
+      await call();
+      seconds += (performance.now() - start) / 1000;
+    }
+    return seconds;
   };
 }
 

@@ -1,7 +1,7 @@
 /** `minke eval`: how good a model is on held-out reasoning tasks, greedy or sampled, here or behind an endpoint. */
 import { writeFileSync } from 'node:fs';
 import { type EvaluationReport, evaluate, formatReport } from '@minke/evaluation';
-import { complete, Engine, type LanguageModel, loadLanguageModel } from '@minke/inference';
+import { complete, Engine, loadAnyLanguageModel, type TextFormat } from '@minke/inference';
 import {
   allFamilyNames,
   type Difficulty,
@@ -173,10 +173,10 @@ async function withModel<T>(
   folder: string,
   options: Options,
   maxWaiting: number,
-  run: (engine: Engine, language: LanguageModel) => Promise<T>,
+  run: (engine: Engine, language: TextFormat) => Promise<T>,
 ): Promise<T> {
   const backend = await openBackend(options);
-  const language = await loadLanguageModel(folder, { backend });
+  const language = await loadAnyLanguageModel(folder, { backend });
   warnOfSpelledMarks(folder, language);
   const engine = new Engine(language.model, { maxSequences: options.batch, maxWaiting });
   const result = await run(engine, language);

@@ -7,6 +7,7 @@
  */
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { MinkeError } from '@minke/core';
 import type { CachedModel } from './cache.ts';
 import { Transient } from './client.ts';
 import { startDigest } from './digest.ts';
@@ -142,16 +143,15 @@ function wrongBytes(id: string, { path, digest }: HubFile, got: string): HubErro
   );
 }
 
-/** A full disk as an error that says so; what came is kept. */
+/** Errors of the file system, by what they ask of the caller; EFBIG: too large for the file system. What came is kept. */
 function named(problem: unknown, id: string, { path }: HubFile): unknown {
-  const { code, message } = problem as NodeJS.ErrnoException;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return problem;
+  const { code, syscall, message } = problem as NodeJS.ErrnoException;
+  if (MinkeError.isInstance(problem) || code === undefined || syscall === undefined) return problem;
+  const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code);
   return new HubError(
-    'no-space',
-    `${id}, ${path}: ${message}; make room and run the same again: what came is kept`,
-    {
-      cause: problem,
-    },
+    full ? 'no-space' : 'disk',
+    `${id}, ${path}: ${message}; ${full ? 'make room' : 'see to the disk of the cache, or set HF_HOME to another,'} and run the same again: what came is kept`,
+    { cause: problem },
   );
 }
 

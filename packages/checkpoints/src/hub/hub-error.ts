@@ -20,6 +20,8 @@ const codes = {
   'wrong-bytes': 'invalid-file',
   /** The disk has not enough room. */
   'no-space': 'out-of-memory',
+  /** The file system of the cache fails: a broken disk, a folder that may not be written to. */
+  disk: 'unsupported',
   /** No connection, or a hub that stayed busy or broken through all attempts. */
   unreachable: 'unsupported',
   /** Something the hub answers that asking again cannot change. */

@@ -6,4 +6,5 @@ export { type HubId, isCommit, isHubId, parseHubId } from './hub-id.ts';
 export type { HubFile, HubListing } from './listing.ts';
 export { cachedSnapshot, resolveModelPath } from './model-path.ts';
 export { listModel, type PulledModel, type PullOptions, type PullProgress, pullModel } from './pull.ts';
+export { openRemoteModel, type RemoteModel, type RemoteTensors } from './remote-model.ts';
 export { type HubSettings, hubCache, hubEndpoint, hubToken, isOffline } from './settings.ts';

@@ -110,3 +110,29 @@ it('resolves a folder to itself and an id to its snapshot, and says how to fetch
   expect(() => resolve('a/b')).toThrow('minke pull');
   rmSync(cache, { recursive: true });
 });
+
+it('takes a folder of one GGUF file for the file, also from the cache, and asks which one where there are several', () => {
+  const cache = mkdtempSync(join(tmpdir(), 'minke-resolve-'));
+  const base = join(cache, 'models--a--b');
+  const snapshot = join(base, 'snapshots', '5'.repeat(40));
+  mkdirSync(join(snapshot, 'Q4'), { recursive: true });
+  mkdirSync(join(base, 'refs'));
+  writeFileSync(join(base, 'refs', 'main'), '5'.repeat(40));
+  const put = (name: string) => {
+    writeFileSync(join(snapshot, name), '');
+    return join(snapshot, name);
+  };
+  const resolve = () => resolveModelPath('a/b', { cache });
+  put('config.json');
+  expect(resolve()).toBe(snapshot);
+  const first = put('Q4/m-00001-of-00002.gguf');
+  put('Q4/m-00002-of-00002.gguf');
+  expect(resolve()).toBe(first);
+  expect(resolveModelPath(join(snapshot, 'Q4'))).toBe(first);
+  const other = put('m.Q8_0.gguf');
+  expect(resolve).toThrow(`got 2 GGUF files; name one of them: ${other}, ${first}`);
+  expect(resolveModelPath(other)).toBe(other);
+  put('model.safetensors');
+  expect(resolve()).toBe(snapshot);
+  rmSync(cache, { recursive: true });
+});

@@ -74,8 +74,13 @@ async function* readRange(request: RangeRequest, from: number, to: number): Asyn
 }
 
 /** The bytes from `from` to the end, also of a server that gives only whole files. */
-async function* readToEnd(request: RangeRequest, from: number): AsyncGenerator<Uint8Array> {
-  yield* attempts(request, from, request.file.size, ({ status }, at) => (status === 200 ? at : 0));
+function readToEnd(request: RangeRequest, from: number): AsyncGenerator<Uint8Array> {
+  return readPart(request, from, request.file.size);
+}
+
+/** The bytes of [from, to) and no others; of a server that ignores ranges, what is before them comes too and is skipped. */
+export async function* readPart(request: RangeRequest, from: number, to: number): AsyncGenerator<Uint8Array> {
+  yield* attempts(request, from, to, ({ status }, at) => (status === 200 ? at : 0));
 }
 
 /**

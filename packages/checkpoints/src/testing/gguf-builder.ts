@@ -61,7 +61,7 @@ export function buildGguf(file: TestFile): { bytes: Uint8Array; fields: Field[] 
     const bytes = new TextEncoder().encode(text);
     put('length', 8, bytes.length);
     fields.push({ kind: 'text', at: out.length, bytes: bytes.length });
-    out.push(...bytes);
+    for (const byte of bytes) out.push(byte);
   };
   const putValue = (type: number, value: number | bigint | string) => {
     if (typeof value === 'string') putText(value);
@@ -97,7 +97,7 @@ export function buildGguf(file: TestFile): { bytes: Uint8Array; fields: Field[] 
   }
   while (out.length % alignment !== 0) out.push(0);
   for (const { data } of tensors) {
-    out.push(...data);
+    for (const byte of data) out.push(byte);
     while (out.length % alignment !== 0) out.push(0);
   }
   return { bytes: new Uint8Array(out), fields };

@@ -94,6 +94,18 @@ describe('ThoughtParser', () => {
     expect(parser.thinking).toBe(false);
   });
 
+  it('takes time in proportion to the reply, whatever it repeats', () => {
+    const many = 400_000;
+    const start = process.cpuUsage();
+    expect(parse(['<think>'.repeat(many)], false)).toEqual([]);
+    expect(parse(['x', ...Array.from({ length: many }, () => ' '), 'y'], true)).toEqual([
+      { thought: `x${' '.repeat(many)}y` },
+    ]);
+    expect(splitThought(`a${'\n'.repeat(many)}b</think>c`).answer).toBe('c');
+    const { user, system } = process.cpuUsage(start);
+    expect((user + system) / 1e6).toBeLessThan(10);
+  });
+
   it('takes other tags', () => {
     const parser = new ThoughtParser({ open: '[t]', close: '[/t]' });
     expect(parser.push('[t]a[/t]b')).toEqual([{ thought: 'a' }, { text: 'b' }]);

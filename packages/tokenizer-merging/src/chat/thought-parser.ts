@@ -36,6 +36,8 @@ export interface ThoughtParserOptions {
 export class ThoughtParser {
   private readonly open: string;
   private readonly close: string;
+  /** Either tag, the longer one where both fit. */
+  private readonly tags: RegExp;
   private inThought: boolean;
   /** Drop white space until something else comes: after a tag, or at the start of an opened thought. */
   private trimming: boolean;
@@ -49,6 +51,8 @@ export class ThoughtParser {
   constructor(options: ThoughtParserOptions = {}) {
     this.open = options.open ?? thinkTags.open;
     this.close = options.close ?? thinkTags.close;
+    const longestFirst = [this.open, this.close].sort((a, b) => b.length - a.length);
+    this.tags = new RegExp(longestFirst.map(quoted).join('|'), 'g');
     this.inThought = options.startInThought ?? false;
     this.trimming = this.inThought;
   }
@@ -61,20 +65,17 @@ export class ThoughtParser {
   /** Deltas that this piece of text completes. */
   push(text: string): ThoughtDelta[] {
     const out: ThoughtDelta[] = [];
-    let rest = this.pending + text;
-    this.pending = '';
-    while (rest.length > 0) {
-      const tag = this.nextTag(rest);
-      if (tag === undefined) {
-        const held = this.heldLength(rest);
-        this.emit(rest.slice(0, rest.length - held), out);
-        this.pending = rest.slice(rest.length - held);
-        break;
-      }
-      this.emit(rest.slice(0, tag.at), out);
-      this.enter(tag.text === this.open);
-      rest = rest.slice(tag.at + tag.text.length);
+    const all = this.pending + text;
+    let from = 0;
+    for (const match of all.matchAll(this.tags)) {
+      this.emit(all.slice(from, match.index), out);
+      this.enter(match[0] === this.open);
+      from = match.index + match[0].length;
     }
+    const rest = all.slice(from);
+    const held = this.heldLength(rest);
+    this.emit(rest.slice(0, rest.length - held), out);
+    this.pending = rest.slice(rest.length - held);
     return out;
   }
 
@@ -87,13 +88,6 @@ export class ThoughtParser {
     if (this.space.length > 0 && !this.trimming) this.show(this.space, out);
     this.space = '';
     return out;
-  }
-
-  private nextTag(text: string): { at: number; text: string } | undefined {
-    const found = [this.open, this.close]
-      .map((tag) => ({ at: text.indexOf(tag), text: tag }))
-      .filter(({ at }) => at >= 0);
-    return found.sort((a, b) => a.at - b.at)[0];
   }
 
   /** How many characters at the end may be the beginning of a tag. */
@@ -121,13 +115,20 @@ export class ThoughtParser {
       if (visible.length === 0) return;
       this.trimming = false;
     }
-    visible = this.space + visible;
+    // An answer's white space is shown at once, except before its first word: a thought may still follow. What is held
+    // back is not looked at again, however much it becomes.
     const kept = visible.trimEnd();
-    // An answer's white space is shown at once, except before its first word: a thought may still follow.
-    this.space = '';
     if (this.inThought || (!this.answered && kept.length === 0)) {
-      this.space = visible.slice(kept.length);
-      visible = kept;
+      const space = visible.slice(kept.length);
+      if (kept.length === 0) {
+        this.space += space;
+        return;
+      }
+      visible = this.space + kept;
+      this.space = space;
+    } else {
+      visible = this.space + visible;
+      this.space = '';
     }
     if (visible.length > 0) this.show(visible, out);
   }
@@ -143,4 +144,8 @@ export class ThoughtParser {
     if (last !== undefined && 'text' in last) out[out.length - 1] = { text: last.text + text };
     else out.push({ text });
   }
+}
+
+function quoted(text: string): string {
+  return text.replace(/[\^$\\.*+?()[\]{}|]/g, '\\$&');
 }

@@ -19,11 +19,13 @@ export interface SplitAnswer {
 export function splitThought(text: string): SplitAnswer {
   const close = text.lastIndexOf(thinkTags.close);
   if (close < 0) return { thought: undefined, answer: text };
-  const thought = text
-    .slice(0, close)
-    .replaceAll(thinkTags.open, '')
-    .replaceAll(thinkTags.close, '')
-    .replace(/^\n+|\n+$/g, '');
+  const inner = text.slice(0, close).replaceAll(thinkTags.open, '').replaceAll(thinkTags.close, '');
+  // By hand: a regular expression for the newlines at the end looks at every run of them to its end, again and again.
+  let from = 0;
+  while (inner[from] === '\n') from++;
+  let to = inner.length;
+  while (to > from && inner[to - 1] === '\n') to--;
+  const thought = inner.slice(from, to);
   return { thought, answer: text.slice(close + thinkTags.close.length) };
 }
 

@@ -35,9 +35,9 @@ export function bytesOfToken(token: string): Uint8Array {
   return bytes;
 }
 
-/** Writes text in the byte alphabet: `toByteAlphabet(' é') === 'ĠÃ©'`. */
-export function toByteAlphabet(text: string): string {
+/** Writes bytes in the byte alphabet: those of ` é` as `ĠÃ©`. */
+export function inByteAlphabet(bytes: Uint8Array, from = 0, to = bytes.length): string {
   let out = '';
-  for (const byte of encoder.encode(text)) out += byteToChar[byte];
+  for (let at = from; at < to; at++) out += byteToChar[bytes[at]!];
   return out;
 }

@@ -7,6 +7,7 @@
  * whole; 5 fills the embedding up and is left out. Vocabularies of SentencePiece (`llama`) are refused.
  */
 import { MinkeError } from '@minke/core';
+import { wordsPattern } from './known-patterns.ts';
 import { deepseekPreTokenizer } from './pre-tokenizer-forms.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { type AddedTokenJson, byteLevelDecoder } from './write-tokenizer-json.ts';
@@ -26,13 +27,6 @@ const byteLevel = (useRegex: boolean) => ({
 const sequence = (...pretokenizers: object[]) => ({ type: 'Sequence', pretokenizers });
 const singleDigits = { type: 'Digits', individual_digits: true };
 
-/** GPT-4's pattern with numbers cut as `digits` says (Llama 3 and Qwen2). */
-const words = (digits: string) =>
-  split(
-    `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}|` +
-      ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+',
-  );
-
 interface Form {
   readonly preTokenizer: object;
   readonly normalizer?: object;
@@ -44,12 +38,12 @@ interface Form {
 const gpt2: Form = { preTokenizer: byteLevel(true) };
 const smollm: Form = { preTokenizer: sequence(singleDigits, byteLevel(true)) };
 const llama3: Form = {
-  preTokenizer: sequence(words('\\p{N}{1,3}'), byteLevel(false)),
+  preTokenizer: sequence(split(wordsPattern('\\p{N}{1,3}')), byteLevel(false)),
   ignoreMerges: true,
   addBos: true,
 };
 const qwen2: Form = {
-  preTokenizer: sequence(words('\\p{N}'), byteLevel(false)),
+  preTokenizer: sequence(split(wordsPattern('\\p{N}')), byteLevel(false)),
   normalizer: { type: 'NFC' },
 };
 const deepseek3: Form = { preTokenizer: deepseekPreTokenizer('groups-of-3') };
@@ -60,7 +54,7 @@ const deepseekLlm: Form = {
     split('[\\r\\n]'),
     split('\\s?[\\p{Lu}\\p{Ll}\\p{Lt}]+'),
     split('\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+'),
-    split('\\s+(?!.)'),
+    split('\\s+$'),
     split('[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+'),
     singleDigits,
     byteLevel(false),

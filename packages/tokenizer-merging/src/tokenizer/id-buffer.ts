@@ -1,17 +1,24 @@
 /** A growing list of token ids over one Int32Array: no boxing and no spread of long arrays. */
 export class IdBuffer {
-  private data = new Int32Array(64);
+  private data: Int32Array;
   private length = 0;
 
+  /** `expected`: how many ids there may be, where that is known. */
+  constructor(expected = 64) {
+    this.data = new Int32Array(expected);
+  }
+
   push(id: number): void {
-    this.reserve(1);
+    if (this.length === this.data.length) this.reserve(1);
     this.data[this.length++] = id;
   }
 
-  pushAll(ids: ArrayLike<number>): void {
-    this.reserve(ids.length);
-    for (let i = 0; i < ids.length; i++) this.data[this.length + i] = ids[i]!;
-    this.length += ids.length;
+  /** Appends `ids[start .. start + count)`. */
+  pushAll(ids: ArrayLike<number>, start = 0, count = ids.length - start): void {
+    if (this.length + count > this.data.length) this.reserve(count);
+    const { data, length } = this;
+    for (let i = 0; i < count; i++) data[length + i] = ids[start + i]!;
+    this.length = length + count;
   }
 
   /** The ids so far, copied. */
@@ -20,7 +27,6 @@ export class IdBuffer {
   }
 
   private reserve(extra: number): void {
-    if (this.length + extra <= this.data.length) return;
     const grown = new Int32Array(Math.max(2 * this.data.length, this.length + extra));
     grown.set(this.data);
     this.data = grown;

@@ -17,6 +17,11 @@ describe('compilePattern', () => {
     expect(matches('.', '\r\n\u2028')).toEqual(['\r', '\u2028']);
   });
 
+  it('reads a dollar as the end of the text or of a line', () => {
+    expect(matches('\\s+$', ' a \t\n b  ')).toEqual([' \t', '  ']);
+    expect(matches('a$', 'a\ra\na')).toEqual(['a', 'a']);
+  });
+
   it('reads hexadecimal escapes, scripts, counts and literal braces', () => {
     expect(matches('[\\x{4e00}-\\x{9fa5}]+', 'a鲸鱼b')).toEqual(['鲸鱼']);
     expect(matches('\\x41\\u0042', 'AB')).toEqual(['AB']);
@@ -33,7 +38,7 @@ describe('compilePattern', () => {
 
   it.each([
     '^a',
-    'a$',
+    'a$*',
     'a++',
     'a?+',
     '(?>a)',

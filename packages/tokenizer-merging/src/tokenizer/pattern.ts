@@ -4,7 +4,7 @@
  * Hugging Face `tokenizers` runs Split patterns on Oniguruma (Ruby syntax, UTF-8). The published byte-level
  * patterns (GPT-2, Qwen2, Llama 3, GPT-4o, DeepSeek-V3) use a subset that this file translates one construct
  * at a time: `\s` is Unicode White_Space (JavaScript's own lacks U+0085 and adds U+FEFF), `\d` and `\w` are
- * Unicode, `.` excludes only the newline, `(?i:...)` is spelled out with simple case folding, `\p{Han}` is a
+ * Unicode, `.` excludes only the newline and `$` (DeepSeek-V2) is before one or at the end, `(?i:...)` is spelled out with simple case folding, `\p{Han}` is a
  * script. Everything else is refused, never guessed: anchors, back-references, possessive and atomic
  * groups, class intersection.
  *
@@ -103,8 +103,10 @@ class Translator {
         const text = counts[2] === '' ? `{${min}}` : `{${min},${max}}`;
         return this.quantifier(text, max === '' ? Number.POSITIVE_INFINITY : Number(max));
       }
-      case '^':
       case '$':
+        this.last = { kind: 'look', repeats: false };
+        return '(?![^\\n])';
+      case '^':
         throw this.unsupported(`anchor ${char}`);
       default:
         return this.atom(this.literal(char));

@@ -15,22 +15,34 @@ import {
   unsupportedField,
   wrongField,
 } from './json-fields.ts';
+import { gpt2Pattern, knownScanner } from './known-patterns.ts';
 import { compilePattern } from './pattern.ts';
+import type { Scanner } from './scanner.ts';
 import { withFrozenUnicode } from './unicode-version.ts';
 
 /** Cuts text into the pieces inside which merges may happen. */
 export interface PreTokenizer {
   /** Calls `emit` for each piece in order; with the published patterns the pieces join to the text. */
   split(text: string, emit: (piece: string) => void): void;
+  /** The same cuts by hand, where the patterns are published ones. */
+  readonly scanner: Scanner | undefined;
+  /** `scanner` wants a space before a text that has none. */
+  readonly prefixSpace: boolean;
 }
 
 type Step =
   | { readonly kind: 'prefix-space' }
   /** Cut at matches; `keep` says whether matches, gaps or both survive. */
-  | { readonly kind: 'cut'; readonly pattern: RegExp; readonly keep: 'both' | 'matches' | 'gaps' };
+  | {
+      readonly kind: 'cut';
+      readonly pattern: RegExp;
+      readonly keep: 'both' | 'matches' | 'gaps';
+      /** The pattern as the file has it. */
+      readonly source: string;
+    };
 
-/** GPT-2's pattern, which ByteLevel applies when `use_regex` is true. */
-const gpt2Pattern = String.raw`'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+/** Published files have up to seven; each pattern costs time to compile and to run. */
+const maxSteps = 32;
 
 /** Compiles the `pre_tokenizer` field; throws `invalid-file` or `unsupported`. */
 export function parsePreTokenizer(json: unknown): PreTokenizer {
@@ -42,7 +54,22 @@ export function parsePreTokenizer(json: unknown): PreTokenizer {
   const split: PreTokenizer['split'] = (text, emit) => runSteps(steps, 0, text, emit);
   // Characters are put back by counting, which needs every piece to arrive; removing patterns go without.
   const whole = steps.every((step) => step.kind === 'prefix-space' || step.keep === 'both');
-  return whole ? { split: (text, emit) => withFrozenUnicode(text, split, emit) } : { split };
+  return {
+    split: whole ? (text, emit) => withFrozenUnicode(text, split, emit) : split,
+    scanner: scannerOf(steps),
+    prefixSpace: steps[0]?.kind === 'prefix-space',
+  };
+}
+
+/** The scan for these steps; a space goes before the text, so only before the first of them. */
+function scannerOf(steps: readonly Step[]): Scanner | undefined {
+  const cuts = steps[0]?.kind === 'prefix-space' ? steps.slice(1) : steps;
+  const patterns: string[] = [];
+  for (const step of cuts) {
+    if (step.kind !== 'cut' || step.keep !== 'both') return undefined;
+    patterns.push(step.source);
+  }
+  return knownScanner(patterns);
 }
 
 function parseInto(
@@ -55,6 +82,8 @@ function parseInto(
   const node = asObject(json, path);
   const type = asString(node.type, `${path}.type`);
   if (state.byteLevel) throw unsupportedField(path, 'nothing after ByteLevel', node);
+  if (steps.length > maxSteps)
+    throw wrongField('pre_tokenizer', `a sequence of at most ${maxSteps} steps`, node);
   switch (type) {
     case 'Sequence': {
       if (depth > 8) throw wrongField(path, 'a Sequence nested at most 8 deep', node);
@@ -68,15 +97,20 @@ function parseInto(
       if (asFlag(node.add_prefix_space, `${path}.add_prefix_space`, true))
         steps.push({ kind: 'prefix-space' });
       if (asFlag(node.use_regex, `${path}.use_regex`, true))
-        steps.push({ kind: 'cut', pattern: compilePattern(gpt2Pattern, path), keep: 'both' });
+        steps.push({
+          kind: 'cut',
+          pattern: compilePattern(gpt2Pattern, path),
+          keep: 'both',
+          source: gpt2Pattern,
+        });
       return;
-    case 'Digits':
-      steps.push({
-        kind: 'cut',
-        pattern: asFlag(node.individual_digits, `${path}.individual_digits`, false) ? /\p{N}/gu : /\p{N}+/gu,
-        keep: 'both',
-      });
+    case 'Digits': {
+      const source = asFlag(node.individual_digits, `${path}.individual_digits`, false)
+        ? '\\p{N}'
+        : '\\p{N}+';
+      steps.push({ kind: 'cut', pattern: compilePattern(source, path), keep: 'both', source });
       return;
+    }
     case 'Split':
       steps.push(parseSplit(node, path));
       return;
@@ -91,10 +125,11 @@ function parseSplit(node: JsonObject, path: string): Step {
     field.String === undefined
       ? compilePattern(asString(field.Regex, `${path}.pattern.Regex`), `tokenizer.json: ${path}.pattern`)
       : literalPattern(asString(field.String, `${path}.pattern.String`), path);
+  const source = field.String === undefined ? String(field.Regex) : pattern.source;
   const behavior = asString(node.behavior, `${path}.behavior`);
   const invert = asFlag(node.invert, `${path}.invert`, false);
-  if (behavior === 'Isolated') return { kind: 'cut', pattern, keep: 'both' };
-  if (behavior === 'Removed') return { kind: 'cut', pattern, keep: invert ? 'matches' : 'gaps' };
+  if (behavior === 'Isolated') return { kind: 'cut', pattern, keep: 'both', source };
+  if (behavior === 'Removed') return { kind: 'cut', pattern, keep: invert ? 'matches' : 'gaps', source };
   throw unsupportedField(`${path}.behavior`, 'Isolated and Removed', behavior);
 }
 

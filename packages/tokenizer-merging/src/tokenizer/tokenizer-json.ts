@@ -29,6 +29,8 @@ export type Merge = readonly [left: number, right: number, result: number];
 /** A `tokenizer.json` after validation. */
 export interface TokenizerSpec {
   readonly vocab: ReadonlyMap<string, number>;
+  /** Text of each id, added tokens included; its length is the largest id plus one. */
+  readonly tokenOfId: readonly (string | undefined)[];
   /** In order of rank. */
   readonly merges: readonly Merge[];
   readonly ignoreMerges: boolean;
@@ -51,13 +53,15 @@ export function parseTokenizerJson(json: unknown): TokenizerSpec {
   const root = asObject(json, 'the file');
   const model = asObject(root.model, 'model');
   checkModel(model);
-  const vocab = parseVocab(model.vocab);
-  const addedTokens = parseAddedTokens(root.added_tokens, vocab);
+  const { vocab, tokenOfId } = parseVocab(model.vocab);
+  const merges = parseMerges(model.merges, vocab, tokenOfId);
+  const addedTokens = parseAddedTokens(root.added_tokens, vocab, tokenOfId);
   checkDecoder(root.decoder, 'decoder');
-  const { prefix, suffix } = parsePostProcessor(root.post_processor, 'post_processor', vocab, addedTokens);
+  const { prefix, suffix } = parsePostProcessor(root.post_processor, 'post_processor', tokenOfId);
   return {
     vocab,
-    merges: parseMerges(model.merges, vocab),
+    tokenOfId,
+    merges,
     ignoreMerges: asFlag(model.ignore_merges, 'model.ignore_merges', false),
     addedTokens,
     nfc: parseNormalizer(root.normalizer, 'normalizer'),
@@ -89,16 +93,24 @@ function checkModel(model: JsonObject): void {
   }
 }
 
-function parseVocab(json: unknown): Map<string, number> {
+interface Vocabulary {
+  readonly vocab: Map<string, number>;
+  readonly tokenOfId: (string | undefined)[];
+}
+
+function parseVocab(json: unknown): Vocabulary {
+  const entries = asObject(json, 'model.vocab');
+  const tokens = Object.keys(entries);
   const vocab = new Map<string, number>();
-  const owners = new Map<number, string>();
+  const tokenOfId = new Array<string | undefined>(tokens.length).fill(undefined);
   const pathOf = (token: string) => `model.vocab[${JSON.stringify(token.slice(0, 60))}]`;
-  for (const [token, value] of Object.entries(asObject(json, 'model.vocab'))) {
+  for (const token of tokens) {
+    const value = entries[token];
     const id = isTokenId(value) ? value : asTokenId(value, pathOf(token));
-    const owner = owners.get(id);
+    const owner = tokenOfId[id];
     if (owner !== undefined)
       throw wrongField(pathOf(token), `an id no other token has (${JSON.stringify(owner)} has it)`, id);
-    owners.set(id, token);
+    tokenOfId[id] = token;
     vocab.set(token, id);
   }
   // Some vocabularies lack bytes that their training text had none of (SmolLM2: control characters and what UTF-8 never
@@ -110,31 +122,68 @@ function parseVocab(json: unknown): Map<string, number> {
       `byte-level vocabularies, with a token for each byte of plain ASCII text (${missing.length} are missing, first ${JSON.stringify(missing[0])})`,
       json,
     );
-  return vocab;
+  while (tokenOfId.length > 0 && tokenOfId[tokenOfId.length - 1] === undefined) tokenOfId.pop();
+  return { vocab, tokenOfId };
 }
 
 /** A line feed, a space, or a visible ASCII character. */
 const isPlain = (byte: number): boolean => byte === 10 || (byte >= 0x20 && byte < 0x7f);
 
-function parseMerges(json: unknown, vocab: ReadonlyMap<string, number>): Merge[] {
+function parseMerges(
+  json: unknown,
+  vocab: ReadonlyMap<string, number>,
+  tokenOfId: readonly (string | undefined)[],
+): Merge[] {
   const entries = asArray(json, 'model.merges');
   if (entries.length >= maxTokens)
     throw wrongField('model.merges', `fewer than ${maxTokens} merges`, entries);
-  return entries.map((entry, rank) => {
-    const parts: unknown = typeof entry === 'string' ? entry.split(' ') : entry;
-    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === 'string'))
-      throw wrongField(`model.merges[${rank}]`, 'two tokens', entry);
-    const [left, right] = parts as [string, string];
-    const ids = [vocab.get(left), vocab.get(right), vocab.get(left + right)];
-    if (ids.includes(undefined))
+  const merges: Merge[] = [];
+  // Most files give results ids in the order of merges: the next one is a guess that saves joining and looking up.
+  let guess = -1;
+  for (let rank = 0; rank < entries.length; rank++) {
+    const entry = entries[rank];
+    const parts = twoTokens(entry);
+    if (parts === undefined) throw wrongField(`model.merges[${rank}]`, 'two tokens', entry);
+    const [left, right] = parts;
+    const result = isJoined(tokenOfId[guess], left, right) ? guess : vocab.get(left + right);
+    const leftId = vocab.get(left);
+    const rightId = vocab.get(right);
+    if (leftId === undefined || rightId === undefined || result === undefined)
       throw wrongField(`model.merges[${rank}]`, 'tokens whose parts and result are in model.vocab', entry);
-    return ids as unknown as Merge;
-  });
+    guess = result + 1;
+    merges.push([leftId, rightId, result]);
+  }
+  return merges;
 }
 
-function parseAddedTokens(json: unknown, vocab: ReadonlyMap<string, number>): AddedToken[] {
+/** The parts of `"a b"` or `["a", "b"]`, or undefined. */
+function twoTokens(entry: unknown): readonly [string, string] | undefined {
+  if (typeof entry === 'string') {
+    const space = entry.indexOf(' ');
+    if (space < 0 || entry.indexOf(' ', space + 1) >= 0) return undefined;
+    return [entry.slice(0, space), entry.slice(space + 1)];
+  }
+  if (!Array.isArray(entry) || entry.length !== 2) return undefined;
+  const [left, right] = entry as unknown[];
+  return typeof left === 'string' && typeof right === 'string' ? [left, right] : undefined;
+}
+
+function isJoined(token: string | undefined, left: string, right: string): boolean {
+  return (
+    token !== undefined &&
+    token.length === left.length + right.length &&
+    token.startsWith(left) &&
+    token.endsWith(right)
+  );
+}
+
+/** Adds the tokens to `tokenOfId`, too. */
+function parseAddedTokens(
+  json: unknown,
+  vocab: ReadonlyMap<string, number>,
+  tokenOfId: (string | undefined)[],
+): AddedToken[] {
   if (json === undefined || json === null) return [];
-  const tokenOfId = new Map([...vocab].map(([token, id]) => [id, token]));
   const seen = new Set<string>();
   return asArray(json, 'added_tokens').map((entry, i) => {
     const path = `added_tokens[${i}]`;
@@ -147,10 +196,10 @@ function parseAddedTokens(json: unknown, vocab: ReadonlyMap<string, number>): Ad
     const expected = vocab.get(content);
     if (expected !== undefined && expected !== id)
       throw wrongField(`${path}.id`, `${expected}, the token's id in model.vocab`, id);
-    const owner = tokenOfId.get(id);
+    const owner = tokenOfId[id];
     if (owner !== undefined && owner !== content)
       throw wrongField(`${path}.id`, `an id no other token has (${JSON.stringify(owner)} has it)`, id);
-    tokenOfId.set(id, content);
+    tokenOfId[id] = content;
     const special = asFlag(node.special, `${path}.special`, false);
     return {
       id,
@@ -202,8 +251,7 @@ interface Affixes {
 function parsePostProcessor(
   json: unknown,
   path: string,
-  vocab: ReadonlyMap<string, number>,
-  addedTokens: readonly AddedToken[],
+  tokenOfId: readonly (string | undefined)[],
 ): Affixes {
   if (json === undefined || json === null) return { prefix: [], suffix: [] };
   const node = asObject(json, path);
@@ -215,21 +263,15 @@ function parsePostProcessor(
       const childPath = `${path}.processors[${i}]`;
       if (asObject(child, childPath).type === 'Sequence')
         throw unsupportedField(childPath, 'no nested Sequence', child);
-      return parsePostProcessor(child, childPath, vocab, addedTokens);
+      return parsePostProcessor(child, childPath, tokenOfId);
     });
     return { prefix: parts.flatMap((p) => p.prefix).reverse(), suffix: parts.flatMap((p) => p.suffix) };
   }
   if (type !== 'TemplateProcessing') throw unsupportedField(path, 'TemplateProcessing and ByteLevel', node);
-  return parseTemplate(node, path, vocab, addedTokens);
+  return parseTemplate(node, path, tokenOfId);
 }
 
-function parseTemplate(
-  node: JsonObject,
-  path: string,
-  vocab: ReadonlyMap<string, number>,
-  addedTokens: readonly AddedToken[],
-): Affixes {
-  const known = new Set([...vocab.values(), ...addedTokens.map((token) => token.id)]);
+function parseTemplate(node: JsonObject, path: string, tokenOfId: readonly (string | undefined)[]): Affixes {
   const specials = asObject(node.special_tokens ?? {}, `${path}.special_tokens`);
   const prefix: number[] = [];
   const suffix: number[] = [];
@@ -248,7 +290,7 @@ function parseTemplate(
     const special = asObject(Object.hasOwn(specials, name) ? specials[name] : undefined, entryPath);
     for (const value of asArray(special.ids, `${entryPath}.ids`)) {
       const id = asTokenId(value, `${entryPath}.ids`);
-      if (!known.has(id)) throw wrongField(`${entryPath}.ids`, 'ids of known tokens', id);
+      if (tokenOfId[id] === undefined) throw wrongField(`${entryPath}.ids`, 'ids of known tokens', id);
       (texts === 0 ? prefix : suffix).push(id);
     }
   });

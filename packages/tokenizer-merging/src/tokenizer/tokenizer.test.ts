@@ -251,6 +251,14 @@ describe('tokenizer.json', () => {
     ['pre_tokenizer', (j) => (j.pre_tokenizer = { type: 'Metaspace' }), 'unsupported'],
     ['pre_tokenizer', (j) => j.pre_tokenizer.pretokenizers.pop(), 'unsupported'],
     ['pre_tokenizer', (j) => j.pre_tokenizer.pretokenizers.reverse(), 'unsupported'],
+    [
+      'pre_tokenizer',
+      (j) => {
+        const [first, ...rest] = j.pre_tokenizer.pretokenizers;
+        j.pre_tokenizer.pretokenizers = [...Array(40).fill(first), ...rest];
+      },
+      'invalid-file',
+    ],
     ['pre_tokenizer', (j) => (j.pre_tokenizer.pretokenizers[0].behavior = 'MergedWithNext'), 'unsupported'],
     ['pre_tokenizer', (j) => (j.pre_tokenizer.pretokenizers[0].pattern = {}), 'invalid-file'],
     ['pre_tokenizer', (j) => (j.pre_tokenizer.pretokenizers[0].pattern = { Regex: '(' }), 'invalid-file'],

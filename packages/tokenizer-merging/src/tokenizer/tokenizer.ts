@@ -8,10 +8,10 @@
  */
 import { check, MinkeError } from '@minke/core';
 import { type AddedToken, AddedTokenMatcher, isControl, type PlainMask } from './added-tokens.ts';
-import { bytesOfToken, byteToChar, toByteAlphabet } from './byte-alphabet.ts';
+import { bytesOfToken, byteToChar, inByteAlphabet } from './byte-alphabet.ts';
 import { IdBuffer } from './id-buffer.ts';
 import { BpeMerger, PairTable } from './merge.ts';
-import { PieceCache } from './piece-cache.ts';
+import { hashOf, PieceCache } from './piece-cache.ts';
 import { StreamDecoder } from './stream-decoder.ts';
 import { controlIds, parseTokenizerJson, type TokenizerSpec } from './tokenizer-json.ts';
 import { type TokenizerJson, writeTokenizerJson } from './write-tokenizer-json.ts';
@@ -37,6 +37,8 @@ export interface DecodeOptions {
 
 const utf8 = new TextEncoder();
 const noBytes = new Uint8Array(0);
+/** A buffer for UTF-8 of up to this many bytes is kept between calls. */
+const keptBytes = 65_536;
 
 /**
  * A tokenizer made from a `tokenizer.json`, or by `trainBpe`.
@@ -53,8 +55,8 @@ export class Tokenizer {
   readonly specialTokens: readonly AddedToken[];
 
   private readonly spec: TokenizerSpec;
-  private readonly ids: Map<string, number>;
-  private readonly tokens: (string | undefined)[];
+  private readonly addedIds: ReadonlyMap<string, number>;
+  /** Bytes of tokens that were asked for, and of added ones. */
   private readonly bytes: (Uint8Array | undefined)[];
   private readonly specialIds: ReadonlySet<number>;
   private readonly controls: ReadonlySet<number>;
@@ -62,19 +64,15 @@ export class Tokenizer {
   private readonly cache = new PieceCache();
   private readonly allTokens: AddedTokenMatcher;
   private readonly textTokens: AddedTokenMatcher;
-  private scratch = new Uint8Array(1024);
+  /** UTF-8 of the text being encoded. */
+  private utf8Text = new Uint8Array(1024);
 
   private constructor(spec: TokenizerSpec) {
     this.spec = spec;
-    this.ids = new Map(spec.vocab);
     this.specialTokens = spec.addedTokens;
-    for (const token of spec.addedTokens) this.ids.set(token.content, token.id);
-    let size = 0;
-    for (const id of this.ids.values()) size = Math.max(size, id + 1);
-    this.vocabSize = size;
-    this.tokens = new Array(size).fill(undefined);
-    this.bytes = new Array(size).fill(undefined);
-    for (const [token, id] of this.ids) this.tokens[id] = token;
+    this.addedIds = new Map(spec.addedTokens.map((token) => [token.content, token.id]));
+    this.vocabSize = spec.tokenOfId.length;
+    this.bytes = new Array(this.vocabSize).fill(undefined);
     for (const token of spec.addedTokens) this.bytes[token.id] = utf8.encode(token.content);
     this.specialIds = new Set(spec.addedTokens.filter((token) => token.special).map((token) => token.id));
     this.controls = controlIds(spec.addedTokens);
@@ -126,9 +124,9 @@ export class Tokenizer {
   encode(text: string, options: EncodeOptions = {}): Int32Array {
     check(typeof text === 'string', () => `Tokenizer.encode: expected a string, got ${typeof text}`);
     const { allowSpecial = false, addSpecialTokens = false } = options;
-    const out = new IdBuffer();
+    const out = new IdBuffer(16 + (text.length >> 1));
     if (addSpecialTokens) out.pushAll(this.spec.prefix);
-    const clean = text.replace(/\p{Surrogate}/gu, '\ufffd');
+    const clean = wellFormed(text);
     const plain = options.plainRanges && markPlain(clean.length, options.plainRanges);
     for (const { id, start, end } of this.matcher(allowSpecial).split(clean, plain)) {
       if (id >= 0) out.push(id);
@@ -144,14 +142,19 @@ export class Tokenizer {
    */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const bytesOf = this.bytesFor(options);
-    const parts = Array.from(ids, bytesOf);
-    const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      all.set(part, at);
-      at += part.length;
+    let all = new Uint8Array(8 * ids.length);
+    let size = 0;
+    for (let i = 0; i < ids.length; i++) {
+      const part = bytesOf(ids[i]!);
+      if (size + part.length > all.length) {
+        const larger = new Uint8Array(2 * (size + part.length));
+        larger.set(all);
+        all = larger;
+      }
+      // A loop is faster than `set` for the few bytes of a token.
+      for (let at = 0; at < part.length; at++) all[size++] = part[at]!;
     }
-    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(all);
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(all.subarray(0, size));
   }
 
   /** A decoder for one stream of ids that never splits a character. */
@@ -164,7 +167,7 @@ export class Tokenizer {
     check(Number.isInteger(id) && id >= 0, () => `Tokenizer: expected a token id, got ${id}`);
     const known = this.bytes[id];
     if (known !== undefined) return known;
-    const token = this.tokens[id];
+    const token = this.spec.tokenOfId[id];
     if (token === undefined) return noBytes;
     const bytes = bytesOfToken(token);
     this.bytes[id] = bytes;
@@ -173,12 +176,12 @@ export class Tokenizer {
 
   /** Id of a token in its vocabulary spelling (`'Ġthe'`) or of an added token (`'<think>'`). */
   tokenToId(token: string): number | undefined {
-    return this.ids.get(token);
+    return this.addedIds.get(token) ?? this.spec.vocab.get(token);
   }
 
   /** Vocabulary spelling of an id, or undefined where it has none. */
   idToToken(id: number): string | undefined {
-    return this.tokens[id];
+    return this.spec.tokenOfId[id];
   }
 
   private bytesFor({ skipSpecial = false }: DecodeOptions): (id: number) => Uint8Array {
@@ -199,28 +202,66 @@ export class Tokenizer {
   }
 
   private encodePlain(text: string, out: IdBuffer): void {
-    this.spec.preTokenizer.split(this.spec.nfc ? text.normalize('NFC') : text, (piece) => {
-      let ids = this.cache.get(piece);
-      if (ids === undefined) {
-        ids = this.encodePiece(piece);
-        this.cache.set(piece, ids);
-      }
-      out.pushAll(ids);
-    });
+    const { nfc, preTokenizer } = this.spec;
+    const { scanner, prefixSpace } = preTokenizer;
+    const normal = nfc ? text.normalize('NFC') : text;
+    if (scanner === undefined) {
+      preTokenizer.split(normal, (piece) => this.encodePiece(piece, out));
+      return;
+    }
+    const end = this.toUtf8(prefixSpace && !normal.startsWith(' ') ? ` ${normal}` : normal);
+    const bytes = this.utf8Text;
+    for (let at = 0; at < end; ) {
+      const next = scanner.next(bytes, at, end);
+      this.encodeBytes(bytes, at, next, out);
+      at = next;
+    }
+    if (bytes.length > keptBytes) this.utf8Text = new Uint8Array(1024);
   }
 
-  /** @internal Ids of one pre-token. */
-  encodePiece(piece: string): Int32Array {
-    if (this.spec.ignoreMerges) {
-      const id = this.spec.vocab.get(toByteAlphabet(piece));
-      if (id !== undefined && !this.controls.has(id)) return Int32Array.of(id);
-    }
-    if (this.scratch.length < 3 * piece.length) this.scratch = new Uint8Array(3 * piece.length);
-    const { written } = utf8.encodeInto(piece, this.scratch);
-    const ids = this.merger.merge(this.scratch, written);
-    if (this.scratch.length > 65_536) this.scratch = new Uint8Array(1024);
-    return ids;
+  /** @internal Appends the ids of one pre-token. */
+  encodePiece(piece: string, out: IdBuffer): void {
+    const end = this.toUtf8(piece);
+    this.encodeBytes(this.utf8Text, 0, end, out);
+    if (this.utf8Text.length > keptBytes) this.utf8Text = new Uint8Array(1024);
   }
+
+  /** Appends the ids of the pre-token [from, to). */
+  private encodeBytes(bytes: Uint8Array, from: number, to: number, out: IdBuffer): void {
+    const { cache, merger } = this;
+    const hash = hashOf(bytes, from, to);
+    if (cache.read(bytes, from, to, hash, out)) return;
+    const whole = this.spec.ignoreMerges ? this.wholeToken(bytes, from, to) : -1;
+    let count = 1;
+    if (whole >= 0) merger.ids[0] = whole;
+    else count = merger.merge(bytes, from, to);
+    cache.keep(bytes, from, to, hash, merger.ids, count);
+    out.pushAll(merger.ids, 0, count);
+  }
+
+  /** Id of the token that these bytes are, unless it is a control token; -1 for none. */
+  private wholeToken(bytes: Uint8Array, from: number, to: number): number {
+    const id = this.spec.vocab.get(inByteAlphabet(bytes, from, to));
+    return id === undefined || this.controls.has(id) ? -1 : id;
+  }
+
+  /** Writes UTF-8 to `utf8Text` and returns how many bytes. */
+  private toUtf8(text: string): number {
+    if (this.utf8Text.length < 3 * text.length) {
+      if (3 * text.length > keptBytes) {
+        this.utf8Text = utf8.encode(text);
+        return this.utf8Text.length;
+      }
+      this.utf8Text = new Uint8Array(Math.max(3 * text.length, 2 * this.utf8Text.length));
+    }
+    return utf8.encodeInto(text, this.utf8Text).written;
+  }
+}
+
+/** The text with U+FFFD in place of lone surrogates. */
+function wellFormed(text: string): string {
+  const isWellFormed = (text as { isWellFormed?: () => boolean }).isWellFormed;
+  return isWellFormed?.call(text) ? text : text.replace(/\p{Surrogate}/gu, '\ufffd');
 }
 
 function markPlain(length: number, ranges: readonly (readonly [number, number])[]): PlainMask {

@@ -7,8 +7,9 @@
  * never turn into one.
  */
 import { check } from '@minke/core';
-import { byteToChar, charToByte, toByteAlphabet } from './byte-alphabet.ts';
+import { byteToChar, charToByte, inByteAlphabet } from './byte-alphabet.ts';
 import { CountedWords, type WordCounts } from './counted-words.ts';
+import { IdBuffer } from './id-buffer.ts';
 import { learnMerges } from './learn-merges.ts';
 import { type PreTokenizer, parsePreTokenizer } from './pre-tokenizer.ts';
 import { type DigitSplit, deepseekPreTokenizer, withSuperwords } from './pre-tokenizer-forms.ts';
@@ -26,6 +27,8 @@ export interface TrainBpeOptions {
   /** Pairs seen fewer times are not merged; default 2. */
   readonly minFrequency?: number;
 }
+
+const utf8 = new TextEncoder();
 
 /** Ids of published vocabularies are below 2^18; a merger's heap keys are exact to 2^22. */
 const largestVocabulary = 2 ** 21;
@@ -52,7 +55,7 @@ export function trainBpe(texts: Iterable<string>, options: TrainBpeOptions): Tok
   const tokens = [...specials.map((token) => token.content), ...alphabet];
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const words = new CountedWords(counts, (piece) =>
-    Array.from(toByteAlphabet(piece), (char) => ids.get(char)!),
+    Array.from(inByteAlphabet(utf8.encode(piece)), (char) => ids.get(char)!),
   );
   const forbidden = new Set(specials.map((token) => token.content));
   const merges = learnMerges(words, tokens, { forbidden, vocabSize, minFrequency });
@@ -107,7 +110,11 @@ export function extendVocabulary(
   const preTokenizerJson = superwords ? withSuperwords(json.pre_tokenizer) : json.pre_tokenizer;
   const counts = countPieces(tokenizer.normalised(texts), parsePreTokenizer(preTokenizerJson));
   const tokens = Array.from({ length: tokenizer.vocabSize }, (_, id) => tokenizer.idToToken(id) ?? '');
-  const words = new CountedWords(counts, (piece) => tokenizer.encodePiece(piece));
+  const words = new CountedWords(counts, (piece) => {
+    const ids = new IdBuffer();
+    tokenizer.encodePiece(piece, ids);
+    return ids.toArray();
+  });
   const forbidden = new Set(tokenizer.specialTokens.map(({ content }) => content));
   const merges = learnMerges(words, tokens, { forbidden, vocabSize, minFrequency });
   const vocab = { ...json.model.vocab };

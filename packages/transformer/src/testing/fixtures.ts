@@ -8,12 +8,15 @@ import { createReference } from '@minke/gpu-backends/reference';
 
 const root = fileURLToPath(new URL('../../fixtures/', import.meta.url));
 
-/** Fixtures with logits. */
-export const fixtureNames = readdirSync(root).filter((name) => /^(v[23]|glm4)-/.test(name));
+const allNames = readdirSync(root);
+/** Fixtures with logits of models with latent attention, of those with an indexer beside it, and of dense models. */
+export const fixtureNames = allNames.filter((name) => /^(v[23]|glm4|moonlight|kimi)-/.test(name));
+export const sparseFixtureNames = allNames.filter((name) => name.startsWith('v32-'));
+export const denseFixtureNames = allNames.filter((name) => name.startsWith('dense-'));
 
 export const fixtureFolder = (name: string) => `${root}${name}`;
 
-/** Two sequences of 64 tokens, and what transformers computed for them. */
+/** Two sequences of 64 tokens (of 32 in some), and what transformers computed for them. */
 export interface Expected {
   readonly sequences: readonly (readonly number[])[];
   /** [2, 64, V], float32 arithmetic. */

@@ -1,0 +1,222 @@
+/**
+ * From a source of weights into the memory of a backend, a piece at a time: the host holds some megabytes of a model,
+ * whatever its size. Weights become f32, or blocks of 8 or 4 bits: rounded where that is asked for, as they are where the
+ * source has such blocks.
+ */
+import { type Backend, dtypes, elementCount, MinkeError, type Shape } from '@minke/core';
+import { Arena, attachTiles, quantizedWeight, type Tensor, writeQuantized } from '@minke/tensor';
+import type { ModelConfig } from './config.ts';
+import { parameterShapes } from './names.ts';
+import { expertSiblings, headName, quantizableParameters, tokenTable } from './quantizable.ts';
+import type { WeightSource } from './weight-source.ts';
+
+/** A run of a source's numbers that fills as many of a parameter from `offset` on. */
+export interface Read {
+  readonly source: string;
+  readonly start: number;
+  readonly count: number;
+  readonly offset: number;
+}
+
+export type BlockType = 'q8_0' | 'q4_0';
+
+export interface LoadOptions {
+  readonly backend: Backend;
+  /** Arena that will own the weights. Default: a new persistent one. */
+  readonly arena?: Arena;
+  /**
+   * Rounds the matrices of linear layers to blocks of 8 or 4 bits as they are read (`isQuantizable` says which), so that
+   * memory never holds them in f32; blocks of this type in a GGUF file are taken as they are. A quantised folder
+   * (`minke quantize`) has its own choice, without being asked. Such a model generates; it does not train or save.
+   * Throws `unsupported` on a backend without these products.
+   */
+  readonly quantize?: BlockType | undefined;
+  /** Called after each parameter, counted in numbers of the model. */
+  readonly onProgress?: (progress: { loaded: number; total: number; name: string }) => void;
+}
+
+/** Numbers that the host holds at once, about. */
+const pieceSize = 1 << 21;
+
+/** The type of a GGUF name of blocks that products take, else null. */
+export const blockTypeOf = (dtype: string): BlockType | null =>
+  dtype === 'Q8_0' ? 'q8_0' : dtype === 'Q4_0' ? 'q4_0' : null;
+
+export class ParameterFiller {
+  readonly #weights: WeightSource;
+  readonly #arena: Arena;
+  readonly #staging: Arena;
+  readonly #trained: boolean;
+
+  /**
+   * @param arena persistent, owns what is made
+   * @param trained whether f32 weights are leaves
+   */
+  constructor(weights: WeightSource, arena: Arena, trained: boolean) {
+    this.#weights = weights;
+    this.#arena = arena;
+    this.#trained = trained;
+    this.#staging = new Arena(arena.backend, { label: 'loading' });
+  }
+
+  dispose(): void {
+    this.#staging.dispose();
+  }
+
+  /** A parameter in f32. */
+  async plain(name: string, shape: Shape, reads: readonly Read[]): Promise<Tensor> {
+    const trained = this.#trained && !name.endsWith('e_score_correction_bias');
+    const tensor = trained ? this.#arena.parameter(null, shape) : this.#arena.empty(shape);
+    for (const { source, start, count, offset } of reads)
+      for (let done = 0; done < count; done += pieceSize) {
+        const part = { start: start + done, count: Math.min(pieceSize, count - done) };
+        const values = await this.#weights.readFloat32(source, part);
+        expectFinite(source, values, part.start);
+        tensor.write(values, offset + done);
+      }
+    return tensor;
+  }
+
+  /** A parameter in blocks. */
+  async blocks(shape: Shape, type: BlockType, reads: readonly Read[]): Promise<Tensor> {
+    const tensor = quantizedWeight(this.#arena, shape, type);
+    await this.#writeBlocks(tensor, type, reads);
+    return tensor;
+  }
+
+  /** Blocks beside a parameter in f32. */
+  async blocksBeside(tensor: Tensor, type: BlockType, reads: readonly Read[]): Promise<void> {
+    attachTiles(tensor, type);
+    await this.#writeBlocks(tensor, type, reads);
+  }
+
+  /** Every read fills whole experts of [experts, out, in], or all of [out, in]. */
+  async #writeBlocks(tensor: Tensor, type: BlockType, reads: readonly Read[]): Promise<void> {
+    const [height, width] = tensor.shape.slice(-2) as [number, number];
+    const tallest = Math.max(32, Math.floor(pieceSize / width / 32) * 32);
+    for (const { source, start, count, offset } of reads) {
+      const info = this.#weights.tensors.get(source) as { dtype: string };
+      const asTheyAre = this.#weights.readBlocks !== undefined && blockTypeOf(info.dtype) === type;
+      for (let from = 0; from < count; from += height * width) {
+        const expert = (offset + from) / (height * width);
+        for (let row = 0; row < height; row += tallest) {
+          const rows = Math.min(tallest, height - row);
+          const part = { start: start + from + row * width, count: rows * width };
+          const data = asTheyAre
+            ? await (this.#weights.readBlocks as NonNullable<WeightSource['readBlocks']>)(source, part)
+            : await this.#weights.readFloat32(source, part);
+          if (data instanceof Float32Array) expectFinite(source, data, part.start);
+          else expectFiniteScales(source, data, type, part.start);
+          writeQuantized(tensor, data, { staging: this.#staging, expert, row });
+        }
+      }
+    }
+  }
+}
+
+/** @internal A model's parameters, in the memory of the arena. */
+export async function fillParameters(
+  config: ModelConfig,
+  plan: ReadonlyMap<string, readonly Read[]>,
+  weights: WeightSource,
+  arena: Arena,
+  { quantize, onProgress }: LoadOptions,
+): Promise<Map<string, Tensor>> {
+  const shapes = parameterShapes(config);
+  const types = storageTypes(config, plan, weights, quantize);
+  const parameters = new Map<string, Tensor>();
+  let total = 0;
+  for (const shape of shapes.values()) total += elementCount(shape);
+  let loaded = 0;
+  const filler = new ParameterFiller(weights, arena, types.size === 0);
+  try {
+    for (const [name, shape] of shapes) {
+      const [reads, type] = [plan.get(name) as readonly Read[], types.get(name)];
+      parameters.set(
+        name,
+        await (type === undefined ? filler.plain(name, shape, reads) : filler.blocks(shape, type, reads)),
+      );
+      loaded += elementCount(shape);
+      onProgress?.({ loaded, total, name });
+    }
+    const head = types.get(headName);
+    if (config.tieEmbeddings && head !== undefined) {
+      const source = weights.tensors.has(headName) ? headName : tokenTable;
+      const count = elementCount(shapes.get(tokenTable) as Shape);
+      const table = parameters.get(tokenTable) as Tensor;
+      await filler.blocksBeside(table, head, [{ source, start: 0, count, offset: 0 }]);
+    }
+  } finally {
+    filler.dispose();
+  }
+  // A GPU says late that it was lost or had no memory: now rather than in the first answer.
+  await (parameters.get('model.norm.weight') as Tensor).read();
+  return parameters;
+}
+
+/** The parameters that will be blocks, with their types; the head too where it is the table of tokens. */
+function storageTypes(
+  config: ModelConfig,
+  plan: ReadonlyMap<string, readonly Read[]>,
+  weights: WeightSource,
+  asked: BlockType | undefined,
+): Map<string, BlockType> {
+  const types = new Map<string, BlockType>();
+  for (const name of quantizableParameters(config).keys()) {
+    const own = { source: headName, start: 0, count: 0, offset: 0 };
+    const type = storageOf(name, plan.get(name) ?? [own], weights, asked);
+    if (type !== null) types.set(name, type);
+  }
+  for (const name of types.keys()) {
+    const missing = expertSiblings(name).find((other) => !types.has(other));
+    if (missing !== undefined)
+      throw new MinkeError(
+        'invalid-file',
+        `loadModel: expected all matrices of a layer's routed experts in blocks or none, but ${missing} is not; quantise the model again`,
+      );
+  }
+  return types;
+}
+
+/**
+ * The type that a parameter is to have in memory: what is asked for, else blocks where the source keeps them; null for f32.
+ * @throws MinkeError 'invalid-file' where parts of it are of different types of blocks
+ */
+function storageOf(
+  name: string,
+  reads: readonly Read[],
+  weights: WeightSource,
+  asked: BlockType | undefined,
+): BlockType | null {
+  if (!weights.keepsBlocks) return asked ?? null;
+  const types = new Set(reads.map(({ source }) => blockTypeOf(weights.tensors.get(source)?.dtype ?? '')));
+  if (types.size > 1)
+    throw new MinkeError(
+      'invalid-file',
+      `loadModel: expected one type in all parts of ${name}, got ${[...types].map((type) => type ?? 'plain').join(' and ')}; quantise the model again`,
+    );
+  return [...types][0] ?? asked ?? null;
+}
+
+/** A model with NaN or infinity among its weights answers nothing but NaN: better said here than found out later. */
+function expectFinite(name: string, values: Float32Array, first: number): void {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] as number;
+    if (value - value !== 0) throw notFinite(name, String(value), first + i);
+  }
+}
+
+/** Blocks hold nothing that is not finite but scales: float16 whose exponent is all ones. */
+function expectFiniteScales(name: string, blocks: Uint8Array, type: BlockType, first: number): void {
+  const { blockBytes, blockSize } = dtypes[type];
+  for (let at = 1; at < blocks.length; at += blockBytes)
+    if (((blocks[at] as number) & 0x7c) === 0x7c)
+      throw notFinite(name, 'a scale of NaN or Infinity', first + ((at - 1) / blockBytes) * blockSize);
+}
+
+function notFinite(name: string, got: string, element: number): MinkeError {
+  return new MinkeError(
+    'invalid-file',
+    `loadModel: expected finite weights, got ${got} in ${name} (element ${element}); the file is damaged, or the training that wrote it diverged`,
+  );
+}
