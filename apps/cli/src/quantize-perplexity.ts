@@ -1,7 +1,7 @@
 /** What a model loses by quantisation, in its own terms: the perplexity of a text before and after. */
 import { readFile } from 'node:fs/promises';
 import { type Backend, MinkeError } from '@minke/core';
-import { bitsPerByte, modelScorer, scoredDocument } from '@minke/evaluation';
+import { bitsPerByte, modelScorer, perplexity, scoredDocument } from '@minke/evaluation';
 import { type LanguageModel, loadLanguageModel } from '@minke/inference';
 
 /** Of one model on one text. */
@@ -66,7 +66,7 @@ async function score(
     tokensPerCall: 2048,
   });
   const natsPerToken = (bits * Math.LN2) / tokens;
-  return { tokens, context, score: { natsPerToken, perplexity: Math.exp(natsPerToken) } };
+  return { tokens, context, score: { natsPerToken, perplexity: perplexity({ bits, tokens }) } };
 }
 
 async function readText(file: string): Promise<string> {

