@@ -81,12 +81,13 @@ def main(folder):
     for name, arch, config, fused in (("llama", "llama", LLAMA, False), ("deepseek2", "deepseek2", V3, False),
                                       ("deepseek2-fused", "deepseek2", V2, True)):
         writer = GGUFWriter(folder / f"{name}.gguf", arch)
-        gguf_models.common(writer, arch, config)
+        weights = tensors(config)
+        gguf_models.common(writer, arch, config, weights)
         writer.add_tokenizer_model("none")
         if arch == "llama":
-            gguf_models.dense(writer, arch, config, tensors(config))
+            gguf_models.dense(writer, arch, config, weights)
         else:
-            gguf_models.deepseek2(writer, config, tensors(config), fused)
+            gguf_models.deepseek2(writer, config, weights, fused)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

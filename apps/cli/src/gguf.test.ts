@@ -1,4 +1,5 @@
 /** Commands of the built program on a GGUF file: what they say of it is what they say of the same model in a folder. */
+import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +7,6 @@ import { fileURLToPath } from 'node:url';
 import { createReference } from '@minke/gpu-backends/reference';
 import { loadLanguageModel, saveLanguageModel } from '@minke/inference';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { startServer } from '../../serving/src/testing/server-process.ts';
 import { expectBuilt, runMinke } from './testing/run-minke.ts';
 
 // A llama of 261 tokens in Q8_0, written by tools/parity/gguf_language.py.
@@ -17,6 +17,32 @@ let root: string;
 let folder: string;
 /** Of a hub's cache: a snapshot that holds the file alone, as a link to its blob. */
 let snapshot: string;
+
+const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+
+/** `minke serve` on a free port. */
+async function startServer(from: string): Promise<{ url: string; stop(): Promise<number | null> }> {
+  const child = spawn(process.execPath, [program, 'serve', from, '--port', '0']);
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  let errors = '';
+  child.stderr.on('data', (text) => {
+    errors += text;
+  });
+  const url = await new Promise<string>((resolve, reject) => {
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const found = /listening on (http:\S+)/.exec(text);
+      if (found) resolve(found[1] as string);
+    });
+    ended.then((code) => reject(new Error(`minke serve ended with code ${code}: ${errors}`)));
+  });
+  return {
+    url,
+    stop: () => {
+      child.kill('SIGTERM');
+      return ended;
+    },
+  };
+}
 
 const minke = (args: readonly string[]) => runMinke(args, { cwd: root });
 beforeAll(async () => {
@@ -77,11 +103,11 @@ it('is served under its own name, with the same answers', async () => {
     [snapshot, 'tiny.Q8_0'],
     [folder, 'folder'],
   ] as const) {
-    const server = await startServer([from]);
+    const server = await startServer(from);
     const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string }[] };
     expect(data.map((model) => model.id)).toContain(id);
     answers.push(await ask(server.url, id));
-    expect((await server.stop()).code).toBe(0);
+    expect(await server.stop()).toBe(0);
   }
   expect(answers[0]).toEqual(answers[1]);
 });

@@ -90,6 +90,24 @@ describe('a folder', () => {
     });
   });
 
+  it('of rounded weights is counted in the numbers that they stand for, without their scales', async () => {
+    const numbers = ({ weights: { groups } }: InspectReport) =>
+      groups.reduce((sum, group) => sum + group.numbers, 0);
+    const fp8 = await inspect(
+      fileURLToPath(new URL('../../../packages/transformer/fixtures/fp8-v3', import.meta.url)),
+    );
+    expect(Object.keys(fp8.weights.dtypes)).toContain('F8_E4M3');
+    expect(numbers(fp8)).toBe(fp8.parameters.total);
+    const out = join(home, 'q4');
+    const quantized = await runMinke(['quantize', modelFolder, '--type', 'q4_0', '--out', out], {
+      cwd: home,
+    });
+    expect(quantized.code, quantized.err).toBe(0);
+    const blocks = await inspect(out);
+    expect(Object.keys(blocks.weights.dtypes)).toContain('U8');
+    expect(numbers(blocks)).toBe(blocks.parameters.total);
+  });
+
   it('is told in a table', async () => {
     const { code, out } = await minke([modelFolder]);
     expect(code).toBe(0);

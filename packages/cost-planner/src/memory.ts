@@ -5,7 +5,12 @@
  * for what decides (gates, indexers), the up-projection of latents and the table that looks tokens up; those and norms
  * stay f32, as the engine has it, and a head that is the table is a matrix of its own then. Activations are not counted.
  */
-import { attentionCacheBytes, type ModelConfig, parameterShapes } from '@minke/transformer';
+import {
+  attentionCacheBytes,
+  type ModelConfig,
+  parameterShapes,
+  quantizableParameters,
+} from '@minke/transformer';
 
 /** How weights are held. */
 export type WeightStorage = 'f32' | 'bf16' | 'q8_0' | 'q4_0';
@@ -14,27 +19,25 @@ export const weightStorages: readonly WeightStorage[] = ['f32', 'bf16', 'q8_0', 
 
 const bytesPerBlock = { q8_0: 34, q4_0: 18 } as const;
 const blockSize = 32;
-const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\./;
 
 /** Bytes of all weights, MTP modules left out. */
 export function weightBytes(config: ModelConfig, storage: WeightStorage): number {
   const main = { ...config, mtpLayers: 0 } as ModelConfig;
-  let bytes = 0;
-  for (const [name, shape] of parameterShapes(main)) {
-    const size = shape.reduce((product, n) => product * n, 1);
-    const matrix = shape.length >= 2 && (shape.at(-1) as number) % blockSize === 0;
-    const table = name === 'model.embed_tokens.weight';
-    if (storage === 'f32' || storage === 'bf16') {
-      bytes += size * (storage === 'f32' ? 4 : 2);
-      continue;
-    }
-    const blocks = (size / blockSize) * bytesPerBlock[storage];
-    if (!matrix || exact.test(name)) bytes += size * 4;
-    else if (!table) bytes += blocks;
-    else bytes += size * 4 + (config.tieEmbeddings ? blocks : 0);
+  const shapes = parameterShapes(main);
+  if (storage === 'f32' || storage === 'bf16') {
+    let numbers = 0;
+    for (const shape of shapes.values()) numbers += sizeOf(shape);
+    return numbers * (storage === 'f32' ? 4 : 2);
   }
+  // Of a head that is the table, the engine holds both: the table as it is, and the head in blocks.
+  const blocks = quantizableParameters(main);
+  let bytes = 0;
+  for (const [name, shape] of shapes) if (!blocks.has(name)) bytes += 4 * sizeOf(shape);
+  for (const shape of blocks.values()) bytes += (sizeOf(shape) / blockSize) * bytesPerBlock[storage];
   return bytes;
 }
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
 
 /**
  * Bytes of the weights and of the f32 cache of one sequence.

@@ -79,6 +79,8 @@ export function size(bytes: number): string {
 const short = (n: number) =>
   n >= 1e9 ? `${(n / 1e9).toPrecision(3)}B` : n >= 1e6 ? `${(n / 1e6).toPrecision(3)}M` : count(n);
 
+const both = (n: number) => (n >= 1e6 ? `${count(n)} (${short(n)})` : count(n));
+
 /** The shape in the field's terms. */
 function shape(config: ModelConfig): string {
   const { numLayers, hiddenSize, vocabSize, numHeads } = config;
@@ -122,7 +124,7 @@ export function reportText(report: InspectReport): string {
     ['architecture', `${report.architecture}: ${shape(config)}`],
     [
       'parameters',
-      `${count(total)} (${short(total)})${active === total ? '' : `, active ${count(active)} (${short(active)})`}${mtp ? `, and ${short(mtp)} of MTP` : ''}`,
+      `${both(total)}${active === total ? '' : `, active ${both(active)}`}${mtp ? `, and ${short(mtp)} of MTP` : ''}`,
     ],
     [
       'weights',
