@@ -109,6 +109,15 @@ EMULATED __m512 fromHalves(__m256i h) {
   }
   return result;
 }
+EMULATED __m512i fromBytes(__m128i bytes) {
+  signed char x[16];
+  int words[16];
+  __builtin_memcpy(x, &bytes, 16);
+  for (int i = 0; i < 16; i++) words[i] = x[i];
+  __m512i result;
+  __builtin_memcpy(&result, words, 64);
+  return result;
+}
 /** p 2^floor(n); exponents beyond 400 overflow or vanish all the same. */
 EMULATED __m512 scale(__m512 p, __m512 n) {
   for (int i = 0; i < 16; i++) {
@@ -133,5 +142,6 @@ EMULATED __m512 scale(__m512 p, __m512 n) {
 #define _mm512_maddubs_epi16 emulated::maddBytes
 #define _mm512_dpbusd_epi32 emulated::dotBytes
 #define _mm512_cvtph_ps emulated::fromHalves
+#define _mm512_cvtepi8_epi32 emulated::fromBytes
 
 #include "kernels.cc"

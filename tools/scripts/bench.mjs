@@ -13,6 +13,8 @@ const benchmarks = join(repositoryRoot, 'tools/bench');
 const names = existsSync(benchmarks)
   ? readdirSync(benchmarks).filter((name) => existsSync(join(benchmarks, name, 'run.mjs')))
   : [];
+/** Where the peers of a benchmark stand, if not beside it. */
+const peersOf = { decode: 'generation', prefill: 'generation' };
 const [name, ...args] = process.argv.slice(2);
 
 if (!names.includes(name)) {
@@ -25,7 +27,7 @@ if (!names.includes(name)) {
 
 await setUpOrExit(async () => {
   await ensureBuilt();
-  await installPeers(join(benchmarks, name));
+  await installPeers(join(benchmarks, peersOf[name] ?? name));
 });
 const script = join(benchmarks, name, 'run.mjs');
 process.argv = [process.execPath, script, ...args];

@@ -13,6 +13,8 @@ constexpr idx keyTile = 64;
 constexpr int lanes = 2 * W;  // most lanes of a block; one of up to W lanes is stored with W
 #if defined(__AVX512F__)
 constexpr int laneRows = 8;  // rows of a [row][lanes] tile computed together
+#elif defined(__AVX2__)
+constexpr int laneRows = 6;
 #else
 constexpr int laneRows = 4;
 #endif

@@ -179,6 +179,42 @@ struct LaneScratch {
   }
 };
 
+/** A block of lanes on its way over the keys: its queries as columns, and the sums of the section and of all before. */
+struct LaneState {
+  float* qt;
+  LaneSums part, total;
+  Parts parts;
+  Ends ends;
+
+  /** `own` has `LaneScratch::eachFloats` of memory; the sums go to `keep` where it is given. */
+  void begin(const AttentionTask& t, const Block& block, idx hk, float* own, float* keep, float* rows) {
+    qt = own;
+    total = LaneSums(keep ? keep : own + t.dk * lanes, t.dv);
+    part = LaneSums(own + t.dk * lanes + LaneSums::floats(t.dv), t.dv);
+    ends = Ends(t.heads, block);
+    if (t.bias) parts = Parts(t.heads, block, hk, t.bias);
+    withVectors(block, [&](auto v) {
+      gatherLanes<decltype(v)::V>(t.heads, block, hk, t.q, t.dk, rows, own);
+      clearSums<decltype(v)::V>(t.dv, total);
+    });
+  }
+
+  /** Takes the tile in, `section` keys after the first one of its section; `begin` is the first key of all. */
+  void take(const AttentionTask& t, const Block& block, const KeyTile& tile, idx section, idx begin, float* s, Ahead* ahead) {
+    const idx m0 = tile.first;
+    withVectors(block, [&](auto v) {
+      constexpr int V = decltype(v)::V;
+      KeyTile own = tile;
+      own.n = min(tile.n, block.high - m0);
+      const bool first = m0 - section <= begin;
+      const LaneSums& to = first ? total : part;
+      if (!first && section == 0) clearSums<V>(t.dv, to);
+      attendTile<V>(t, ends, own, qt, section == 0, s, to, ahead, parts);
+      if (!first && (section + keyTile == sectionKeys || m0 + own.n == block.high)) mergeSums<V>(t.dv, ends, m0 - section, part, total);
+    });
+  }
+};
+
 /**
  * Blocks with one first key, over keys begin .. end of their ranges (whole sections), for one key head. Writes
  * the outputs, or leaves the sums of a single block in `keep`.
@@ -186,24 +222,8 @@ struct LaneScratch {
 static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count, idx hk, idx begin, idx end, float* memory,
                          float* keep) {
   const LaneScratch scratch(t, memory);
-  struct State {
-    float* qt;
-    LaneSums part, total;
-    Parts parts;
-  } state[mostBlocks];
-  Ends ends[mostBlocks];
-  for (idx b = 0; b < count; b++) {
-    float* own = scratch.blocks + b * scratch.each;
-    state[b].qt = own;
-    state[b].total = LaneSums(keep ? keep : own + t.dk * lanes, t.dv);
-    state[b].part = LaneSums(own + t.dk * lanes + LaneSums::floats(t.dv), t.dv);
-    ends[b] = Ends(t.heads, blocks[b]);
-    if (t.bias) state[b].parts = Parts(t.heads, blocks[b], hk, t.bias);
-    withVectors(blocks[b], [&](auto v) {
-      gatherLanes<decltype(v)::V>(t.heads, blocks[b], hk, t.q, t.dk, scratch.rows, own);
-      clearSums<decltype(v)::V>(t.dv, state[b].total);
-    });
-  }
+  LaneState state[mostBlocks];
+  for (idx b = 0; b < count; b++) state[b].begin(t, blocks[b], hk, scratch.blocks + b * scratch.each, keep, scratch.rows);
   const bool packed = t.keyStride != t.dk && (count > 1 || t.keyStride * 4 % 2048 == 0);
   NamedRows named;
   if (t.rows) {
@@ -230,20 +250,8 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
     } else if (t.keyStride == t.dk) {
       ahead = Ahead(tile.k + n * t.dk, min(keyTile, end - m0 - n) * t.dk, (t.dv + laneRows - 1) / laneRows);
     }
-    for (idx b = 0; b < count; b++) {
-      if (blocks[b].high <= m0) continue;
-      withVectors(blocks[b], [&](auto v) {
-        constexpr int V = decltype(v)::V;
-        KeyTile own = tile;
-        own.n = min(n, blocks[b].high - m0);
-        const bool first = m0 - section <= begin;
-        const LaneSums& to = first ? state[b].total : state[b].part;
-        if (!first && section == 0) clearSums<V>(t.dv, to);
-        attendTile<V>(t, ends[b], own, state[b].qt, section == 0, scratch.s, to, &ahead, state[b].parts);
-        if (!first && (section + keyTile == sectionKeys || m0 + own.n == blocks[b].high))
-          mergeSums<V>(t.dv, ends[b], m0 - section, state[b].part, state[b].total);
-      });
-    }
+    for (idx b = 0; b < count; b++)
+      if (blocks[b].high > m0) state[b].take(t, blocks[b], tile, section, begin, scratch.s, &ahead);
   }
   if (keep) return;
   for (idx b = 0; b < count; b++)

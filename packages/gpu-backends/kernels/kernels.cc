@@ -8,6 +8,7 @@
 #ifndef MINKE_NS
 #error "compile with -DMINKE_NS=<name> -DMINKE_RUN=<entry point>"
 #endif
+#include "attention-expanded.h"
 #include "attention-grad.h"
 #include "attention-prefixed.h"
 #include "attention.h"
@@ -16,6 +17,7 @@
 #include "experts.h"
 #include "gemm.h"
 #include "indexer.h"
+#include "latent-quantized.h"
 #include "latent.h"
 #include "memory.h"
 #include "ops.gen.h"
@@ -76,6 +78,7 @@ static void runCall(int op, const Call& call) {
     case OP_ATTENTION_GRAD: return attentionGrad(call);
     case OP_PREFIXED_ATTENTION: return prefixedAttention(call);
     case OP_LATENT_ATTENTION: return latentAttention(call);
+    case OP_EXPANDED_ATTENTION: return expandedAttention(call);
     case OP_SPLIT_ATTENTION: return splitAttention(call);
     case OP_SPLIT_ATTENTION_GRAD: return splitAttentionGrad(call);
     case OP_GATHERED_ATTENTION: return gatheredAttention(call);
@@ -106,6 +109,8 @@ static void runCall(int op, const Call& call) {
     case OP_QUANTIZE_ROWS: return quantizeRows(call);
     case OP_MATMUL_QUANTIZED: return matmulQuantized(call);
     case OP_GROUPED_MATMUL_QUANTIZED: return groupedMatmulQuantized(call);
+    case OP_ABSORB_QUERY_QUANTIZED: return absorbQueryQuantized(call);
+    case OP_ABSORB_OUTPUT_QUANTIZED: return absorbOutputQuantized(call);
     case OP_MOE_FEED_FORWARD_QUANTIZED: return moeFeedForwardQuantized(call);
     case OP_SMOOTH_ROWS: return smoothRows(call);
     case OP_SMOOTH_ROWS_GRAD: return smoothRowsGrad(call);

@@ -60,9 +60,10 @@ export interface EngineOptions {
   /**
    * Computes from weights rounded to 8 or 4 bits (GGUF's q8_0 and q4_0, each scale of 32 numbers chosen for the least
    * error) and activations rounded to 8: a quarter or an eighth to read for each token, slightly wrong results. What
-   * decides between experts stays exact, as do matrices whose inputs are no multiple of 32. The f32 weights stay in
-   * memory beside it: `loadModel` with `quantize`, or a folder of `minke quantize`, gives the same results without them. What
-   * generation gains has not been measured; single products have (`pnpm bench linear`). Throws `unsupported` on a backend without these products. Default: exact.
+   * decides between experts stays exact, as do matrices whose inputs are no multiple of 32; the up-projection of latents
+   * has 8 bits at least. The f32 weights stay in memory beside it: `loadModel` with `quantize`, or a folder of `minke
+   * quantize`, gives the same results without them. Measured by `pnpm bench decode` and `pnpm bench prefill`. Throws
+   * `unsupported` on a backend without these products. Default: exact.
    */
   readonly quantize?: QuantizedStorage;
 }

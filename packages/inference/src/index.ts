@@ -8,6 +8,7 @@ export {
   complete,
 } from './chat.ts';
 export { Engine, type EngineLoad, type EngineOptions, type GenerationRequest } from './engine.ts';
+export { exportLanguageModel } from './export-language-model.ts';
 export {
   joinLanguageModel,
   type LanguageModel,

@@ -99,7 +99,7 @@ export class ModelStep {
     this.#vocabSize = plainModel(model).config.vocabSize;
     this.#tempered = options.temperedLogProbs ?? false;
     const { packWeights, quantize } = options;
-    this.#packed = packWeights || quantize ? packedWeightsOf(model, quantize) : null;
+    this.#packed = packedWeightsOf(model, { packWeights, quantize });
     try {
       this.#model = stepModel(model, options);
     } catch (problem) {
@@ -287,19 +287,28 @@ export type QuantizedStorage = 'q8_0' | 'q4_0';
 
 /**
  * Packed forms of what the model multiplies by: every matrix but a table that only looks tokens up, and those that are
- * packed as they are. Rounded, only what `isQuantizable` says.
+ * packed as they are. Rounded, only what `isQuantizable` says, and in a model of rounded weights, whoever rounded them,
+ * the up-projection of latents, to 8 bits in both forms of attention.
  */
-function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): PackedWeights {
+function packedWeightsOf(
+  model: TransformerModel,
+  { packWeights = false, quantize }: Pick<ModelStepOptions, 'packWeights' | 'quantize'>,
+): PackedWeights | null {
   const { backend } = model;
+  const inBlocks = [...model.parameters().values()].some(({ tiles }) => tiles !== null);
+  if (!packWeights && quantize === undefined && !inBlocks) return null;
   const table = plainModel(model).config.tieEmbeddings
     ? null
     : model.parameters().get('model.embed_tokens.weight');
+  const rounded = (name: string, w: Tensor) =>
+    (quantize !== undefined || inBlocks) && /\.kv_b_proj\.weight$/.test(name) && w.shape.at(-1)! % 32 === 0;
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&
       w.dtype === 'f32' &&
       w !== table &&
       w.tiles === null &&
+      !rounded(name, w) &&
       (quantize === undefined || isQuantizable(name === tokenTable ? headName : name, w.shape)),
   );
   if (quantize !== undefined && !backend.supports('matmulQuantized'))
@@ -307,11 +316,10 @@ function packedWeightsOf(model: TransformerModel, quantize?: QuantizedStorage): 
       'unsupported',
       `Engine: expected a backend with products of ${quantize} weights, got ${backend.info.name}; leave quantize out, or use the native, wasm or reference backend`,
     );
-  return new PackedWeights(
-    backend,
-    matrices.map(([, w]) => w),
-    { quantize },
-  );
+  return new PackedWeights(backend, packWeights || quantize !== undefined ? matrices.map(([, w]) => w) : [], {
+    quantize,
+    rows: [...model.parameters()].flatMap(([name, w]) => (rounded(name, w) ? [w] : [])),
+  });
 }
 
 /** Of the layers and the vocabulary. */

@@ -37,9 +37,12 @@ export async function quantizeLanguageModel(
   options: QuantizeModelOptions,
 ): Promise<QuantizationReport> {
   const path = resolveModelPath(from);
-  const writeRest = (folder: string) =>
-    isGgufPath(path) ? writeGgufRest(path, folder) : copyRest(path, folder);
-  return quantizeModel(path, out, { writeRest, ...options });
+  return quantizeModel(path, out, { writeRest: (folder) => writeTextFiles(path, folder), ...options });
+}
+
+/** @internal Everything of a language model's folder or GGUF file but configuration and weights, into a folder. */
+export function writeTextFiles(path: string, folder: string): Promise<void> {
+  return isGgufPath(path) ? writeGgufRest(path, folder) : copyRest(path, folder);
 }
 
 async function writeGgufRest(path: string, folder: string): Promise<void> {

@@ -84,6 +84,18 @@ it.each(['q8_0', 'q4_0'] as const)(
   },
 );
 
+it.each(['q8_0', 'q4_0'] as const)('with %s computes a prompt in pieces as at once', async (quantize) => {
+  const step = new ModelStep(model, { slots: 2, maxTokens: 32, quantize });
+  const ids = Int32Array.from(prompts[2]!);
+  const chunk = (slot: number, start: number, end: number) =>
+    step.run([{ slot, ids: ids.subarray(start, end), role: 'prompt' }]);
+  const whole = await chunk(0, 0, ids.length);
+  await chunk(1, 0, 5);
+  await chunk(1, 5, 6);
+  expect(await chunk(1, 6, ids.length)).toEqual(whole);
+  step.dispose();
+});
+
 it.each(['q8_0', 'q4_0'] as const)(
   'has the logits of a quantised folder in %s, and of a model that was rounded as it was read, bit for bit',
   async (quantize) => {

@@ -4,7 +4,16 @@
  *
  * Source: DeepSeek-V2, arXiv 2405.04434, section 2.1; parameters under their names in released checkpoints.
  */
-import { type LowRank, lowRankLinear, lowRankSum, rmsNorm, slice, type Tensor } from '@minke/tensor';
+import {
+  type Arena,
+  call,
+  type LowRank,
+  lowRankLinear,
+  lowRankSum,
+  rmsNorm,
+  slice,
+  type Tensor,
+} from '@minke/tensor';
 import type { MlaConfig } from './mla.ts';
 import { absorbOutput, absorbQuery, expandKeys } from './projections.ts';
 import type { RopeTable } from './rope.ts';
@@ -60,12 +69,30 @@ export class LatentProjections {
 
   /** The absorbed form around `attend`, which takes queries [N, H, R + P] to latents [N, H, R]: [N, H, dv]. */
   absorbed(q: Tensor, attend: (query: Tensor) => Tensor): Tensor {
+    const { qkNopeHeadDim: dn } = this.#config;
+    const up = this.#up(q.arena);
+    return absorbOutput(attend(absorbQuery(q, up, dn)), up, dn);
+  }
+
+  /**
+   * Attention of rotated queries [N, H, dn + P] to rows [M, R + P] of latents and keys in the expanded form, keys and
+   * values made on the way: [N, H, dv]. Null where gradients are recorded or the backend does not have it.
+   */
+  expandedAttention(q: Tensor, keys: Tensor, ranges: Tensor, scale: number): Tensor | null {
+    const { arena } = q;
+    if (arena.recordsGradients || !arena.backend.supports('expandedAttention')) return null;
+    const inputs = [q, keys, this.#up(arena), ranges];
+    return call('expandedAttention', inputs, { scale, nope: this.#config.qkNopeHeadDim })[0] as Tensor;
+  }
+
+  /** `kv_b_proj` by head, [H, dn + dv, R]: f32, or the blocks that an arena with packed weights has. */
+  #up(arena: Arena): Tensor {
     const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv, kvLoraRank: R } = this.#config;
     const weight = this.#get('kv_b_proj.weight');
     const addition = this.#additions.get('kv_b_proj');
-    const whole = addition ? lowRankSum(q.arena, weight, addition) : q.arena.adopt(weight);
-    const up = whole.reshape([H, dn + dv, R]);
-    return absorbOutput(attend(absorbQuery(q, up, dn)), up, dn);
+    const blocks = arena.recordsGradients ? undefined : arena.packed?.rows(weight);
+    const whole = addition ? lowRankSum(arena, weight, addition) : arena.adopt(blocks ?? weight);
+    return whole.reshape([H, dn + dv, R]);
   }
 
   /** The output projection of [N, H, dv]: [N, D]. */

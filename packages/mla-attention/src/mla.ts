@@ -207,7 +207,8 @@ export class MultiHeadLatentAttention implements Module {
   ): Tensor {
     const { kvLoraRank: R } = this.config;
     const { rows, ranges, runs } = batch.cached!;
-    cache.write(layer, concat([latent, ropeKey], 1), rows);
+    const joined = concat([latent, ropeKey], 1);
+    cache.write(layer, joined, rows);
     const outputs: Tensor[] = [];
     for (let i = 0; i < runs.length; i++) {
       const run = runs[i]!;
@@ -220,15 +221,18 @@ export class MultiHeadLatentAttention implements Module {
         );
         continue;
       }
-      let [keyLatent, key] = [latent.rows(run.start, end), ropeKey.rows(run.start, end)];
-      if (!run.fresh) {
-        const region = q.arena.adopt(cache.latents(layer)).rows(run.region, run.region + run.regionLength);
-        [keyLatent, key] = [slice(region, 1, 0, R), slice(region, 1, R, cache.width - R)];
+      const queries = q.rows(run.start, end);
+      const own = batch.ranges.rows(run.start, end);
+      const keys = run.fresh
+        ? joined.rows(run.start, end)
+        : q.arena.adopt(cache.latents(layer)).rows(run.region, run.region + run.regionLength);
+      const fused = this.#projections.expandedAttention(queries, keys, own, this.scale);
+      if (fused !== null) {
+        outputs.push(fused);
+        continue;
       }
-      const { k, v } = this.#projections.expand(keyLatent, key);
-      outputs.push(
-        attention(q.rows(run.start, end), k, v, batch.ranges.rows(run.start, end), { scale: this.scale }),
-      );
+      const { k, v } = this.#projections.expand(slice(keys, 1, 0, R), slice(keys, 1, R, cache.width - R));
+      outputs.push(attention(queries, k, v, own, { scale: this.scale }));
     }
     return outputs.length === 1 ? (outputs[0] as Tensor) : concat(outputs, 0);
   }

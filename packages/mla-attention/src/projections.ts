@@ -34,11 +34,12 @@ export function expandKeys(up: Tensor, shared: Tensor, nope: number): { k: Tenso
 
 /**
  * Queries of the absorbed form: each head's first `nope` entries times the first rows of its weights, then its other
- * entries. Differentiable.
- * @param q [N, H, C]; @param w [H, A, R] with A at least nope
+ * entries. Differentiable, unless w is blocks of q8_0.
+ * @param q [N, H, C]; @param w [H, A, R] with A at least nope, f32 or q8_0
  * @returns [N, H, R + C - nope]
  */
 export function absorbQuery(q: Tensor, w: Tensor, nope: number): Tensor {
+  if (w.dtype === 'q8_0') return call('absorbQueryQuantized', [q, w], { nope })[0] as Tensor;
   if (isFused('absorbQuery', q, w)) return call('absorbQuery', [q, w], { nope })[0] as Tensor;
   const [rows, heads, width] = q.shape as readonly [number, number, number];
   const rest = (w.shape[1] as number) - nope;
@@ -48,11 +49,12 @@ export function absorbQuery(q: Tensor, w: Tensor, nope: number): Tensor {
 
 /**
  * Outputs of the absorbed form: each head's latent times the transposed rows of its weights from `start` on.
- * Differentiable.
- * @param z [N, H, R]; @param w [H, A, R]
+ * Differentiable, unless w is blocks of q8_0.
+ * @param z [N, H, R]; @param w [H, A, R], f32 or q8_0
  * @returns [N, H, A - start]
  */
 export function absorbOutput(z: Tensor, w: Tensor, start: number): Tensor {
+  if (w.dtype === 'q8_0') return call('absorbOutputQuantized', [z, w], { start })[0] as Tensor;
   if (isFused('absorbOutput', z, w)) return call('absorbOutput', [z, w], { start })[0] as Tensor;
   const all = matmul(swapHeads(z), w, { transB: true });
   return swapHeads(slice(all, 2, start, (w.shape[1] as number) - start));

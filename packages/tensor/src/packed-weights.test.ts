@@ -1,4 +1,4 @@
-import { type Backend, type OpName, Random } from '@minke/core';
+import { type Backend, dequantizeBlocks, type OpName, Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
 import { describe, expect, it } from 'vitest';
 import { AdamW, Arena, linear, mean, PackedWeights, square, type Tensor } from './index.ts';
@@ -46,6 +46,31 @@ describe('PackedWeights', () => {
     expect(trained).toEqual(expected);
     expect(trained).not.toEqual(written);
     step.dispose();
+    owner.dispose();
+  });
+
+  it('keep the blocks of weights that are read row by row too, with the numbers of their tiles, also after an update', () => {
+    const owner = new Arena(backend, { persistent: true });
+    const w = owner.parameter(normals(40 * 64), [40, 64]);
+    using packed = new PackedWeights(backend, [], { quantize: 'q4_0', rows: [w] });
+    const identity = Float32Array.from({ length: 64 * 64 }, (_, i) => Number(i % 64 === Math.floor(i / 64)));
+    const columns = () => {
+      const arena = new Arena(backend, { packed });
+      const y = linear(arena.tensor(identity, [64, 64]), w).readSync();
+      const blocks = backend.readSync!(packed.rows(w)!.ref.buffer) as Uint8Array;
+      arena.dispose();
+      return [Array.from(y), Array.from(dequantizeBlocks('Q8_0', blocks))] as const;
+    };
+    const check = () => {
+      const [y, rows] = columns();
+      for (let i = 0; i < 64; i++)
+        for (let n = 0; n < 40; n++) expect(y[i * 40 + n]).toBeCloseTo(rows[n * 64 + i]!, 6);
+      return rows;
+    };
+    const before = check();
+    w.write(normals(40 * 64));
+    packed.refresh();
+    expect(check()).not.toEqual(before);
     owner.dispose();
   });
 

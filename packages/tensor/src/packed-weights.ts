@@ -8,6 +8,7 @@
  */
 import type { Backend, OpName } from '@minke/core';
 import { Arena } from './arena.ts';
+import { call } from './call.ts';
 import { type PackedWeight, packWeight, quantizedOps } from './packed-weight.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -23,20 +24,26 @@ const neededQuantized: readonly OpName[] = [...quantizedOps, 'moeFeedForwardQuan
 export class PackedWeights {
   readonly #arena: Arena;
   readonly #entries = new Map<Tensor, { readonly packed: PackedWeight; version: number }>();
+  /** Blocks of 8 bits, row by row, of weights that are read so too. */
+  readonly #rows = new Map<Tensor, Tensor>();
 
   /**
    * Packs f32 weights [out, in] and [experts, out, in]; nothing on a backend without packed products.
    * Throws `out-of-memory`.
    *
    * @param options `quantize` rounds those whose `in` is a multiple of 32 to blocks of 8 or 4 bits; the others stay f32.
+   *   `rows` are further weights, always rounded to 8 bits, of which the blocks are kept too, row by row.
    */
   constructor(
     backend: Backend,
     weights: Iterable<Tensor>,
-    options: { readonly quantize?: 'q8_0' | 'q4_0' | undefined } = {},
+    options: {
+      readonly quantize?: 'q8_0' | 'q4_0' | undefined;
+      readonly rows?: Iterable<Tensor> | undefined;
+    } = {},
   ) {
     this.#arena = new Arena(backend, { persistent: true, label: 'packed weights' });
-    const { quantize } = options;
+    const { quantize, rows = [] } = options;
     const ops = quantize === undefined ? needed : [...needed, ...neededQuantized];
     if (!ops.every((op) => backend.supports(op))) return;
     try {
@@ -44,6 +51,14 @@ export class PackedWeights {
         const rounded = quantize !== undefined && w.shape.at(-1)! % 32 === 0;
         const packed = packWeight(w, { arena: this.#arena, ...(rounded ? { quantize } : {}) });
         this.#entries.set(w, { packed, version: w.storage.version });
+      }
+      for (const w of rows) {
+        const [blocks] = call('quantize', [w], { to: 'q8_0' }, this.#arena);
+        this.#rows.set(w, blocks!);
+        this.#entries.set(w, {
+          packed: packWeight(blocks!, { arena: this.#arena }),
+          version: w.storage.version,
+        });
       }
       this.#arena.submit();
     } catch (problem) {
@@ -62,13 +77,24 @@ export class PackedWeights {
     return this.#entries.get(w)?.packed.tensor;
   }
 
+  /** @internal The blocks of `w`, in its shape, where they are kept; `tiles` holds the same numbers. */
+  rows(w: Tensor): Tensor | undefined {
+    return this.#rows.get(w);
+  }
+
   /** Packs again, into the same memory, what was written since it was packed. */
   refresh(): void {
     let stale = false;
     for (const [w, entry] of this.#entries) {
       const { version } = w.storage;
       if (version === entry.version) continue;
-      entry.packed.update(w);
+      const kept = this.#rows.get(w);
+      if (kept !== undefined) {
+        const [fresh] = call('quantize', [w], { to: 'q8_0' }, this.#arena);
+        call('copyInto', [fresh!, kept], {}, this.#arena);
+        fresh!.dispose();
+      }
+      entry.packed.update(kept ?? w);
       entry.version = version;
       stale = true;
     }
@@ -78,6 +104,7 @@ export class PackedWeights {
   dispose(): void {
     this.#arena.dispose();
     this.#entries.clear();
+    this.#rows.clear();
   }
 
   [Symbol.dispose](): void {

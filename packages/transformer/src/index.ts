@@ -18,6 +18,7 @@ export {
   type ModelInit,
 } from './deepseek.ts';
 export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
+export { type ExportModelOptions, exportModel } from './export-model.ts';
 export { blockTypeOf } from './fill-parameters.ts';
 export { type Fp8Quantization, fp8Weights, parseQuantization } from './fp8-weights.ts';
 export { configFromGguf } from './gguf-config.ts';

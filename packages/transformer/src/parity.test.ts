@@ -33,48 +33,51 @@ function oneShot(
   return logits.readSync();
 }
 
-/** Logits [2, 64, V], token by token, both sequences in each step. */
-function tokenByToken(
+/** Logits [2, 64, V] through a cache, both sequences in each step, in pieces of so many tokens: by default one. */
+function throughCache(
   model: DeepSeekModel,
   { sequences }: Expected,
-  options: { kept: AttentionForm; role: TokenRole; form?: AttentionForm },
+  options: { kept: AttentionForm; role: TokenRole; form?: AttentionForm; pieces?: readonly number[] },
 ): Float32Array {
   const { vocabSize } = model.config;
   const [length] = sequences.map((sequence) => sequence.length) as [number];
-  using cache = model.createCache({ maxTokens: length, sequences: 2, form: options.kept });
+  const { kept, role, form, pieces = new Array<number>(length).fill(1) } = options;
+  using cache = model.createCache({ maxTokens: length, sequences: 2, form: kept });
   using arena = new Arena(model.backend);
   const all = new Float32Array(2 * length * vocabSize);
-  for (let t = 0; t < length; t++) {
-    const ids = arena.tensor(
-      sequences.map((sequence) => sequence[t]!),
-      [2],
-      'i32',
-    );
+  let start = 0;
+  for (const count of pieces) {
+    const ids = sequences.flatMap((sequence) => sequence.slice(start, start + count));
     const batch = cache.append(
       arena,
-      [0, 1].map((sequence) => ({ sequence, count: 1, role: options.role })),
+      [0, 1].map((sequence) => ({ sequence, count, role: count > 1 ? 'prompt' : role })),
     );
-    const { logits } = model.forward(
-      { ids, ...batch },
-      { cache, ...(options.form && { form: options.form }) },
-    );
-    const rows = logits.readSync();
+    const input = { ids: arena.tensor(ids, [ids.length], 'i32'), ...batch };
+    const { logits } = model.forward(input, { cache, ...(form && { form }) });
+    const rows = Float32Array.from(logits.readSync());
+    const size = count * vocabSize;
     for (let s = 0; s < 2; s++)
-      all.set(rows.slice(s * vocabSize, (s + 1) * vocabSize) as Float32Array, (s * length + t) * vocabSize);
+      all.set(rows.subarray(s * size, (s + 1) * size), (s * length + start) * vocabSize);
+    start += count;
     arena.reset();
   }
   return all;
 }
 
+/** A prompt in two chunks, then tokens, more of the prompt, and tokens again. */
+const chunks = [24, 16, 1, 1, 20, 1, 1];
+
 const ways: Record<string, (model: DeepSeekModel, expected: Expected) => ArrayLike<number>> = {
   'one shot, expanded': (model, expected) => oneShot(model, expected, 'expanded'),
   'one shot, absorbed': (model, expected) => oneShot(model, expected, 'absorbed'),
   'by token, absorbed': (model, expected) =>
-    tokenByToken(model, expected, { kept: 'absorbed', role: 'generated' }),
+    throughCache(model, expected, { kept: 'absorbed', role: 'generated' }),
   'by token, latents expanded': (model, expected) =>
-    tokenByToken(model, expected, { kept: 'absorbed', role: 'prompt' }),
+    throughCache(model, expected, { kept: 'absorbed', role: 'prompt' }),
+  'a prompt, then tokens': (model, expected) =>
+    throughCache(model, expected, { kept: 'absorbed', role: 'generated', pieces: chunks }),
   'by token, expanded cache': (model, expected) =>
-    tokenByToken(model, expected, { kept: 'expanded', role: 'generated' }),
+    throughCache(model, expected, { kept: 'expanded', role: 'generated' }),
 };
 
 function compare(backend: Backend, name: string, chosen: readonly string[]): void {
@@ -91,7 +94,8 @@ function compare(backend: Backend, name: string, chosen: readonly string[]): voi
 
 /** Sparse attention: every query reads the tokens that its layer's indexer selects. */
 function sparse(backend: Backend): void {
-  for (const name of sparseFixtureNames) compare(backend, name, ['one shot, absorbed', 'by token, absorbed']);
+  for (const name of sparseFixtureNames)
+    compare(backend, name, ['one shot, absorbed', 'by token, absorbed', 'a prompt, then tokens']);
 }
 
 describe(`on ${fastBackend.info.name}`, () => {

@@ -16,8 +16,8 @@ const tolerance = 1e-3;
  * @param {{ rounds: number, roundSeconds: number, budgetSeconds?: number, warmSeconds?: number }} options
  *   `warmSeconds`: how long to run each side first; at least one call, more where compilers learn from calls
  * @returns {Promise<Record<string, { name?: string, why?: string, seconds?: number, rounds?: number[],
- *   megabytes?: number }>>} for each side the median seconds of a call, the seconds of each round's calls, and the
- *   largest resident set
+ *   megabytes?: number, resident?: number }>>} for each side the median seconds of a call, the seconds of each round's
+ *   calls, the largest resident set and the last one
  */
 export async function compare(starts, { rounds, roundSeconds, budgetSeconds = 60, warmSeconds = 0 }) {
   const sides = [];
@@ -33,9 +33,9 @@ export async function compare(starts, { rounds, roundSeconds, budgetSeconds = 60
   for (let round = 0; round < rounds; round++)
     for (const side of running) {
       if (round >= side.limit) continue;
-      const { seconds, megabytes } = await side.measure(side.calls);
+      const { seconds, megabytes, resident } = await side.measure(side.calls);
       side.rounds.push(seconds / side.calls);
-      side.megabytes = megabytes;
+      Object.assign(side, { megabytes, resident });
       await pause(restMilliseconds);
     }
   for (const side of running) await side.end();
@@ -49,8 +49,8 @@ async function warmUp(side, roundSeconds, warmSeconds) {
   return latest < roundSeconds ? (await side.measure(3)).seconds / 3 : latest;
 }
 
-function resultOf({ name, why, details, rounds, megabytes }) {
-  return why ? { name, why } : { name, details, rounds, seconds: median(rounds), megabytes };
+function resultOf({ name, why, details, rounds, megabytes, resident }) {
+  return why ? { name, why } : { name, details, rounds, seconds: median(rounds), megabytes, resident };
 }
 
 /** How many times faster ours is: the median over common rounds, or null where a side did not run. */

@@ -99,7 +99,7 @@ function line(row, share = percent(row.shareOfLimit)) {
     row.note,
     row.why,
   ].filter(Boolean);
-  return `${row.case.padEnd(48)}${row.unit.padEnd(10)}${numbers}  ${notes.join('; ')}`.trimEnd();
+  return `${row.case.padEnd(60)}${row.unit.padEnd(10)}${numbers}  ${notes.join('; ')}`.trimEnd();
 }
 
 function percent(share) {

@@ -14,14 +14,28 @@ export function readCase() {
 /**
  * Says the name and the numbers that must agree between the sides, then measures on request.
  *
- * @param {{ name: string, check?: number[], details?: object, before?: () => unknown, call: () => unknown }} side
- *   `call` is what is timed and `before` what comes before each; they may be async. `details` are what else the parent
- *   should know
+ * @param {{ name: string, check?: number[], details?: object, before?: () => unknown, call?: () => unknown,
+ *   measure?: (calls: number) => Promise<number> }} side
+ *   `call` is what is timed and `before` what comes before each; they may be async. Or `measure` makes so many calls and
+ *   gives the seconds they took. `details` are what else the parent should know
  */
-export async function serve({ name, check = [], details = {}, before, call }) {
+export async function serve({ name, check = [], details = {}, before, call, measure = timed(before, call) }) {
   say({ name, check, details, cpu: cpuSeconds() });
   for await (const line of createInterface({ input: process.stdin })) {
     const { calls } = JSON.parse(line);
+    const seconds = await measure(calls);
+    say({
+      seconds,
+      megabytes: peakMegabytes(),
+      resident: process.memoryUsage.rss() / 1e6,
+      cpu: cpuSeconds(),
+    });
+  }
+  process.exit(0);
+}
+
+function timed(before, call) {
+  return async (calls) => {
     let seconds = 0;
     for (let i = 0; i < calls; i++) {
       if (before) await before();
@@ -29,9 +43,8 @@ export async function serve({ name, check = [], details = {}, before, call }) {
       await call();
       seconds += (performance.now() - start) / 1000;
     }
-    say({ seconds, megabytes: peakMegabytes(), cpu: cpuSeconds() });
-  }
-  process.exit(0);
+    return seconds;
+  };
 }
 
 /** Ends a side that cannot run here, with the reason. */

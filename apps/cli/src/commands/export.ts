@@ -1,9 +1,9 @@
 /** `minke export`: any model that Minke reads as a folder in Hugging Face's layout, which transformers loads. */
-import { loadLanguageModel, saveLanguageModel } from '@minke/inference';
+import { exportLanguageModel } from '@minke/inference';
 import { type Command, Option } from 'commander';
-import { addBackendOptions, addModelArgument, type BackendOptions, openBackend } from '../options.ts';
+import { addModelArgument } from '../options.ts';
 
-interface Options extends BackendOptions {
+interface Options {
   readonly out: string;
   readonly dtype: 'bf16' | 'f32';
 }
@@ -11,17 +11,15 @@ interface Options extends BackendOptions {
 export function addExport(program: Command): void {
   const command = program
     .command('export')
-    .description('write a model (safetensors, FP8, GGUF) as a folder that transformers loads')
-    .requiredOption('--out <folder>', 'model folder to write')
+    .description(
+      'write a model (safetensors, FP8, GGUF, 8 or 4 bits) as a folder that transformers loads, a piece of a tensor at a time',
+    )
+    .requiredOption('--out <folder>', 'model folder to write; nothing is replaced')
     .addOption(
       new Option('--dtype <type>', 'storage type of the weights').choices(['bf16', 'f32']).default('bf16'),
     );
-  addModelArgument(command);
-  addBackendOptions(command).action(async (from: string, options: Options) => {
-    const backend = await openBackend(options);
-    const language = await loadLanguageModel(from, { backend });
-    await saveLanguageModel(language, options.out, { dtype: options.dtype });
-    process.stderr.write(`model written to ${options.out}\n`);
-    backend.dispose();
+  addModelArgument(command).action(async (from: string, { out, dtype }: Options) => {
+    await exportLanguageModel(from, out, { dtype });
+    process.stderr.write(`model written to ${out}\n`);
   });
 }

@@ -44,24 +44,27 @@ export function kindOf(name: string, numLayers: number): TensorKind {
   return kinds.find(([, pattern]) => pattern.test(name))?.[0] ?? 'other';
 }
 
+/** Parts in the order of a forward pass. */
+const order: readonly TensorKind[] = [
+  'embedding',
+  'norm',
+  'attention',
+  'indexer',
+  'feed-forward',
+  'gate',
+  'expert',
+  'shared expert',
+  'merging',
+  'head',
+  'MTP module',
+  'other',
+];
+
 /** FP8's scales, and those of checkpoints that "minke quantize" wrote, whose U8 holds two numbers in a byte. */
 const scales = /(_scale_inv|_scale)$/;
 
 /** Sums over the parts that there are, in the order of a forward pass. */
 export function groupTensors(tensors: readonly TensorRow[], numLayers: number): TensorGroup[] {
-  const order: readonly TensorKind[] = [
-    ...([
-      'embedding',
-      'norm',
-      'attention',
-      'indexer',
-      'feed-forward',
-      'gate',
-      'expert',
-      'shared expert',
-    ] as const),
-    ...(['merging', 'head', 'MTP module', 'other'] as const),
-  ];
   const names = new Set(tensors.map(({ name }) => name));
   const membersOf = new Map<TensorKind, TensorRow[]>(order.map((kind) => [kind, []]));
   for (const tensor of tensors) membersOf.get(kindOf(tensor.name, numLayers))?.push(tensor);

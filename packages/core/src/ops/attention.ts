@@ -3,13 +3,27 @@
  * https://arxiv.org/abs/2405.04434, section 2.1), and the projections between the two forms.
  */
 import type { Shape } from '../dtype.ts';
-import { allSame, at, expect, f32, i32, type OpRow } from './op-row.ts';
+import { allSame, anyOf, at, expect, f32, i32, type OpRow } from './op-row.ts';
 
 function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape, ends = 2): void {
   expect(at(k, 0) === at(v, 0) && at(k, 1) === at(v, 1), 'k and v with equal rows and heads');
   expect(at(q, 2) === at(k, 2), 'q and k of equal width');
   expect(at(k, 1) > 0 ? at(q, 1) % at(k, 1) === 0 : at(q, 1) === 0, 'query heads a multiple of key heads');
   expect(at(ranges, 0) === at(q, 0) && at(ranges, 1) === ends, `ranges [N, ${ends}]`);
+}
+
+/** Shape of absorbQuery's result, whatever w is stored as. */
+export function absorbedQueryShape(q: Shape, w: Shape, nope: number): Shape[] {
+  expect(at(q, 1) === at(w, 0), 'a matrix of w for each head');
+  expect(nope >= 0 && nope <= at(q, 2) && nope <= at(w, 1), 'nope within the widths of q and w');
+  return [[at(q, 0), at(q, 1), at(w, 2) + at(q, 2) - nope]];
+}
+
+/** Shape of absorbOutput's result. */
+export function absorbedOutputShape(z: Shape, w: Shape, start: number): Shape[] {
+  expect(at(z, 1) === at(w, 0) && at(z, 2) === at(w, 2), 'z [N, H, R] and w [H, A, R]');
+  expect(start >= 0 && start <= at(w, 1), `start from 0 to ${at(w, 1)}`);
+  return [[at(z, 0), at(z, 1), at(w, 1) - start]];
 }
 
 /** Rows of the op table: attention. */
@@ -82,6 +96,22 @@ export const attentionOps = {
       expect(valueWidth! >= 0 && valueWidth! <= at(cache!, 1), 'valueWidth within the cache width');
       expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
       return [[at(q!, 0), at(q!, 1), valueWidth!]];
+    },
+  },
+  expandedAttention: {
+    doc:
+      'attention in the expanded form over latents, without gradient: of row m of cache [M, R + P] the key of head h is ' +
+      'cache[m, : R] . w[h, i] for i < nope, then cache[m, R :]; its value the same products for every i from nope on; w f32, ' +
+      'or blocks of 8 bits along R, each number its scale times its integer; ranges as in attention',
+    inputs: [f32('q', 3), f32('cache', 2), anyOf('w', ['f32', 'q8_0'], 3), i32('ranges', 2)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float', nope: 'int' },
+    shapes: ([q, cache, w, ranges], { nope }) => {
+      expect(at(w!, 0) === at(q!, 1), 'a matrix of w for each head');
+      expect(nope! >= 0 && nope! <= at(q!, 2) && nope! <= at(w!, 1), 'nope within the widths of q and w');
+      expect(at(cache!, 1) === at(w!, 2) + at(q!, 2) - nope!, 'cache [M, R + P]');
+      expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[at(q!, 0), at(q!, 1), at(w!, 1) - nope!]];
     },
   },
   splitAttention: {
@@ -210,21 +240,13 @@ export const attentionOps = {
     inputs: [f32('q', 3), f32('w', 3)],
     outputs: [f32('y', 3)],
     attributes: { nope: 'int' },
-    shapes: ([q, w], { nope }) => {
-      expect(at(q!, 1) === at(w!, 0), 'a matrix of w for each head');
-      expect(nope! >= 0 && nope! <= at(q!, 2) && nope! <= at(w!, 1), 'nope within the widths of q and w');
-      return [[at(q!, 0), at(q!, 1), at(w!, 2) + at(q!, 2) - nope!]];
-    },
+    shapes: ([q, w], { nope }) => absorbedQueryShape(q!, w!, nope!),
   },
   absorbOutput: {
     doc: 'values of the absorbed form: y[n, h, j] = z[n, h] . w[h, start + j] for every row of w [H, A, R] from start on',
     inputs: [f32('z', 3), f32('w', 3)],
     outputs: [f32('y', 3)],
     attributes: { start: 'int' },
-    shapes: ([z, w], { start }) => {
-      expect(at(z!, 1) === at(w!, 0) && at(z!, 2) === at(w!, 2), 'z [N, H, R] and w [H, A, R]');
-      expect(start! >= 0 && start! <= at(w!, 1), `start from 0 to ${at(w!, 1)}`);
-      return [[at(z!, 0), at(z!, 1), at(w!, 1) - start!]];
-    },
+    shapes: ([z, w], { start }) => absorbedOutputShape(z!, w!, start!),
   },
 } as const satisfies Readonly<Record<string, OpRow>>;

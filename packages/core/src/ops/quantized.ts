@@ -7,6 +7,7 @@
  * depend on its batch. Integer sums of a group are exact; groups add up in f32, in ascending order.
  */
 import { formatShape, type Shape, sameShape } from '../dtype.ts';
+import { absorbedOutputShape, absorbedQueryShape } from './attention.ts';
 import { checkPlan } from './expert-feed-forward.ts';
 import { allSame, anyOf, at, expect, f32, i8, i32, last, type OpRow } from './op-row.ts';
 
@@ -100,6 +101,26 @@ export const quantizedOps = {
     shapes: ([rows, scales, w, offsets], { columns }) => {
       expect(at(offsets!, 0) === at(w!, 0) + 1, 'offsets [E + 1]');
       return [productShape(rows!, scales!, w!, columns!)];
+    },
+  },
+  absorbQueryQuantized: {
+    doc: 'absorbQuery with w in blocks of 8 bits along R, each number its scale times its integer; q stays f32',
+    inputs: [f32('q', 3), anyOf('w', ['q8_0'], 3)],
+    outputs: [f32('y', 3)],
+    attributes: { nope: 'int' },
+    shapes: ([q, w], { nope }) => {
+      groupsOf(last(w!));
+      return absorbedQueryShape(q!, w!, nope!);
+    },
+  },
+  absorbOutputQuantized: {
+    doc: 'absorbOutput with w in blocks of 8 bits along R, each number its scale times its integer; z stays f32',
+    inputs: [f32('z', 3), anyOf('w', ['q8_0'], 3)],
+    outputs: [f32('y', 3)],
+    attributes: { start: 'int' },
+    shapes: ([z, w], { start }) => {
+      groupsOf(last(w!));
+      return absorbedOutputShape(z!, w!, start!);
     },
   },
   moeFeedForwardQuantized: {

@@ -64,6 +64,19 @@ function groupRanges(rows: number, keys: number): HostTensor {
   return i32([rows, 4], numbers.flat());
 }
 
+/** Attention over latents: blocks of queries whole and in part, tiles and panels likewise, parts that are missing. */
+const expandedSizes = [
+  { n: 1, h: 2, m: 1, nope: 4, rotary: 2, value: 3, rank: 5 },
+  { n: 7, h: 3, m: 90, nope: 17, rotary: 4, value: 19, rank: 24 },
+  { n: 70, h: 2, m: 70, nope: 32, rotary: 6, value: 16, rank: 40 },
+  { n: 33, h: 1, m: 700, nope: 9, rotary: 8, value: 33, rank: 32 },
+  { n: 5, h: 2, m: 66, nope: 0, rotary: 4, value: 5, rank: 7 },
+  { n: 5, h: 2, m: 66, nope: 6, rotary: 0, value: 5, rank: 7 },
+  { n: 5, h: 2, m: 66, nope: 6, rotary: 2, value: 0, rank: 7 },
+  { n: 0, h: 2, m: 6, nope: 6, rotary: 2, value: 4, rank: 7 },
+  { n: 3, h: 2, m: 0, nope: 6, rotary: 2, value: 4, rank: 7 },
+] as const;
+
 export const attentionDrafts = {
   rangeMask(draw: Draw): Draft<'rangeMask'>[] {
     return [
@@ -134,6 +147,25 @@ export const attentionDrafts = {
         inputs: [draw.normal([n, h, d], 2), draw.normal([m, d]), draw.ranges(n, m)],
         attributes: { scale: Math.fround(d ** -0.5), valueWidth },
       })),
+    );
+  },
+
+  expandedAttention(draw: Draw): Draft<'expandedAttention'>[] {
+    return (['f32', 'q8_0'] as const).flatMap((dtype) =>
+      expandedSizes.map(({ n, h, m, nope, rotary, value, rank }) => {
+        const width = dtype === 'f32' ? rank : 32 * Math.ceil(rank / 32);
+        const w = draw.normal([h, nope + value, width], width ** -0.5);
+        return {
+          label: `${dtype}, ${m} rows, nope ${nope} of ${nope + rotary}`,
+          inputs: [
+            draw.normal([n, h, nope + rotary], 2),
+            draw.normal([m, width + rotary]),
+            dtype === 'f32' ? w : forward('quantize', [w], { to: dtype })[0]!,
+            n === m ? causalSegments([n]) : draw.ranges(n, m),
+          ],
+          attributes: { scale: Math.fround((nope + rotary) ** -0.5), nope },
+        };
+      }),
     );
   },
 

@@ -2,7 +2,7 @@
  * The engine's promise of equal bits: a row does not depend on its batch, attention does not depend on keys outside its
  * range, ops that compute the same give the same, and so does a second run.
  */
-import { type Attributes, inferOutputs, type OpName } from '@minke/core';
+import { type Attributes, dequantizeBlocks, inferOutputs, type OpName } from '@minke/core';
 import type { ContractCheck } from './contract.ts';
 import { Draw, f32, forward, type HostTensor, i32 } from './draw.ts';
 import { execute, sameBits, type Written } from './execute.ts';
@@ -111,6 +111,44 @@ function mixtureOfParts(draw: Draw): ContractCheck {
   };
 }
 
+/** Attention that expands latents itself has the bits of the ops it stands for, with weights in blocks those of their numbers. */
+function expandedAsComposed(draw: Draw): ContractCheck {
+  const [tokens, heads, keys, nope, rotary, value, rank] = [75, 2, 400, 24, 8, 20, 32];
+  const [q, cache] = [draw.normal([tokens, heads, nope + rotary], 2), draw.normal([keys, rank + rotary])];
+  const [blocks] = forward('quantize', [draw.normal([heads, nope + value, rank])], { to: 'q8_0' });
+  const w = f32(blocks!.shape, dequantizeBlocks('Q8_0', blocks!.data as Uint8Array));
+  const ranges = i32([tokens, 2], Array.from({ length: tokens }, (_, n) => [5, 300 + n]).flat());
+  return {
+    name: 'expandedAttention: the bits of the ops it stands for',
+    op: 'expandedAttention',
+    async run(backend) {
+      if (backend.info.bits === 64) return;
+      const part = async (start: number, size: number) =>
+        (await execute(backend, 'slice', [cache], { axis: 1, start, size }))[0]!.data as HostTensor['data'];
+      const latents = f32([keys, rank], await part(0, rank));
+      const shared = f32([keys, rotary], await part(rank, rotary));
+      const flat = { ...w, shape: [heads * (nope + value), rank] };
+      const [up] = await execute(backend, 'matmul', [latents, flat], { transA: 0, transB: 1 });
+      const joint = f32([keys, heads, nope + value], up!.data as HostTensor['data']);
+      const [k, v] = await execute(backend, 'expandKeys', [joint, shared], { nope });
+      const attended = [
+        q,
+        f32([keys, heads, nope + rotary], k!.data as HostTensor['data']),
+        f32([keys, heads, value], v!.data as HostTensor['data']),
+        ranges,
+      ];
+      const [want] = await execute(backend, 'attention', attended, { scale: 0.25 });
+      for (const weights of [w, blocks!]) {
+        const got = await execute(backend, 'expandedAttention', [q, cache, weights, ranges], {
+          scale: 0.25,
+          nope,
+        });
+        equalBits(got, [want!], `with ${weights.dtype}`);
+      }
+    },
+  };
+}
+
 /** The checks, of cases drawn from a seed. */
 export function equalBitsChecks(seed: number): ContractCheck[] {
   const draw = new Draw(seed, 9001);
@@ -147,12 +185,15 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
     draw.normal([700, 7, 24]),
     draw.normal([700, 7, 40]),
   ] as const;
+  const expanding = [latent, farCache, draw.normal([3, 50, 24])] as const;
   const noSinks = f32([3], [-Infinity, -Infinity, -Infinity]);
   const [bytes, byteScales] = forward('quantizeRows', [draw.normal([rows, 256])], {});
   const quantised = (['q8_0', 'q4_0'] as const).map((to) => {
     const [blocks] = forward('quantize', [draw.normal([150, 256])], { to });
     return forward('packQuantized', [blocks!], {})[0]!;
   });
+  const heads8 = (height: number, width: number) =>
+    forward('quantize', [draw.normal([3, height, width])], { to: 'q8_0' })[0]!;
   return [
     batchInvariance('matmul', '', [x, draw.normal([131, 67])], [0], { transA: 0, transB: 0 }),
     batchInvariance('matmul', ', b transposed', [x, draw.normal([67, 131])], [0], { transA: 0, transB: 1 }),
@@ -230,6 +271,8 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
       scale,
       valueWidth: 32,
     }),
+    expandedAsComposed(draw),
+    batchInvariance('expandedAttention', '', [...expanding, far], [0, 3], { scale, nope: 24 }),
     batchInvariance('absorbQuery', '', [latent, draw.normal([3, 50, 67])], [0], { nope: 30 }),
     batchInvariance('absorbOutput', '', [latent, draw.normal([3, 50, 40])], [0], { start: 20 }),
     {
@@ -244,6 +287,10 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
         equalBits(got, want, 'for rows 18 to 23 alone');
       },
     },
+    batchInvariance('absorbQueryQuantized', '', [latent, heads8(67, 64)], [0], { nope: 30 }),
+    batchInvariance('absorbOutputQuantized', '', [draw.normal([rows, 3, 64]), heads8(50, 64)], [0], {
+      start: 20,
+    }),
     batchInvariance('quantizeRows', '', [draw.normal([rows, 96])], [0], {}),
     ...quantised.map((w) =>
       batchInvariance('matmulQuantized', `, ${w.dtype}`, [bytes!, byteScales!, w], [0, 1], { columns: 150 }),

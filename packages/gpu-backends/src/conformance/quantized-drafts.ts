@@ -61,6 +61,17 @@ const productSizes = [
   [4, 5, 0],
 ] as const;
 
+/** Heads of the absorbed form: one row, several strips of rows, parts that are missing. */
+const absorbedSizes = [
+  { n: 1, h: 3, nope: 7, rotary: 4, value: 5, rank: 64 },
+  { n: 5, h: 2, nope: 33, rotary: 0, value: 9, rank: 32 },
+  { n: 19, h: 1, nope: 16, rotary: 3, value: 1, rank: 96 },
+  { n: 2, h: 4, nope: 0, rotary: 2, value: 3, rank: 32 },
+  { n: 3, h: 2, nope: 5, rotary: 2, value: 0, rank: 32 },
+  { n: 0, h: 2, nope: 5, rotary: 2, value: 4, rank: 32 },
+  { n: 2, h: 2, nope: 5, rotary: 2, value: 4, rank: 0 },
+] as const;
+
 /** Numbers with extremes of what a group may hold. */
 function activations(draw: Draw): { label: string; x: HostTensor }[] {
   const wide = draw.normal([9, 96]);
@@ -142,6 +153,22 @@ export const quantizedDrafts = {
         })),
       ),
     );
+  },
+
+  absorbQueryQuantized(draw: Draw): Draft<'absorbQueryQuantized'>[] {
+    return absorbedSizes.map(({ n, h, nope, rotary, value, rank }) => ({
+      label: `nope ${nope}`,
+      inputs: [draw.normal([n, h, nope + rotary]), blocks(draw, 'q8_0', [h, nope + value, rank])],
+      attributes: { nope },
+    }));
+  },
+
+  absorbOutputQuantized(draw: Draw): Draft<'absorbOutputQuantized'>[] {
+    return absorbedSizes.map(({ n, h, nope, value, rank }) => ({
+      label: `from ${nope}`,
+      inputs: [draw.normal([n, h, rank]), blocks(draw, 'q8_0', [h, nope + value, rank])],
+      attributes: { start: nope },
+    }));
   },
 
   moeFeedForwardQuantized(draw: Draw): Draft<'moeFeedForwardQuantized'>[] {

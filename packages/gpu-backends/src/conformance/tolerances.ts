@@ -187,6 +187,8 @@ export const tolerances: {
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
   prefixedAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   latentAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
+  // Keys and values are sums over the latent before they enter sums of their own.
+  expandedAttention: (shapes) => attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 1, 0)),
   splitAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   splitAttentionGrad: (shapes) =>
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
@@ -225,5 +227,8 @@ export const tolerances: {
   groupedMatmulQuantized: (shapes) => groupSum(axis(shapes, 1, 1)),
   // A hidden number that rounds the other way is off by a step of its group, 1 / 127 of the largest. That the op has
   // the bits of its parts is a check of its own.
+  // Blocks have no absolute value: the scale of the sums is the largest of them.
+  absorbQueryQuantized: (_, { nope }) => ({ ...sum(nope), magnitude: 'tensor' }),
+  absorbOutputQuantized: (shapes) => ({ ...sum(axis(shapes, 0, 2)), magnitude: 'tensor' }),
   moeFeedForwardQuantized: () => ({ relative: 2 ** -6, magnitude: 'tensor', floor: CANCELLING }),
 };

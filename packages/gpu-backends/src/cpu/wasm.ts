@@ -22,7 +22,6 @@ interface WebAssemblyApi {
   compile(bytes: Uint8Array): Promise<object>;
   instantiate(module: object): Promise<{ readonly exports: object }>;
 }
-const { WebAssembly: api } = globalThis as { WebAssembly?: WebAssemblyApi };
 
 /** Addresses above 2 GiB come out of the module as negative numbers. */
 const unsigned = (address: number) => address >>> 0;
@@ -31,6 +30,7 @@ const largest = 2 ** 31;
 let compiled: Promise<object> | undefined;
 
 async function instantiate(): Promise<Exports> {
+  const { WebAssembly: api } = globalThis as { WebAssembly?: WebAssemblyApi };
   if (api === undefined) throw new Error('an environment without WebAssembly');
   compiled ??= api.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
   return (await api.instantiate(await compiled)).exports as Exports;

@@ -1,10 +1,22 @@
 /**
  * What multi-head latent attention does around attention (DeepSeek-V2, arXiv 2405.04434, section 2.1): keys and
- * values of every head from their joint projection, with its gradient, and the two products of the absorbed form.
+ * values of every head from their joint projection, with its gradient, the two products of the absorbed form, and
+ * attention that expands latents itself.
  */
+import { attention } from './attention.ts';
 import type { Kernels } from './kernel.ts';
+import { numbersOf } from './quantized.ts';
 
-export const latent: Pick<Kernels, 'expandKeys' | 'expandKeysGrad' | 'absorbQuery' | 'absorbOutput'> = {
+export const latent: Pick<
+  Kernels,
+  | 'expandKeys'
+  | 'expandKeysGrad'
+  | 'absorbQuery'
+  | 'absorbOutput'
+  | 'absorbQueryQuantized'
+  | 'absorbOutputQuantized'
+  | 'expandedAttention'
+> = {
   expandKeys([up, shared, k, v], { nope }) {
     const [rows, heads, width] = [up.shape[0]!, up.shape[1]!, up.shape[2]!];
     const [rotary, keyWidth, valueWidth] = [shared.shape[1]!, k.shape[2]!, v.shape[2]!];
@@ -57,5 +69,40 @@ export const latent: Pick<Kernels, 'expandKeys' | 'expandKeysGrad' | 'absorbQuer
         for (let r = 0; r < rank; r++) sum += z.data[row * rank + r]! * w.data[from + r]!;
         y.data[row * width + j] = sum;
       }
+  },
+
+  absorbQueryQuantized([q, w, y], attributes) {
+    latent.absorbQuery([q, numbersOf(w), y], attributes);
+  },
+
+  absorbOutputQuantized([z, w, y], attributes) {
+    latent.absorbOutput([z, numbersOf(w), y], attributes);
+  },
+
+  expandedAttention([q, cache, w, ranges, o], { scale, nope }) {
+    const weights = w.dtype === 'f32' ? w : numbersOf(w);
+    const [heads, height, rank] = w.shape as [number, number, number];
+    const [rows, width] = cache.shape as [number, number];
+    const up = { ...w, dtype: 'f32', shape: [rows, heads, height] } as const;
+    const shared = { ...up, shape: [rows, width - rank], data: new Float64Array(rows * (width - rank)) };
+    const expanded = { ...up, data: new Float64Array(rows * heads * height) };
+    for (let m = 0; m < rows; m++) {
+      for (let i = 0; i < heads * height; i++) {
+        let sum = 0;
+        for (let r = 0; r < rank; r++) sum += cache.data[m * width + r]! * weights.data[i * rank + r]!;
+        expanded.data[m * heads * height + i] = sum;
+      }
+      for (let c = rank; c < width; c++)
+        shared.data[m * (width - rank) + c - rank] = cache.data[m * width + c]!;
+    }
+    const table = (each: number) => ({
+      ...up,
+      shape: [rows, heads, each],
+      data: new Float64Array(rows * heads * each),
+    });
+    const [k, v] = [table(nope + width - rank), table(height - nope)];
+    latent.expandKeys([expanded, shared, k, v], { nope });
+    const lse = { ...up, shape: q.shape.slice(0, 2), data: new Float64Array(q.shape[0]! * heads) };
+    attention.attention([q, k, v, ranges, o, lse], { scale });
   },
 };

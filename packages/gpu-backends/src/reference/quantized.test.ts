@@ -6,6 +6,7 @@ import {
   type Attributes,
   CommandList,
   type DType,
+  dequantizeBlocks,
   elementCount,
   float16ToFloat32,
   float32ToFloat16,
@@ -209,4 +210,20 @@ describe('quantised weights', () => {
     expect(() => product([3, 2], [2, 3, 1024], 64)).toThrow('[2, 2, 1024]');
     expect(() => product([3, 2], [2, 2, 1024], -1)).toThrow('columns from 0 on');
   });
+});
+
+it('products of the absorbed form with blocks are those with the numbers of the blocks', () => {
+  const normals = (shape: Shape) =>
+    f32(
+      shape,
+      Float32Array.from({ length: elementCount(shape) }, () => random.normal()),
+    );
+  const [blocks] = call('quantize', [normals([2, 7, 64])], { to: 'q8_0' });
+  const w = f32([2, 7, 64], dequantizeBlocks('Q8_0', blocks!.data as Uint8Array));
+  const [q, z] = [normals([3, 2, 6]), normals([3, 2, 64])];
+  const [nope, start] = [4, 4];
+  expect(call('absorbQueryQuantized', [q, blocks!], { nope })).toEqual(call('absorbQuery', [q, w], { nope }));
+  expect(call('absorbOutputQuantized', [z, blocks!], { start })).toEqual(
+    call('absorbOutput', [z, w], { start }),
+  );
 });

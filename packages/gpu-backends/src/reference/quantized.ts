@@ -4,7 +4,7 @@
  * What `quantize` and `quantizeRows` give is the same to the bit on every backend, so their arithmetic is written out as
  * the kernels have it: f64 without fused multiply-adds, sums by four interleaved parts.
  */
-import { type DType, elementCount, float16ToFloat32, float32ToFloat16 } from '@minke/core';
+import { type DType, dequantizeBlocks, elementCount, float16ToFloat32, float32ToFloat16 } from '@minke/core';
 import { silu } from './elementwise.ts';
 import { experts } from './experts.ts';
 import type { Kernels, Tensor } from './kernel.ts';
@@ -101,6 +101,11 @@ export function unpackGroups(packed: Tensor, columns: number, e = 0): Group[][] 
       return { scale: halfToNumber(data[half]! | (data[half + 1]! << 8)), integers };
     }),
   );
+}
+
+/** A tensor of blocks of 8 bits as numbers. */
+export function numbersOf(w: Tensor): Tensor {
+  return { ...w, dtype: 'f32', data: dequantizeBlocks('Q8_0', Uint8Array.from(w.data)) };
 }
 
 /** Signed bytes of an i8 tensor. */

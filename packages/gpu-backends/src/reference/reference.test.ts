@@ -48,6 +48,8 @@ const byHand: readonly OpName[] = [
   'groupedMatmulPacked',
   'groupedMatmulPackedBf16',
   'moeFeedForwardPacked',
+  'absorbQueryQuantized',
+  'absorbOutputQuantized',
   'quantize',
   'packQuantized',
   'quantizeRows',

@@ -46,6 +46,9 @@ export const composedOps = [
   'quantizeRows',
   'matmulQuantized',
   'groupedMatmulQuantized',
+  'expandedAttention',
+  'absorbQueryQuantized',
+  'absorbOutputQuantized',
   'moeFeedForwardQuantized',
 ] as const satisfies readonly OpName[];
 

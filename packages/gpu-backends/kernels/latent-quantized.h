@@ -1,0 +1,130 @@
+// The two products of the absorbed form (latent.h) with each head's weights as GGUF's blocks of 8 bits, read row by row.
+//
+// A number is its block's scale times its integer, exact in f32; queries and latents are not rounded, as one row of them
+// costs less than reading the weights. An output of absorbQuery is one chain over ascending i; one of absorbOutput a
+// chain a lane of a group, the vectors of a group added in order and then their lanes. Rows do not depend on others.
+#pragma once
+#include "latent.h"
+#include "quantized.h"
+
+namespace MINKE_NS {
+
+/** Vectors of a group, and rows that share a read of the weights: their sums fit the registers. */
+constexpr int groupVectors = (int)groupSize / W;
+constexpr int absorbedRows = W == 16 ? 8 : W == 8 ? 2 : 1;
+constexpr idx block8Bytes = groupSize + 2;
+
+MINKE_INLINE vf loadIntegers8(const void* p) {
+#if defined(__AVX512F__)
+  return __builtin_convertvector((vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)), vf);
+#elif defined(__AVX2__)
+  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#else
+  int8_t bytes[W];
+  __builtin_memcpy(bytes, p, sizeof bytes);
+  vi words;
+  for (int i = 0; i < W; i++) words[i] = bytes[i];
+  return __builtin_convertvector(words, vf);
+#endif
+}
+
+/** The numbers of a block. */
+MINKE_INLINE void readBlock8(const char* block, vf numbers[groupVectors]) {
+  uint16_t half;
+  __builtin_memcpy(&half, block, 2);
+  const vf scale = splat(fromHalf(half));
+  MINKE_UNROLL
+  for (int v = 0; v < groupVectors; v++) numbers[v] = scale * loadIntegers8(block + 2 + v * W);
+}
+
+/** y[r][32 columns] = sum over i < nope of q[r][i] w[i][columns] for R rows; blocks of w are `apart` bytes apart. */
+template <int R>
+static void absorbGroup(const float* q, idx qStride, const char* w, idx apart, idx nope, float* y, idx yStride) {
+  vf sum[R][groupVectors];
+  MINKE_UNROLL
+  for (int r = 0; r < R; r++)
+    MINKE_UNROLL
+    for (int v = 0; v < groupVectors; v++) sum[r][v] = vf{};
+  for (idx i = 0; i < nope; i++, w += apart) {
+    vf numbers[groupVectors];
+    readBlock8(w, numbers);
+    MINKE_UNROLL
+    for (int r = 0; r < R; r++) {
+      const vf x = splat(q[r * qStride + i]);
+      MINKE_UNROLL
+      for (int v = 0; v < groupVectors; v++) sum[r][v] = fma(x, numbers[v], sum[r][v]);
+    }
+  }
+  MINKE_UNROLL
+  for (int r = 0; r < R; r++)
+    MINKE_UNROLL
+    for (int v = 0; v < groupVectors; v++) store(y + r * yStride + v * W, sum[r][v]);
+}
+
+/** y[r] = z[r] . w for R rows and one row of w, of G blocks. */
+template <int R>
+static void absorbRow(const float* z, idx zStride, const char* w, idx G, float* y, idx yStride) {
+  vf sum[R][groupVectors];
+  MINKE_UNROLL
+  for (int r = 0; r < R; r++)
+    MINKE_UNROLL
+    for (int v = 0; v < groupVectors; v++) sum[r][v] = vf{};
+  for (idx g = 0; g < G; g++) {
+    vf numbers[groupVectors];
+    readBlock8(w + g * block8Bytes, numbers);
+    MINKE_UNROLL
+    for (int r = 0; r < R; r++)
+      MINKE_UNROLL
+      for (int v = 0; v < groupVectors; v++)
+        sum[r][v] = fma(load(z + r * zStride + g * groupSize + v * W), numbers[v], sum[r][v]);
+  }
+  MINKE_UNROLL
+  for (int r = 0; r < R; r++) {
+    vf total = sum[r][0];
+    MINKE_UNROLL
+    for (int v = 1; v < groupVectors; v++) total = total + sum[r][v];
+    y[r * yStride] = sumLanes(total);
+  }
+}
+
+template <int R>
+static void absorbGroupUpTo(idx rows, const float* q, idx qStride, const char* w, idx apart, idx nope, float* y, idx yStride) {
+  if (rows >= R) return absorbGroup<R>(q, qStride, w, apart, nope, y, yStride);
+  if constexpr (R > 1) absorbGroupUpTo<R - 1>(rows, q, qStride, w, apart, nope, y, yStride);
+}
+template <int R>
+static void absorbRowUpTo(idx rows, const float* z, idx zStride, const char* w, idx G, float* y, idx yStride) {
+  if (rows >= R) return absorbRow<R>(z, zStride, w, G, y, yStride);
+  if constexpr (R > 1) absorbRowUpTo<R - 1>(rows, z, zStride, w, G, y, yStride);
+}
+
+static void absorbQueryQuantized(const Call& call) {
+  const Tensor &q = call.t[0], &w = call.t[1], &y = call.t[2];
+  const idx N = q.d[0], H = q.d[1], C = q.d[2], A = w.d[1], R = w.d[2], nope = call.attributeInt(0), Y = y.d[2], G = R / groupSize;
+  call.pieces(H, N * (R * nope + C), [&](idx b, idx e, int) {
+    for (idx h = b; h < e; h++) {
+      const char* own = w.p + h * A * G * block8Bytes;
+      for (idx g = 0; g < G; g++)
+        for (idx n = 0; n < N; n += absorbedRows)
+          absorbGroupUpTo<absorbedRows>(N - n, q.f() + (n * H + h) * C, H * C, own + g * block8Bytes, G * block8Bytes, nope,
+                                        y.f() + (n * H + h) * Y + g * groupSize, H * Y);
+      for (idx n = 0; n < N; n++)
+        copyFloats(y.f() + (n * H + h) * Y + R, q.f() + (n * H + h) * C + nope, C - nope);
+    }
+  });
+}
+
+static void absorbOutputQuantized(const Call& call) {
+  const Tensor &z = call.t[0], &w = call.t[1], &y = call.t[2];
+  const idx N = z.d[0], H = z.d[1], R = z.d[2], A = w.d[1], start = call.attributeInt(0), Y = y.d[2], G = R / groupSize;
+  call.pieces(H, N * R * Y, [&](idx b, idx e, int) {
+    for (idx h = b; h < e; h++)
+      for (idx j = 0; j < Y; j++) {
+        const char* row = w.p + (h * A + start + j) * G * block8Bytes;
+        for (idx n = 0; n < N; n += absorbedRows)
+          absorbRowUpTo<absorbedRows>(N - n, z.f() + (n * H + h) * R, H * R, row, G, y.f() + (n * H + h) * Y + j, H * Y);
+      }
+  });
+}
+
+}  // namespace MINKE_NS
