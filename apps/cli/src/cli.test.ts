@@ -3,15 +3,9 @@ import { existsSync, statSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createReference } from '@minke/gpu-backends/reference';
-import { saveLanguageModel } from '@minke/inference';
-import { templateTexts } from '@minke/reasoning-tasks';
-import { Arena } from '@minke/tensor';
-import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
-import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekConfig, DeepSeekModel, type MoeShape, presets } from '@minke/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectBuilt, type Run, type RunOptions, runMinke } from './testing/run-minke.ts';
+import { saveSmallLanguage } from './testing/small-language.ts';
 
 let folder: string;
 let model: string;
@@ -24,24 +18,15 @@ beforeAll(async () => {
   expectBuilt();
   folder = await mkdtemp(join(tmpdir(), 'minke-cli-'));
   model = join(folder, 'small');
-  const tokenizer = trainBpe(templateTexts(), {
-    vocabSize: 400,
-    specialTokens: deepseekSpecialTokens,
-    digits: 'individual',
-  });
-  const base: DeepSeekConfig = presets['DeepSeek-V3'];
-  const config: DeepSeekConfig = {
-    ...base,
-    ...{ vocabSize: tokenizer.vocabSize, hiddenSize: 32, intermediateSize: 48, numLayers: 2, numHeads: 2 },
-    ...{ qLoraRank: 16, kvLoraRank: 12, qkNopeHeadDim: 8, qkRopeHeadDim: 4, vHeadDim: 8 },
-    ...{ firstDenseLayers: 1, mtpLayers: 0, yarn: null, maxPositions: 128, initStd: 0.1 },
-    moe: { ...(base.moe as MoeShape), expertSize: 12, experts: 4, topK: 2, groups: 1, topGroups: 1 },
+  const widths = {
+    hiddenSize: 32,
+    intermediateSize: 48,
+    qLoraRank: 16,
+    kvLoraRank: 12,
+    vHeadDim: 8,
+    expertSize: 12,
   };
-  const arena = new Arena(createReference(), { persistent: true });
-  const language = { tokenizer, template: deepseekR1Template, stopTokenIds: [1] };
-  const sampling = { temperature: 0, topP: 1, topK: 0, minP: 0 };
-  const weights = DeepSeekModel.init(config, { arena, seed: 3 });
-  await saveLanguageModel({ model: weights, ...language, sampling }, model, { dtype: 'f32' });
+  await saveSmallLanguage(model, widths, 'f32');
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

@@ -3,15 +3,9 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createReference } from '@minke/gpu-backends/reference';
-import { saveLanguageModel } from '@minke/inference';
-import { templateTexts } from '@minke/reasoning-tasks';
-import { Arena } from '@minke/tensor';
-import { deepseekR1Template, deepseekSpecialTokens } from '@minke/tokenizer-merging/chat';
-import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
-import { type DeepSeekConfig, DeepSeekModel, type MoeShape, presets } from '@minke/transformer';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { expectBuilt, type RunOptions, runMinke } from './testing/run-minke.ts';
+import { saveSmallLanguage } from './testing/small-language.ts';
 
 let folder: string;
 const minke = (args: readonly string[], options: Omit<RunOptions, 'cwd'> = {}) =>
@@ -20,24 +14,15 @@ const minke = (args: readonly string[], options: Omit<RunOptions, 'cwd'> = {}) =
 beforeAll(async () => {
   expectBuilt();
   folder = await mkdtemp(join(tmpdir(), 'minke-cli-quantize-'));
-  const tokenizer = trainBpe(templateTexts(), {
-    vocabSize: 400,
-    specialTokens: deepseekSpecialTokens,
-    digits: 'individual',
-  });
-  const base: DeepSeekConfig = presets['DeepSeek-V3'];
-  const config: DeepSeekConfig = {
-    ...base,
-    ...{ vocabSize: tokenizer.vocabSize, hiddenSize: 64, intermediateSize: 96, numLayers: 2, numHeads: 2 },
-    ...{ qLoraRank: 32, kvLoraRank: 32, qkNopeHeadDim: 8, qkRopeHeadDim: 4, vHeadDim: 16 },
-    ...{ firstDenseLayers: 1, mtpLayers: 0, yarn: null, maxPositions: 128, initStd: 0.1 },
-    moe: { ...(base.moe as MoeShape), expertSize: 32, experts: 4, topK: 2, groups: 1, topGroups: 1 },
+  const widths = {
+    hiddenSize: 64,
+    intermediateSize: 96,
+    qLoraRank: 32,
+    kvLoraRank: 32,
+    vHeadDim: 16,
+    expertSize: 32,
   };
-  const arena = new Arena(createReference(), { persistent: true });
-  const language = { tokenizer, template: deepseekR1Template, stopTokenIds: [1] };
-  const sampling = { temperature: 0, topP: 1, topK: 0, minP: 0 };
-  const model = DeepSeekModel.init(config, { arena, seed: 3 });
-  await saveLanguageModel({ model, ...language, sampling }, join(folder, 'small'));
+  await saveSmallLanguage(join(folder, 'small'), widths, 'bf16');
   await writeFile(join(folder, 'small', 'minke.json'), '{"id":"small"}');
   await writeFile(join(folder, 'text.txt'), 'What is 12 + 34? The answer is 46. '.repeat(20));
 });
