@@ -3,9 +3,10 @@
  * file cut short. Whatever comes out must either open with every tensor inside the file, or give a typed error, having
  * read and kept no more than the file is long.
  */
-import { type ByteSource, MinkeError, memorySource, Random } from '@minke/core';
+import { MinkeError, Random } from '@minke/core';
 import { openGguf } from '../gguf.ts';
 import { buildGguf, type Field } from './gguf-builder.ts';
+import { countedSource, readAllTensors } from './read-all-tensors.ts';
 
 const data = (bytes: number) => Uint8Array.from({ length: bytes }, (_, i) => (i * 37) & 0x3f);
 
@@ -86,33 +87,16 @@ export function mutate(good: { bytes: Uint8Array; fields: readonly Field[] }, ra
 
 /** Opens and reads everything. Returns whether it was a good file; throws for anything but a typed error. */
 export async function openAndReadAll(bytes: Uint8Array): Promise<boolean> {
-  let read = 0;
-  const inner = memorySource(bytes);
-  const source: ByteSource = {
-    ...inner,
-    read(offset, length) {
-      read += length;
-      return inner.read(offset, length);
-    },
-  };
+  const { source, check } = countedSource(bytes);
   try {
     const file = await openGguf(source);
-    if (read > 2 * bytes.length + 64) throw new Error(`${read} bytes read of ${bytes.length}`);
-    for (const [name, { offset, byteLength, dtype, shape }] of file.tensors) {
-      if (offset + byteLength > bytes.length) throw new Error(`${name} ends outside of the file`);
-      if ((await file.read(name)).length !== byteLength) throw new Error(`${name} is of another length`);
-      const values = await file.readFloat32(name).catch((problem: unknown) => {
-        if (MinkeError.isInstance(problem) && problem.code === 'unsupported') return undefined;
-        throw problem;
-      });
-      if (values !== undefined && values.length !== shape.reduce((a, b) => a * b, 1))
-        throw new Error(`${name}: ${values.length} numbers of ${dtype} [${shape}]`);
-    }
+    check();
+    await readAllTensors(file, bytes.length);
     return true;
   } catch (problem) {
     if (!MinkeError.isInstance(problem)) throw problem;
     if (!['invalid-file', 'unsupported', 'invalid-argument'].includes(problem.code)) throw problem;
-    if (read > 2 * bytes.length + 64) throw new Error(`${read} bytes read of ${bytes.length}`);
+    check();
     return false;
   }
 }
