@@ -4,21 +4,11 @@ import { Arena } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { fp8Weights, parseQuantization } from './fp8-weights.ts';
 import { loadModel, readConfig, readConfigJson } from './load.ts';
-import { distance, fastBackend, fixtureFolder, readExpected } from './testing/fixtures.ts';
+import { distance, fastBackend, fixtureFolder, readExpected, tensorsOf } from './testing/fixtures.ts';
 
 const backend = fastBackend;
 // Written by tools/parity/fp8.py.
 const names = ['fp8-v3', 'fp8-ue8m0'];
-
-/** The tensors of a fixture, to change. */
-async function tensorsOf(name: string): Promise<Map<string, TensorData>> {
-  const file = await openSafetensors(`${fixtureFolder(name)}/model.safetensors`);
-  const tensors = new Map<string, TensorData>();
-  for (const [key, { dtype, shape }] of file.tensors)
-    tensors.set(key, { dtype, shape, data: await file.read(key) });
-  await file.close();
-  return tensors;
-}
 
 async function load(name: string, tensors: Map<string, TensorData>, change: object = {}) {
   const json = (await readConfigJson(fixtureFolder(name))) as { quantization_config: object };

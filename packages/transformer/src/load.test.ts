@@ -25,6 +25,7 @@ import {
   fixtureNames,
   readExpected,
   sparseFixtureNames,
+  tensorsOf,
 } from './testing/fixtures.ts';
 import { hasPython } from './testing/python.ts';
 
@@ -34,16 +35,6 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'minke-load-'));
 });
 afterAll(() => rm(folder, { recursive: true }));
-
-/** Every tensor of a fixture as data to write. */
-async function tensorsOf(name: string): Promise<Map<string, TensorData>> {
-  const file = await openSafetensors(`${fixtureFolder(name)}/model.safetensors`);
-  const tensors = new Map<string, TensorData>();
-  for (const [key, { dtype, shape }] of file.tensors)
-    tensors.set(key, { dtype, shape, data: await file.read(key) });
-  await file.close();
-  return tensors;
-}
 
 async function loadTensors(name: string, tensors: Map<string, TensorData>): Promise<DeepSeekModel> {
   const weights = await openSafetensors(memorySource(await encodeSafetensors(tensors)));

@@ -1,7 +1,7 @@
 /** The parity fixtures (tools/parity) and the backends that tests run on. */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { openSafetensors } from '@minke/checkpoints';
+import { openSafetensors, type TensorData } from '@minke/checkpoints';
 import type { Backend } from '@minke/core';
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
@@ -64,4 +64,14 @@ export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
     if (!(difference <= worst)) worst = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference;
   }
   return worst;
+}
+
+/** Every tensor of a fixture as data to write. */
+export async function tensorsOf(name: string): Promise<Map<string, TensorData>> {
+  const file = await openSafetensors(`${fixtureFolder(name)}/model.safetensors`);
+  const tensors = new Map<string, TensorData>();
+  for (const [key, { dtype, shape }] of file.tensors)
+    tensors.set(key, { dtype, shape, data: await file.read(key) });
+  await file.close();
+  return tensors;
 }
