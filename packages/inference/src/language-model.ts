@@ -49,9 +49,8 @@ export interface LoadLanguageModelOptions {
 
 /**
  * Loads a folder with config.json, safetensors and tokenizer.json, and where present tokenizer_config.json,
- * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them, or a folder of one; or the hub id of a model that is in
- * the cache. Throws `invalid-file`, `invalid-config` or `unsupported`, naming
- * the file.
+ * chat_template.jinja and generation_config.json; or a GGUF file, which holds all of them, or a folder of one; or the
+ * hub id of a model that is in the cache. Throws `invalid-file`, `invalid-config` or `unsupported`, naming the file.
  *
  * @example
  * const language = await loadLanguageModel('model', { backend });

@@ -43,8 +43,8 @@ export interface OpenModel {
 
 /**
  * A model from a folder with config.json and safetensors files, from a GGUF file (`.gguf`; of a split one the first part)
- * or a folder that holds only one,
- * from the hub id of a model that is in the cache, or from an open checkpoint (which stays open).
+ * or a folder that holds only one, from the hub id of a model that is in the cache, or from an open checkpoint (which
+ * stays open).
  * @throws MinkeError `invalid-config`, `invalid-file` (names, shapes), `unsupported` (dtypes), `out-of-memory`
  *
  * @example

@@ -3,9 +3,9 @@
  * repeatedly merge the adjacent pair of lowest rank, leftmost first.
  *
  * Symbols are a linked list over typed arrays and candidate pairs a binary heap keyed by (rank, position), so
- * n bytes cost O(n log n) whatever they are; the few bytes of an ordinary word are merged by looking at all pairs. A heap entry is stale when its place no longer holds a pair that
- * merges to the same token; this is the reference's own test, kept so that vocabularies in which two merges
- * give one token agree too.
+ * n bytes cost O(n log n) whatever they are; the few bytes of an ordinary word are merged by looking at all pairs. A
+ * heap entry is stale when its place no longer holds a pair that merges to the same token; this is the reference's own
+ * test, kept so that vocabularies in which two merges give one token agree too.
  */
 
 /** Numbers of a slot: left, right, rank, result. */
