@@ -57,6 +57,13 @@ export function inferOutputs<O extends OpName>(
         `${op}: expected ${slot.name} to be ${[slot.dtype].flat().join(' or ')} of ${ranks}, got ${tensor.dtype}${formatShape(tensor.shape)}`,
       );
     }
+    const { blockSize } = dtypes[tensor.dtype];
+    if ((tensor.shape.at(-1) ?? 1) % blockSize !== 0) {
+      throw new MinkeError(
+        'invalid-argument',
+        `${op}: expected ${slot.name} in ${tensor.dtype} with a last axis of whole blocks of ${blockSize}, got ${formatShape(tensor.shape)}`,
+      );
+    }
   });
   const encoded = encodeAttributes(op, attributes);
   const numbers: Record<string, number> = {};

@@ -5,6 +5,7 @@
 // multiply-adds as in attention.h, and so the same bits.
 #pragma once
 #include "attention-lanes.h"
+#include "rounded-rows.h"
 #include "rows.h"
 
 namespace MINKE_NS {
@@ -29,7 +30,10 @@ struct AttentionTask {
   const float *bias = nullptr, *sink = nullptr;  // [N, H] for ranges of four numbers, and [H]
   const int32_t* rows = nullptr;                 // [N, M]: the rows of k, one key head, that take the place of M keys
   idx rowCount = 0;                              // of k
+  RoundedRows rounded = {};                      // one key head, in place of k and v
 
+  /** Floats of a tile of keys and values that lie close together, or of rounded rows when they are widened. */
+  idx tileFloats() const { return keyTile * (rounded ? max(dk + dv, keyStride) : dk + dv); }
   bool few(const Block& block) const { return !rows && block.count <= fewLanes; }
 };
 
@@ -176,8 +180,12 @@ static void fewParts(const AttentionTask& t, idx lane, idx hk, idx m0, idx n, fl
   for (idx i = 0; i < clamp(range[1] - m0, 0, n); i++) scores[i] = -infinity;
 }
 
-/** Sums over keys begin .. end, which belong to one section of the range. */
-static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx heads, idx begin, idx end, const FewSums& to) {
+/**
+ * Sums over keys begin .. end, which belong to one section of the range. Rounded rows are widened into `wide`, a tile of
+ * them.
+ */
+static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx heads, idx begin, idx end, const FewSums& to,
+                       float* wide) {
   const Heads& h = t.heads;
   const idx count = block.count;
   fewClear(to, heads * count);
@@ -191,12 +199,19 @@ static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx h
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = min(keyTile, end - m0);
     const idx next = min(keyTile, end - m0 - n), steps = (n + W - 1) / W * ((t.dk + W - 1) / W);
+    if (t.rounded) t.rounded.widen(m0, n, wide);
     for (idx i = 0; i < heads; i++) {
       const idx hk = h0 + i;
       const float *q[fewLanes], *k = t.k + m0 * t.keyStride + hk * t.dk, *v = t.v + m0 * t.valueStride + hk * t.dv;
       float s[fewLanes * keyTile];
       for (idx l = 0; l < count; l++) q[l] = t.q + h.row(block.first + l, hk) * t.dk;
-      Ahead ahead = t.keyStride == t.dk ? Ahead(k + n * t.keyStride, next * t.keyStride, steps) : Ahead();
+      Ahead ahead;
+      if (t.rounded) {
+        k = v = wide;
+        ahead = Ahead(t.rounded.at(m0 + n), next * t.rounded.bytes, steps);
+      } else if (t.keyStride == t.dk) {
+        ahead = Ahead(k + n * t.keyStride, next * t.keyStride, steps);
+      }
       scoreKeysUpTo<fewLanes>(count, q, k, t.keyStride, t.dk, n, t.scale, s, keyTile, ahead);
       for (idx l = 0; l < count; l++) {
         const idx at = i * count + l, own = clamp(ends[l] - m0, 0, n);

@@ -13,10 +13,11 @@ namespace MINKE_NS {
 /** Blocks of lanes of one task: keys and values of a tile are made once for all of them. */
 constexpr idx mostExpanded = 64;
 
-/** The sizes of one head: keys have `nope` entries from the latent and P of the row's own, values `value`. */
+/** The sizes of one head, and the rows of latents: keys have `nope` entries from the latent and P of the row's own, values `value`. */
 struct Expansion {
   const Tensor& w;  // [H, nope + value, R]
   const float* cache;
+  RoundedRows rounded;  // in place of `cache`
   idx width, R, nope, value, P;
 
   idx keyPanels() const { return (nope + tileColumns - 1) / tileColumns; }
@@ -25,7 +26,7 @@ struct Expansion {
   idx valueStride() const { return valuePanels() * tileColumns; }
   /** Floats of a head's panels, of a tile of keys and values, and of the rows on the way to panels. */
   idx panelFloats() const { return (keyPanels() + valuePanels()) * tileColumns * R; }
-  idx tileFloats() const { return keyTile * (keyStride() + valueStride()); }
+  idx tileFloats() const { return keyTile * (keyStride() + valueStride() + (rounded ? width : 0)); }
   idx rowFloats() const { return W * roundUp(R, W); }
 };
 
@@ -57,15 +58,16 @@ static void expandRows(const Expansion& x, const float* latents, idx n, const fl
                                          to + i * stride + p * tileColumns, stride, false, nullptr);
 }
 
-/** A head's weights as panels, and a tile of its keys and values. */
+/** A head's weights as panels, and a tile of its keys and values, and of latents where they are widened. */
 struct HeadMemory {
-  float *keyPanels, *valuePanels, *k, *v;
+  float *keyPanels, *valuePanels, *k, *v, *latents;
 
   HeadMemory(const Expansion& x, idx h, float* memory)
       : keyPanels(memory), valuePanels(memory + x.keyPanels() * tileColumns * x.R) {
     float* rows = memory + x.panelFloats();
     k = rows + x.rowFloats();
     v = k + keyTile * x.keyStride();
+    latents = v + keyTile * x.valueStride();
     fillPanels(x, h, 0, x.nope, rows, keyPanels);
     fillPanels(x, h, x.nope, x.value, rows, valuePanels);
   }
@@ -83,7 +85,8 @@ static void attendExpanded(const AttentionTask& t, const Expansion& x, const Blo
   }
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = min(keyTile, end - m0);
-    const float* latents = x.cache + m0 * x.width;
+    const float* latents = x.rounded ? head.latents : x.cache + m0 * x.width;
+    if (x.rounded) x.rounded.widen(m0, n, head.latents);
     expandRows(x, latents, n, head.keyPanels, x.keyPanels(), k, x.keyStride());
     expandRows(x, latents, n, head.valuePanels, x.valuePanels(), v, x.valueStride());
     for (idx i = 0; i < n; i++) copyFloats(k + i * x.keyStride() + x.nope, latents + i * x.width + x.R, x.P);
@@ -100,7 +103,7 @@ static void expandedAttention(const Call& call) {
   const idx H = q.d[1], nope = call.attributeInt(1), R = w.d[2];
   const Heads heads = {q.d[0], H, H, 1, cache.d[0], call.t[3].i()};
   const AttentionTask t = {heads, q.f(), nullptr, nullptr, o.f(), nullptr, q.d[2], o.d[2], 0, 0, call.attributeFloat(0)};
-  const Expansion x = {w, cache.f(), cache.d[1], R, nope, o.d[2], cache.d[1] - R};
+  const Expansion x = {w, cache.f(), RoundedRows(cache), cache.d[1], R, nope, o.d[2], q.d[2] - nope};
   if (heads.N * H == 0) return;
   const idx count = planBlocks(heads, nullptr), planned = roundUp(count * (idx)(sizeof(Block) + sizeof(BlockGroup)), 64);
   char* shared = call.shared(planned);

@@ -128,8 +128,8 @@ struct Ahead {
   idx lines = 0;  // with each step of a loop
 
   Ahead() = default;
-  Ahead(const float* from, idx floats, idx steps)
-      : next((const char*)from), end((const char*)(from + floats)), lines(steps > 0 ? floats / 16 / steps + 1 : 0) {}
+  Ahead(const float* from, idx floats, idx steps) : Ahead((const char*)from, floats * 4, steps) {}
+  Ahead(const char* from, idx bytes, idx steps) : next(from), end(from + bytes), lines(steps > 0 ? bytes / 64 / steps + 1 : 0) {}
   MINKE_INLINE void step() {
     for (idx i = 0; i < lines && next < end; i++, next += 64) __builtin_prefetch(next, 0, 2);
   }

@@ -168,13 +168,13 @@ struct LaneScratch {
 
   static idx eachFloats(const AttentionTask& t) { return t.dk * lanes + 2 * LaneSums::floats(t.dv); }
   static idx floats(const AttentionTask& t, idx blocks) {
-    return lanes * max(t.dk, t.dv) + keyTile * lanes + keyTile * (t.dk + t.dv) + W + blocks * eachFloats(t);
+    return lanes * max(t.dk, t.dv) + keyTile * lanes + t.tileFloats() + W + blocks * eachFloats(t);
   }
   LaneScratch(const AttentionTask& t, float* memory) : rows(memory), each(eachFloats(t)) {
     s = rows + lanes * max(t.dk, t.dv);
     k = s + keyTile * lanes;
     v = k + keyTile * t.dk;
-    blocks = v + keyTile * t.dv;
+    blocks = k + t.tileFloats();
     blocks = memory + roundUp(blocks - memory, W);
   }
 };
@@ -243,6 +243,10 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
         tile.own = named.own(n);
         for (int i = 0; i < 3; i++) tile.own.step();
       }
+    } else if (t.rounded) {
+      t.rounded.widen(m0, n, scratch.k);
+      tile = {scratch.k, scratch.k, t.keyStride, t.keyStride, m0, n};
+      ahead = Ahead(t.rounded.at(m0 + n), min(keyTile, end - m0 - n) * t.rounded.bytes, (t.dv + laneRows - 1) / laneRows);
     } else if (packed) {
       packTile(tile.k, t.keyStride, n, t.dk, scratch.k);
       packTile(tile.v, t.valueStride, n, t.dv, scratch.v);
@@ -279,10 +283,11 @@ static idx groupBlocks(const Block* blocks, idx count, idx most, BlockGroup* gro
 /** Few lanes of key heads h0 .. h0 + heads, section by section. */
 static void attendFew(const AttentionTask& t, const Block& block, idx h0, idx heads, float* memory) {
   const idx each = FewSums::floats(t.dv, heads * block.count);
+  float* wide = memory + 2 * each;
   const FewSums total(memory, t.dv, heads * block.count), part(memory + each, t.dv, heads * block.count);
-  fewSection(t, block, h0, heads, block.low, min(block.high, block.low + sectionKeys), total);
+  fewSection(t, block, h0, heads, block.low, min(block.high, block.low + sectionKeys), total, wide);
   for (idx begin = block.low + sectionKeys; begin < block.high; begin += sectionKeys) {
-    fewSection(t, block, h0, heads, begin, min(block.high, begin + sectionKeys), part);
+    fewSection(t, block, h0, heads, begin, min(block.high, begin + sectionKeys), part, wide);
     fewMerge(t, block, heads, begin, part, total);
   }
   fewFinish(t, block.first, block.count, h0, heads, total);
@@ -301,7 +306,7 @@ static void attendSections(const Call& call, const AttentionTask& t, const Block
     if (section > 0 && begin >= block.high) return;
     float *keep = sumsOf(b, hk, section), *scratch = (float*)call.local(thread, laneFloats * 4);
     if (!scratch) return;
-    if (t.few(block)) fewSection(t, block, hk, 1, begin, end, FewSums(keep, t.dv, block.count));
+    if (t.few(block)) fewSection(t, block, hk, 1, begin, end, FewSums(keep, t.dv, block.count), LaneScratch(t, scratch).k);
     else attendBlocks(t, &block, 1, hk, begin, end, scratch, keep);
   });
   call.parallel(count * keyHeads, [&](idx task, int thread) {
@@ -345,7 +350,8 @@ static void runAttention(const Call& call, const AttentionTask& t) {
   const idx most = t.rows ? 1 : clamp(count * h.keyHeads / enough, 1, mostBlocks), made = groupBlocks(blocks, count, most, groups);
   // With many short blocks (a batch of sequences in decoding) one task takes all heads of a block.
   const bool together = count >= enough;
-  const idx floats = max(LaneScratch::floats(t, most), 2 * FewSums::floats(t.dv, fewLanes * (together ? h.keyHeads : 1)));
+  const idx wideFloats = t.rounded ? keyTile * t.keyStride : 0;
+  const idx floats = max(LaneScratch::floats(t, most), 2 * FewSums::floats(t.dv, fewLanes * (together ? h.keyHeads : 1)) + wideFloats);
   call.parallel(made * h.keyHeads, [&](idx task, int thread) {
     float* scratch = (float*)call.local(thread, floats * 4);
     if (!scratch) return;
@@ -376,6 +382,16 @@ static void latentAttention(const Call& call) {
   const Heads heads = {q.d[0], H, 1, H, cache.d[0], call.t[2].i()};
   runAttention(call, {heads, q.f(), cache.f(), cache.f(), call.t[3].f(), nullptr, C, (idx)call.attributes[1], C, C,
                       call.attributeFloat(0)});
+}
+
+static void latentAttentionRounded(const Call& call) {
+  const Tensor &q = call.t[0], &cache = call.t[1];
+  const idx H = q.d[1], stride = cache.d[1];
+  const Heads heads = {q.d[0], H, 1, H, cache.d[0], call.t[2].i()};
+  AttentionTask t = {heads, q.f(), nullptr, nullptr, call.t[3].f(), nullptr, q.d[2], (idx)call.attributes[1], stride, stride,
+                     call.attributeFloat(0)};
+  t.rounded = RoundedRows(cache);
+  runAttention(call, t);
 }
 
 static void splitAttention(const Call& call) {

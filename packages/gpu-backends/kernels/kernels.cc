@@ -25,6 +25,7 @@
 #include "quantize.h"
 #include "quantized.h"
 #include "recurrences.h"
+#include "rounded-rows.h"
 #include "routing.h"
 #include "rows.h"
 #include "sampling.h"
@@ -44,6 +45,7 @@ static void runCall(int op, const Call& call) {
     case OP_GATHER_ROWS: return gatherRows(call);
     case OP_SCATTER_ADD_ROWS: return scatterRowsInto<true>(call);
     case OP_SCATTER_ROWS: return scatterRowsInto<false>(call);
+    case OP_STORE_ROUNDED: return storeRounded(call);
     case OP_GATHER_LAST: return gatherLast(call);
     case OP_SCATTER_LAST: return scatterLast(call);
     case OP_UNARY: return unary(call);
@@ -78,6 +80,7 @@ static void runCall(int op, const Call& call) {
     case OP_ATTENTION_GRAD: return attentionGrad(call);
     case OP_PREFIXED_ATTENTION: return prefixedAttention(call);
     case OP_LATENT_ATTENTION: return latentAttention(call);
+    case OP_LATENT_ATTENTION_ROUNDED: return latentAttentionRounded(call);
     case OP_EXPANDED_ATTENTION: return expandedAttention(call);
     case OP_SPLIT_ATTENTION: return splitAttention(call);
     case OP_SPLIT_ATTENTION_GRAD: return splitAttentionGrad(call);

@@ -119,7 +119,8 @@ export class Arena {
     return this.#create('empty', shape, dtype, false);
   }
 
-  zeros(shape: Shape, dtype: 'f32' | 'i32' = 'f32'): Tensor {
+  /** Zeros in any storage type. */
+  zeros(shape: Shape, dtype: DType = 'f32'): Tensor {
     return this.#filled(shape, 0, dtype);
   }
 
@@ -369,7 +370,8 @@ export class Arena {
       );
   }
 
-  #filled(shape: Shape, value: number, dtype: 'f32' | 'i32'): Tensor {
+  /** @param value 0 in types other than f32 and i32 */
+  #filled(shape: Shape, value: number, dtype: DType): Tensor {
     if (!this.persistent) {
       const tensor = this.#create('full', shape, dtype, false);
       this.run('fill', [tensor], { value });
@@ -378,11 +380,14 @@ export class Arena {
     // A persistent arena may have no step to come: written by the host, a piece at a time, as caches fill gigabytes.
     const tensor = this.#create('full', shape, dtype, true);
     const piece = Math.min(tensor.size, FILLED_AT_ONCE);
-    const numbers = this.hostArray(new Array<number>(piece).fill(value), dtype);
+    const raw = dtype !== 'f32' && dtype !== 'i32';
+    const numbers = raw
+      ? new Uint8Array(byteLength(dtype, piece))
+      : this.hostArray(new Array<number>(piece).fill(value), dtype);
     const { buffer, offset } = tensor.ref;
     for (let start = 0; start < tensor.size; start += piece) {
-      const rest = numbers.subarray(0, tensor.size - start);
-      this.backend.write(buffer, rest, offset + start);
+      const rest = Math.min(piece, tensor.size - start);
+      this.backend.write(buffer, numbers.subarray(0, raw ? byteLength(dtype, rest) : rest), offset + start);
     }
     return tensor;
   }

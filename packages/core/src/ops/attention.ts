@@ -3,6 +3,7 @@
  * https://arxiv.org/abs/2405.04434, section 2.1), and the projections between the two forms.
  */
 import type { Shape } from '../dtype.ts';
+import { holdsRows, roundedTypes } from './memory.ts';
 import { allSame, anyOf, at, expect, f32, i32, type OpRow } from './op-row.ts';
 
 function attentionCheck(q: Shape, k: Shape, v: Shape, ranges: Shape, ends = 2): void {
@@ -24,6 +25,13 @@ export function absorbedOutputShape(z: Shape, w: Shape, start: number): Shape[] 
   expect(at(z, 1) === at(w, 0) && at(z, 2) === at(w, 2), 'z [N, H, R] and w [H, A, R]');
   expect(start >= 0 && start <= at(w, 1), `start from 0 to ${at(w, 1)}`);
   return [[at(z, 0), at(z, 1), at(w, 1) - start]];
+}
+
+/** Shape of latentAttention's result, of q and a cache whose widths fit. */
+function latentShape([q, , ranges]: readonly Shape[], valueWidth: number): Shape[] {
+  expect(valueWidth >= 0 && valueWidth <= at(q!, 2), 'valueWidth within the width of q');
+  expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
+  return [[at(q!, 0), at(q!, 1), valueWidth]];
 }
 
 /** Rows of the op table: attention. */
@@ -91,25 +99,42 @@ export const attentionOps = {
     inputs: [f32('q', 3), f32('cache', 2), i32('ranges', 2)],
     outputs: [f32('o', 3)],
     attributes: { scale: 'float', valueWidth: 'int' },
-    shapes: ([q, cache, ranges], { valueWidth }) => {
-      expect(at(q!, 2) === at(cache!, 1), 'q and cache of equal width');
-      expect(valueWidth! >= 0 && valueWidth! <= at(cache!, 1), 'valueWidth within the cache width');
-      expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
-      return [[at(q!, 0), at(q!, 1), valueWidth!]];
+    shapes: (inputs, { valueWidth }) => {
+      expect(at(inputs[0]!, 2) === at(inputs[1]!, 1), 'q and cache of equal width');
+      return latentShape(inputs, valueWidth!);
+    },
+  },
+  latentAttentionRounded: {
+    doc:
+      'latentAttention to a cache that storeRounded wrote, without gradient: each number is what it stands for, in bf16, or in ' +
+      'q8_0 its scale times its integer; the rest is f32',
+    inputs: [f32('q', 3), anyOf('cache', roundedTypes, 2), i32('ranges', 2)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float', valueWidth: 'int' },
+    shapes: (inputs, { valueWidth }) => {
+      expect(holdsRows(inputs[1]!, at(inputs[0]!, 2)), 'cache as wide as q, or up to whole blocks of 32');
+      return latentShape(inputs, valueWidth!);
     },
   },
   expandedAttention: {
     doc:
       'attention in the expanded form over latents, without gradient: of row m of cache [M, R + P] the key of head h is ' +
       'cache[m, : R] . w[h, i] for i < nope, then cache[m, R :]; its value the same products for every i from nope on; w f32, ' +
-      'or blocks of 8 bits along R, each number its scale times its integer; ranges as in attention',
-    inputs: [f32('q', 3), f32('cache', 2), anyOf('w', ['f32', 'q8_0'], 3), i32('ranges', 2)],
+      'or blocks of 8 bits along R, each number its scale times its integer; cache f32 or as in latentAttentionRounded; ranges ' +
+      'as in attention',
+    inputs: [
+      f32('q', 3),
+      anyOf('cache', ['f32', ...roundedTypes], 2),
+      anyOf('w', ['f32', 'q8_0'], 3),
+      i32('ranges', 2),
+    ],
     outputs: [f32('o', 3)],
     attributes: { scale: 'float', nope: 'int' },
     shapes: ([q, cache, w, ranges], { nope }) => {
       expect(at(w!, 0) === at(q!, 1), 'a matrix of w for each head');
       expect(nope! >= 0 && nope! <= at(q!, 2) && nope! <= at(w!, 1), 'nope within the widths of q and w');
-      expect(at(cache!, 1) === at(w!, 2) + at(q!, 2) - nope!, 'cache [M, R + P]');
+      const width = at(w!, 2) + at(q!, 2) - nope!;
+      expect(holdsRows(cache!, width), 'cache [M, R + P], or [M, R + P up to whole blocks of 32]');
       expect(at(ranges!, 0) === at(q!, 0) && at(ranges!, 1) === 2, 'ranges [N, 2]');
       return [[at(q!, 0), at(q!, 1), at(w!, 1) - nope!]];
     },

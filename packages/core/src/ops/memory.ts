@@ -1,8 +1,27 @@
 /**
  * Ops that move numbers and compute nothing: fills, copies, casts, permutations, slices, rows by index.
  */
-import { elementCount, sameShape } from '../dtype.ts';
-import { allSame, anyType, at, axisOf, expect, f32, i32, inout, type OpRow, replaceAt } from './op-row.ts';
+import { elementCount, type Shape, sameShape } from '../dtype.ts';
+import {
+  allSame,
+  anyOf,
+  anyType,
+  at,
+  axisOf,
+  expect,
+  f32,
+  i32,
+  inout,
+  type OpRow,
+  replaceAt,
+} from './op-row.ts';
+
+/** Whether a cache has rows of `width`, or of that up to whole blocks of 32. */
+export const holdsRows = (cache: Shape, width: number): boolean =>
+  at(cache, 1) === width || at(cache, 1) === 32 * Math.ceil(width / 32);
+
+/** Storage types of latent caches that round. */
+export const roundedTypes = ['bf16', 'q8_0'] as const;
 
 /** Rows of the op table: memory. */
 export const memoryOps = {
@@ -108,13 +127,27 @@ export const memoryOps = {
     },
   },
   scatterRows: {
-    doc: 'table[ids[n]] = x[n]; with duplicate ids the last wins (latent caches are written this way)',
+    doc: 'table[ids[n]] = x[n]; with duplicate ids the last wins (caches in f32 are written this way)',
     inputs: [f32('x', 2), i32('ids', 1), inout(f32('table', 2))],
     outputs: [],
     attributes: {},
     shapes: ([x, ids, t]) => {
       expect(at(x!, 0) === at(ids!, 0) && at(x!, 1) === at(t!, 1), 'x [N, D], ids [N], table [S, D]');
       return [];
+    },
+  },
+  storeRounded: {
+    doc:
+      'rows = x in the storage type of the table, rounded as cast (bf16) and quantize (q8_0) do, with zeros after it where the ' +
+      'table has whole blocks of 32; table[ids[n]] = rows[n]; with duplicate ids the last wins, ids out of range write nothing ' +
+      '(rounded latent caches are written this way)',
+    inputs: [inout(anyOf('table', roundedTypes, 2)), f32('x', 2), i32('ids', 1)],
+    outputs: [anyOf('rows', roundedTypes, 2)],
+    attributes: {},
+    shapes: ([t, x, ids]) => {
+      expect(at(x!, 0) === at(ids!, 0), 'x [N, D] and ids [N]');
+      expect(holdsRows(t!, at(x!, 1)), 'table [S, D], or [S, D up to whole blocks of 32]');
+      return [[at(x!, 0), at(t!, 1)]];
     },
   },
   gatherLast: {

@@ -2,7 +2,7 @@
  * Conformance calls of attention in all its forms, and of the projections around latent attention. Backward ops get
  * their saved tensors from the reference's forward ops.
  */
-import { type Draft, type Draw, f32, forward, type HostTensor, i32 } from './draw.ts';
+import { type Draft, type Draw, f32, forward, type HostTensor, i32, rounded } from './draw.ts';
 
 /** [N, H, Hk, M, D, Dv] */
 const attentionSizes: readonly (readonly [number, number, number, number, number, number])[] = [
@@ -19,6 +19,9 @@ const attentionSizes: readonly (readonly [number, number, number, number, number
   [3, 3, 1, 777, 20, 9],
   [40, 2, 2, 600, 33, 19],
 ];
+
+/** Of decoding: whole vectors of lanes, sections that threads share. */
+const manyHeads = [2, 16, 1, 600, 64, 0] as const;
 
 /** Rows, heads and widths of latent attention. */
 const latentSizes = [
@@ -150,16 +153,35 @@ export const attentionDrafts = {
     );
   },
 
+  latentAttentionRounded(draw: Draw): Draft<'latentAttentionRounded'>[] {
+    return (['bf16', 'q8_0'] as const).flatMap((to) =>
+      [...attentionSizes, manyHeads].flatMap(([n, h, , m, d]) =>
+        [...new Set([0, Math.floor(d / 2), d])].map((valueWidth) => ({
+          label: `${to}, value width ${valueWidth} of ${d}, ${m} rows`,
+          inputs: [draw.normal([n, h, d], 2), rounded(draw.normal([m, d]), to), draw.ranges(n, m)],
+          attributes: { scale: Math.fround(d ** -0.5), valueWidth },
+        })),
+      ),
+    );
+  },
+
   expandedAttention(draw: Draw): Draft<'expandedAttention'>[] {
-    return (['f32', 'q8_0'] as const).flatMap((dtype) =>
+    const types = [
+      ['f32', 'f32'],
+      ['q8_0', 'f32'],
+      ['f32', 'bf16'],
+      ['q8_0', 'q8_0'],
+    ] as const;
+    return types.flatMap(([dtype, kept]) =>
       expandedSizes.map(({ n, h, m, nope, rotary, value, rank }) => {
         const width = dtype === 'f32' ? rank : 32 * Math.ceil(rank / 32);
         const w = draw.normal([h, nope + value, width], width ** -0.5);
+        const latents = draw.normal([m, width + rotary]);
         return {
-          label: `${dtype}, ${m} rows, nope ${nope} of ${nope + rotary}`,
+          label: `${dtype}, ${m} rows in ${kept}, nope ${nope} of ${nope + rotary}`,
           inputs: [
             draw.normal([n, h, nope + rotary], 2),
-            draw.normal([m, width + rotary]),
+            kept === 'f32' ? latents : rounded(latents, kept),
             dtype === 'f32' ? w : forward('quantize', [w], { to: dtype })[0]!,
             n === m ? causalSegments([n]) : draw.ranges(n, m),
           ],

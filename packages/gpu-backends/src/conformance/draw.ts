@@ -10,6 +10,7 @@ import {
   byteLength,
   CommandList,
   type DType,
+  dequantizeBlocks,
   elementCount,
   inferOutputs,
   type OpName,
@@ -44,6 +45,27 @@ export function i32(shape: Shape, values: ArrayLike<number>): HostTensor {
 /** f32 numbers rounded to bf16 storage. */
 export function bf16(tensor: HostTensor): HostTensor {
   return forward('cast', [tensor], { to: 'bf16' })[0]!;
+}
+
+/** Rows [N, D] as a latent cache stores them: in bf16, or in blocks of 8 bits with zeros up to whole ones. */
+export function rounded(x: HostTensor, to: 'bf16' | 'q8_0'): HostTensor {
+  const [rows, width] = x.shape as [number, number];
+  const shape = [rows, to === 'bf16' ? width : 32 * Math.ceil(width / 32)];
+  const table: HostTensor = {
+    ...{ dtype: to, shape },
+    data: new Uint8Array(byteLength(to, elementCount(shape))),
+  };
+  const ids = i32(
+    [rows],
+    Int32Array.from({ length: rows }, () => -1),
+  );
+  return forward('storeRounded', [table, x, ids], {})[0]!;
+}
+
+/** The numbers that a rounded tensor stands for. */
+export function widened(tensor: HostTensor): HostTensor {
+  if (tensor.dtype === 'bf16') return forward('cast', [tensor], { to: 'f32' })[0]!;
+  return f32(tensor.shape, dequantizeBlocks('Q8_0', tensor.data as Uint8Array));
 }
 
 /** The same numbers under another shape. */

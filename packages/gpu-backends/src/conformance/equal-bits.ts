@@ -4,7 +4,7 @@
  */
 import { type Attributes, dequantizeBlocks, inferOutputs, type OpName } from '@minke/core';
 import type { ContractCheck } from './contract.ts';
-import { Draw, f32, forward, type HostTensor, i32 } from './draw.ts';
+import { Draw, f32, forward, type HostTensor, i32, rounded, widened } from './draw.ts';
 import { execute, sameBits, type Written } from './execute.ts';
 
 function equalBits(got: readonly Written[], want: readonly Written[], what: string): void {
@@ -149,6 +149,50 @@ function expandedAsComposed(draw: Draw): ContractCheck {
   };
 }
 
+/** Attention to a rounded cache has the bits of attention to the numbers that it stands for. */
+function roundedAsWidened(draw: Draw): ContractCheck[] {
+  const [tokens, keys, nope, rotary, rank, scale] = [33, 700, 24, 32, 64, 0.25];
+  const ranges = i32([tokens, 2], Array.from({ length: tokens }, (_, n) => [n % 3, 600 + 3 * n]).flat());
+  const latents = draw.normal([keys, rank + rotary]);
+  const caches = (['bf16', 'q8_0'] as const).map((to) => rounded(latents, to));
+  const w = draw.normal([2, nope + 20, rank]);
+  const queries = [1, 3, 16].map((heads) => draw.normal([tokens, heads, rank + rotary], 2));
+  const expanding = draw.normal([tokens, 2, nope + rotary], 2);
+  const exact = caches.map(widened);
+  return [
+    {
+      name: 'latentAttentionRounded: the bits of latentAttention to what the cache stands for',
+      op: 'latentAttentionRounded',
+      async run(backend) {
+        const attributes = { scale, valueWidth: rank };
+        for (const [i, cache] of caches.entries())
+          for (const q of queries) {
+            const want = await execute(backend, 'latentAttention', [q, exact[i]!, ranges], attributes);
+            const got = await execute(backend, 'latentAttentionRounded', [q, cache, ranges], attributes);
+            equalBits(got, want, `in ${cache.dtype}`);
+          }
+      },
+    },
+    {
+      name: 'expandedAttention: of a rounded cache the bits of what it stands for',
+      op: 'expandedAttention',
+      async run(backend) {
+        for (const [i, cache] of caches.entries()) {
+          const of = (from: HostTensor) =>
+            execute(backend, 'expandedAttention', [expanding, from, w, ranges], { scale, nope });
+          equalBits(await of(cache), await of(exact[i]!), `in ${cache.dtype}`);
+        }
+      },
+    },
+    ...caches.map((cache) =>
+      batchInvariance('latentAttentionRounded', `, ${cache.dtype}`, [queries[2]!, cache, ranges], [0, 2], {
+        scale,
+        valueWidth: rank,
+      }),
+    ),
+  ];
+}
+
 /** The checks, of cases drawn from a seed. */
 export function equalBitsChecks(seed: number): ContractCheck[] {
   const draw = new Draw(seed, 9001);
@@ -272,6 +316,7 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
       valueWidth: 32,
     }),
     expandedAsComposed(draw),
+    ...roundedAsWidened(draw),
     batchInvariance('expandedAttention', '', [...expanding, far], [0, 3], { scale, nope: 24 }),
     batchInvariance('absorbQuery', '', [latent, draw.normal([3, 50, 67])], [0], { nope: 30 }),
     batchInvariance('absorbOutput', '', [latent, draw.normal([3, 50, 40])], [0], { start: 20 }),

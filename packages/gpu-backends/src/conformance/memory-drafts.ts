@@ -1,6 +1,6 @@
 /** Conformance calls of the data-movement ops: every storage type, axis and permutation; odd and empty sizes. */
 import { type DType, dtypes, opTable, type Shape } from '@minke/core';
-import { type Draft, type Draw, f32, i32, outside, reshape } from './draw.ts';
+import { type Draft, type Draw, f32, i32, outside, reshape, rounded } from './draw.ts';
 
 /** Shapes of every rank, with odd, single and empty sizes, and one large enough to be split over threads. */
 export const shapes: readonly Shape[] = [
@@ -255,6 +255,18 @@ export const memoryDrafts = {
 
   scatterRows(draw: Draw): Draft<'scatterRows'>[] {
     return memoryDrafts.scatterAddRows(draw);
+  },
+
+  storeRounded(draw: Draw): Draft<'storeRounded'>[] {
+    return (['bf16', 'q8_0'] as const).flatMap((to) =>
+      [...tableSizes, { rows: 3, width: 64, count: 5 }].flatMap(({ rows, width, count }) =>
+        idCases(draw, rows, count).map(({ label, ids }) => ({
+          label: `${to}, ${label}`,
+          inputs: [rounded(draw.normal([rows, width]), to), draw.normal([count, width]), ids],
+          attributes: {},
+        })),
+      ),
+    );
   },
 
   gatherLast(draw: Draw): Draft<'gatherLast'>[] {

@@ -6,6 +6,7 @@
 import { attention } from './attention.ts';
 import type { Kernels } from './kernel.ts';
 import { numbersOf } from './quantized.ts';
+import { widened } from './rounded.ts';
 
 export const latent: Pick<
   Kernels,
@@ -79,7 +80,8 @@ export const latent: Pick<
     latent.absorbOutput([z, numbersOf(w), y], attributes);
   },
 
-  expandedAttention([q, cache, w, ranges, o], { scale, nope }) {
+  expandedAttention([q, stored, w, ranges, o], { scale, nope }) {
+    const cache = widened(stored, w.shape[2]! + q.shape[2]! - nope);
     const weights = w.dtype === 'f32' ? w : numbersOf(w);
     const [heads, height, rank] = w.shape as [number, number, number];
     const [rows, width] = cache.shape as [number, number];

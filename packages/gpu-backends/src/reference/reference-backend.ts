@@ -42,6 +42,7 @@ import { optimisers } from './optimisers.ts';
 import { quantized } from './quantized.ts';
 import { recurrences } from './recurrences.ts';
 import { reductions } from './reductions.ts';
+import { rounded } from './rounded.ts';
 import { routing } from './routing.ts';
 import { sampling } from './sampling.ts';
 import { splitAttention } from './split-attention.ts';
@@ -63,6 +64,7 @@ const kernels: Kernels = {
   ...experts,
   ...recurrences,
   ...quantized,
+  ...rounded,
 };
 
 /** How the reference backend stores and computes. */

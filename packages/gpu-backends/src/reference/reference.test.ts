@@ -48,6 +48,8 @@ const byHand: readonly OpName[] = [
   'groupedMatmulPacked',
   'groupedMatmulPackedBf16',
   'moeFeedForwardPacked',
+  'storeRounded',
+  'latentAttentionRounded',
   'absorbQueryQuantized',
   'absorbOutputQuantized',
   'quantize',
@@ -282,6 +284,33 @@ describe('the reference keeps the rules of the op table', () => {
       valueWidth: 1,
     });
     expect(worst(latent[0]!, [0, 1.5, 0])).toBeLessThan(1e-6);
+    const halves: Recorded = { dtype: 'bf16', shape: [2, 1], data: [0, 0, 0, 0x40] };
+    const rounded = run(backend, 'latentAttentionRounded', [q, halves, ranges], {
+      scale: Math.log(3) / 2,
+      valueWidth: 1,
+    });
+    expect(worst(rounded[0]!, [0, 1.5, 0])).toBeLessThan(1e-6);
+  });
+
+  it('rounded rows are bf16 to nearest even, or blocks with zeros up to whole ones', () => {
+    const halves: Recorded = { dtype: 'bf16', shape: [2, 2], data: new Array<number>(8).fill(0) };
+    const x = f32([2, 2], [1 + 2 ** -8, -2.5, 1 + 3 * 2 ** -8, 4]);
+    const [one, two] = [
+      [0x80, 0x3f, 0x20, 0xc0],
+      [0x82, 0x3f, 0x80, 0x40],
+    ] as const;
+    const written = run(backend, 'storeRounded', [halves, x, i32([2], [1, 7])], {});
+    expect(written).toEqual([
+      [0, 0, 0, 0, ...one],
+      [...one, ...two],
+    ]);
+    const blocks: Recorded = { dtype: 'q8_0', shape: [1, 32], data: new Array<number>(34).fill(0) };
+    const block = [0, 0x3c, 127, 254, 1, ...new Array<number>(29).fill(0)];
+    const few = f32([1, 3], [127, -2, 1]);
+    expect(run(backend, 'storeRounded', [blocks, few, i32([1], [0])], {})).toEqual([block, block]);
+    expect(() => run(backend, 'storeRounded', [{ ...blocks, shape: [32, 1] }, few, few], {})).toThrow(
+      /whole blocks of 32/,
+    );
   });
 
   it('targets and positions outside give zero loss, zero gradient and zero columns', () => {

@@ -20,7 +20,8 @@ type Call<O extends OpName> = readonly [
 
 /**
  * Ops without a WGSL kernel: fused ones that take more buffers than a device offers or run on the host, packed
- * and bf16 products and those with quantised weights, which are for CPUs so far. All have composed forms.
+ * and bf16 products and those with quantised weights and rounded caches, which are for CPUs so far. All but the last
+ * have composed forms.
  */
 export const composedOps = [
   'blend',
@@ -47,6 +48,8 @@ export const composedOps = [
   'matmulQuantized',
   'groupedMatmulQuantized',
   'expandedAttention',
+  'storeRounded',
+  'latentAttentionRounded',
   'absorbQueryQuantized',
   'absorbOutputQuantized',
   'moeFeedForwardQuantized',
