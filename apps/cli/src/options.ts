@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { resolveModelPath } from '@minke/checkpoints/model-path';
 import type { Backend } from '@minke/core';
 import { auto, type BackendName, createBackend } from '@minke/gpu-backends';
+import { cacheTypes } from '@minke/mla-attention';
 import { modelFolder } from '@minke/tiny-reasoner';
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 
@@ -66,6 +67,16 @@ export function addQuantizeOption(command: Command): Command {
       '--quantize <type>',
       'compute from weights rounded to 8 or 4 bits: less to read, slightly wrong; default: exact',
     ).choices(['q8_0', 'q4_0']),
+  );
+}
+
+/** Adds `--cache-type`, for commands that generate. */
+export function addCacheTypeOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--cache-type <type>',
+      'how latents of past tokens are stored; bf16 and q8_0 are smaller and slightly wrong; default: f32',
+    ).choices(cacheTypes),
   );
 }
 

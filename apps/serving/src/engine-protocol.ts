@@ -1,7 +1,7 @@
 /**
  * Messages between the HTTP thread and the engine's worker thread. Plain data only.
  */
-import type { EngineLoad, QuantizedStorage } from '@minke/inference';
+import type { CacheType, EngineLoad, QuantizedStorage } from '@minke/inference';
 import type { ChatMessage } from '@minke/tokenizer-merging/chat';
 
 /** What `GET /v1/models` and the page tell about the loaded model. */
@@ -64,4 +64,6 @@ export interface WorkerOptions {
   readonly maxWaiting: number | undefined;
   /** Rounds weights; exact where it is undefined. */
   readonly quantize?: QuantizedStorage | undefined;
+  /** How latents of past tokens are stored. Default: exactly. */
+  readonly cacheType?: CacheType | undefined;
 }

@@ -17,11 +17,12 @@ async function load(options: WorkerOptions): Promise<{ engine: Engine; language:
   const backend = await (options.backend === undefined
     ? auto(threads)
     : createBackend(options.backend as BackendName, threads));
-  const { maxSequences, maxWaiting, quantize } = options;
+  const { maxSequences, maxWaiting, quantize, cacheType } = options;
   const language = await loadAnyLanguageModel(options.modelFolder, { backend, quantize });
   const engine = new Engine(language.model, {
     ...(maxSequences !== undefined && { maxSequences }),
     ...(maxWaiting !== undefined && { maxWaiting }),
+    cacheType,
   });
   send({ type: 'ready', facts: await modelFacts(options.modelFolder, language, engine, backend.info) });
   return { engine, language };

@@ -1,7 +1,7 @@
 /**
  * The serving app: `serve()` starts the engine and the HTTP server, `startEngine()` the engine alone.
  */
-import type { QuantizedStorage } from '@minke/inference';
+import type { CacheType, QuantizedStorage } from '@minke/inference';
 import { EngineClient } from './engine-client.ts';
 import { type ListenOptions, listen, type RunningServer } from './server.ts';
 
@@ -19,6 +19,8 @@ export interface EngineStartOptions {
   readonly maxWaiting?: number | undefined;
   /** Computes from weights rounded to 8 or 4 bits, `q8_0` or `q4_0`: less to read, slightly wrong. Default: exact. */
   readonly quantize?: QuantizedStorage | undefined;
+  /** How latents of past tokens are stored. Default: exactly. */
+  readonly cacheType?: CacheType | undefined;
 }
 
 export interface ServeOptions extends EngineStartOptions, Partial<ListenOptions> {}
@@ -32,9 +34,9 @@ export interface ServeOptions extends EngineStartOptions, Partial<ListenOptions>
  * await engine.stop();
  */
 export function startEngine(options: EngineStartOptions): Promise<EngineClient> {
-  const { modelFolder, backend, threads, maxSequences, maxWaiting, quantize } = options;
+  const { modelFolder, backend, threads, maxSequences, maxWaiting, quantize, cacheType } = options;
   const script = new URL('./engine-worker.js', import.meta.url);
-  const settings = { modelFolder, backend, threads, maxSequences, maxWaiting, quantize };
+  const settings = { modelFolder, backend, threads, maxSequences, maxWaiting, quantize, cacheType };
   return EngineClient.start(script, settings);
 }
 

@@ -7,6 +7,7 @@
  */
 import {
   attentionCacheBytes,
+  type ModelCacheSize,
   type ModelConfig,
   parameterShapes,
   quantizableParameters,
@@ -40,15 +41,25 @@ export function weightBytes(config: ModelConfig, storage: WeightStorage): number
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
 
 /**
- * Bytes of the weights and of the f32 cache of one sequence.
+ * Bytes of the weights and of the cache of one sequence.
  *
  * @param tokens of the sequence, prompt included
+ * @param cacheType how latents are kept; default f32
  * @example
  * generationBytes(presets['DeepSeek-V2-Lite'], { storage: 'q4_0', tokens: 4096 }); // 10.0e9
  */
 export function generationBytes(
   config: ModelConfig,
-  { storage, tokens }: { readonly storage: WeightStorage; readonly tokens: number },
+  {
+    storage,
+    tokens,
+    cacheType,
+  }: {
+    readonly storage: WeightStorage;
+    readonly tokens: number;
+    readonly cacheType?: ModelCacheSize['cacheType'];
+  },
 ): number {
-  return weightBytes(config, storage) + attentionCacheBytes(config, { maxTokens: tokens, sequences: 1 });
+  const cache = attentionCacheBytes(config, { maxTokens: tokens, sequences: 1, cacheType });
+  return weightBytes(config, storage) + cache;
 }

@@ -1,3 +1,4 @@
+export type { CacheType } from '@minke/mla-attention';
 export {
   type ChatOptions,
   type ChatPart,

@@ -5,7 +5,8 @@
  * A merging model reads its router's probabilities on the way, so its passes cannot be recorded once and repeated, and
  * each sequence has entries of its own, so a shared prompt is copied.
  */
-import type { AppendRequest, AttentionBatch, AttentionForm } from '@minke/mla-attention';
+import { check } from '@minke/core';
+import type { AppendRequest, AttentionBatch, AttentionForm, CacheType } from '@minke/mla-attention';
 import type { Arena, Tensor } from '@minke/tensor';
 import {
   type DeepSeekModel,
@@ -21,6 +22,8 @@ export interface StepMemory {
   readonly maxTokens: number;
   /** Pins the form of attention. Default: by token role, beside latents. */
   readonly form?: AttentionForm | undefined;
+  /** How latents are stored. Default f32. */
+  readonly cacheType?: CacheType | undefined;
   /** Tokens that one pass adds to a sequence at most: a failed pass is taken back. Default `maxTokens`. */
   readonly maxChunk?: number | undefined;
 }
@@ -54,9 +57,9 @@ export function stepModel(model: TransformerModel, memory: StepMemory): StepMode
   return isMerging(model) ? merging(model, memory) : cached(model, memory);
 }
 
-function cached(model: DeepSeekModel, { slots, maxTokens, form }: StepMemory): StepModel {
+function cached(model: DeepSeekModel, { slots, maxTokens, form, cacheType }: StepMemory): StepModel {
   const pinned = form === undefined ? {} : { form };
-  const cache = model.createCache({ maxTokens, sequences: slots, ...pinned });
+  const cache = model.createCache({ maxTokens, sequences: slots, cacheType, ...pinned });
   return {
     bytes: cache.bytes,
     repeats: cache.repeats,
@@ -79,8 +82,12 @@ function cached(model: DeepSeekModel, { slots, maxTokens, form }: StepMemory): S
 
 function merging(
   model: MergingTransformer,
-  { slots, maxTokens, form, maxChunk = maxTokens }: StepMemory,
+  { slots, maxTokens, form, maxChunk = maxTokens, cacheType = 'f32' }: StepMemory,
 ): StepModel {
+  check(
+    cacheType === 'f32',
+    () => `createState: expected cacheType f32 in a model that merges tokens, got ${cacheType}; leave it out`,
+  );
   const pinned = form === undefined ? {} : { form };
   const state = model.createState({
     ...{ maxTokens, sequences: slots, rollback: Math.min(maxChunk, maxTokens) },

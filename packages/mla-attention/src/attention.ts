@@ -68,7 +68,7 @@ export function cachedAttention(
 /**
  * Attention in the absorbed form: every head attends to the same rows, whose first `valueWidth` entries are also
  * the values (the latent), and whose other entries take part in the scores only (the rotary key).
- * Differentiable in q and keys.
+ * Differentiable in q and keys, which may be in bf16 or q8_0 where no gradient is recorded, on backends that have that.
  * @param q [N, H, C]; @param keys [M, C]; @param ranges i32 [N, 2]
  * @returns [N, H, valueWidth]
  */
@@ -78,6 +78,8 @@ export function latentAttention(
   ranges: Tensor,
   { scale, valueWidth }: { scale: number; valueWidth: number },
 ): Tensor {
+  if (keys.dtype !== 'f32')
+    return call('latentAttentionRounded', [q, keys, ranges], { scale, valueWidth })[0] as Tensor;
   const needsGradient = q.arena.recordsGradients && (q.requiresGrad || keys.requiresGrad);
   if (!needsGradient && q.arena.backend.supports('latentAttention')) {
     return call('latentAttention', [q, keys, ranges], { scale, valueWidth })[0] as Tensor;

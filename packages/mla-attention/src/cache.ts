@@ -6,7 +6,7 @@
  * of `maxTokens` rows; memory for all of them is taken when the cache is made. What is stored are functions of the
  * weights: after an optimiser step, `clear()` first. No gradient passes through a cache.
  */
-import { type Backend, check, MinkeError } from '@minke/core';
+import { type Backend, byteLength, check, type DType, MinkeError } from '@minke/core';
 import { Arena, call, scatterRows, type Tensor } from '@minke/tensor';
 import {
   type AttentionBatch,
@@ -16,6 +16,7 @@ import {
   type Segment,
   type TokenRole,
 } from './batch.ts';
+import { type CacheType, checkCacheType, storedWidth } from './cache-type.ts';
 
 export interface CacheSize {
   /** Layers that share the sequence layout. Default 1. */
@@ -35,10 +36,11 @@ export interface AppendRequest {
   readonly role: TokenRole;
 }
 
-/** A table of a layer: rows of each sequence, and numbers of a row. */
+/** A table of a layer: rows of each sequence, numbers of a row, and how they are stored (default f32). */
 export interface TableSize {
   readonly rows: number;
   readonly width: number;
+  readonly dtype?: DType;
 }
 
 /** Sequence bookkeeping and storage that caches share. */
@@ -77,19 +79,19 @@ export abstract class SequenceCache {
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#prefixes = new Array<null>(sequences).fill(null);
     this.#arena = new Arena(backend, { persistent: true, label: 'attention cache' });
-    const sizes = Array.from({ length: layers }, (_, layer) =>
+    const sizes = Array.from({ length: layers }, (_, layer): readonly TableSize[] =>
       typeof tables === 'function' ? tables(layer) : tables.map((width) => ({ rows: maxTokens, width })),
     );
     this.#rowsEach = sizes.map((each) => each.map(({ rows }) => rows));
     this.#tables = sizes.map((each) =>
-      each.map(({ rows, width }) => this.#arena.zeros([sequences * rows, width])),
+      each.map(({ rows, width, dtype }) => this.#arena.zeros([sequences * rows, width], dtype)),
     );
     this.#arena.submit();
   }
 
   /** Bytes of device memory held. */
   get bytes(): number {
-    return this.#tables.flat().reduce((sum, table) => sum + table.size * 4, 0);
+    return this.#tables.flat().reduce((sum, table) => sum + byteLength(table.dtype, table.size), 0);
   }
 
   /** Tokens a sequence holds. */
@@ -293,26 +295,37 @@ export abstract class SequenceCache {
  * Rows of [normalised latent (R), rotated shared key (P)] for each token and layer.
  *
  * @example
- * using cache = new LatentCache(backend, { layers: 27, maxTokens: 4096, width: 576 });
+ * using cache = new LatentCache(backend, { layers: 27, maxTokens: 4096, width: 576, cacheType: 'bf16' });
  */
 export class LatentCache extends SequenceCache {
   readonly kind = 'latent';
   /** R + P. */
   readonly width: number;
+  readonly cacheType: CacheType;
 
-  constructor(backend: Backend, size: CacheSize & { readonly width: number }) {
-    super(backend, size, [size.width]);
-    this.width = size.width;
+  /** Throws `unsupported` for a type that the backend has no attention to, before memory is taken. */
+  constructor(
+    backend: Backend,
+    size: CacheSize & { readonly width: number; readonly cacheType?: CacheType | undefined },
+  ) {
+    const { width, maxTokens, cacheType = 'f32' } = size;
+    checkCacheType(backend, cacheType);
+    super(backend, size, () => [{ rows: maxTokens, width: storedWidth(cacheType, width), dtype: cacheType }]);
+    this.width = width;
+    this.cacheType = cacheType;
   }
 
-  /** All rows of a layer, [sequences x maxTokens, width], persistent. */
+  /** All rows of a layer, [sequences x maxTokens, width] in the cache's type (whole blocks), persistent. */
   latents(layer: number): Tensor {
     return this.table(layer, 0);
   }
 
-  /** Stores x [N, width] at rows i32 [N]. */
-  write(layer: number, x: Tensor, rows: Tensor): void {
-    scatterRows(x, rows, this.table(layer, 0));
+  /** Stores x [N, width] at rows i32 [N]; returns what was stored, in the cache's type. */
+  write(layer: number, x: Tensor, rows: Tensor): Tensor {
+    const table = this.table(layer, 0);
+    if (this.cacheType !== 'f32') return call('storeRounded', [table, x, rows], {}, x.arena)[0] as Tensor;
+    scatterRows(x, rows, table);
+    return x;
   }
 }
 

@@ -11,6 +11,7 @@ import { type Arena, concat, gatherRows, type LowRank, type Module, slice, type 
 import { attention, cachedAttention, latentAttention } from './attention.ts';
 import { type AttentionBatch, type AttentionForm, formOf } from './batch.ts';
 import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
+import type { CacheType } from './cache-type.ts';
 import { type KeyBias, withKeyBias } from './key-bias.ts';
 import { LatentProjections } from './latent-projections.ts';
 import {
@@ -67,6 +68,8 @@ export interface MlaCacheSize extends CacheSize {
   readonly form?: AttentionForm;
   /** Whether keys have a bias: one number more each. Default false. */
   readonly keyBias?: boolean;
+  /** How latents are stored. Default f32, which keys and values, and keys with a bias, must have. */
+  readonly cacheType?: CacheType | undefined;
 }
 
 /** Names and shapes of the parameters, as in Hugging Face checkpoints below `self_attn.`. */
@@ -207,8 +210,7 @@ export class MultiHeadLatentAttention implements Module {
   ): Tensor {
     const { kvLoraRank: R } = this.config;
     const { rows, ranges, runs } = batch.cached!;
-    const joined = concat([latent, ropeKey], 1);
-    cache.write(layer, joined, rows);
+    const stored = cache.write(layer, concat([latent, ropeKey], 1), rows);
     const outputs: Tensor[] = [];
     for (let i = 0; i < runs.length; i++) {
       const run = runs[i]!;
@@ -224,7 +226,7 @@ export class MultiHeadLatentAttention implements Module {
       const queries = q.rows(run.start, end);
       const own = batch.ranges.rows(run.start, end);
       const keys = run.fresh
-        ? joined.rows(run.start, end)
+        ? stored.rows(run.start, end)
         : q.arena.adopt(cache.latents(layer)).rows(run.region, run.region + run.regionLength);
       const fused = this.#projections.expandedAttention(queries, keys, own, this.scale);
       if (fused !== null) {
@@ -261,6 +263,12 @@ export function mlaRope(config: MlaConfig, arena: Arena): RopeTable {
 export function createMlaCache(backend: Backend, config: MlaConfig, size: MlaCacheSize): AttentionCache {
   const { vHeadDim, numHeads } = config;
   const { latent, key } = cacheWidths(config, size.keyBias ?? false);
+  const { cacheType = 'f32' } = size;
+  check(
+    cacheType === 'f32' || !(size.form === 'expanded' || size.keyBias),
+    () =>
+      `createCache: expected cacheType f32 ${size.keyBias ? 'where keys have a bias' : 'for keys and values of every head'}, got ${cacheType}`,
+  );
   if (size.form !== 'expanded') return new LatentCache(backend, { ...size, width: latent });
   return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth: key, valueWidth: vHeadDim });
 }

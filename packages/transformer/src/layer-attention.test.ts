@@ -118,6 +118,16 @@ describe.each(Object.entries(configs))('a model with %s', (name, config) => {
       using cache = model.createCache({ maxTokens: 24, form: 'expanded' });
       expect(cache.bytes).toBe(attentionCacheBytes(config, { maxTokens: 24, form: 'expanded' }));
     }
+    for (const cacheType of ['bf16', 'q8_0'] as const) {
+      const size = { maxTokens: 24, sequences: 3, cacheType };
+      if (name !== 'latent attention') {
+        expect(() => model.createCache(size)).toThrow(/expected cacheType f32 for latents/);
+        expect(() => attentionCacheBytes(config, size)).toThrow(/expected cacheType f32 for latents/);
+      } else {
+        using cache = model.createCache(size);
+        expect(cache.bytes).toBe(attentionCacheBytes(config, size));
+      }
+    }
   });
 
   it('is the same from a folder', async () => {

@@ -10,11 +10,13 @@ import {
   type AttentionCache,
   type AttentionForm,
   type CacheSize,
+  type CacheType,
   createMlaCache,
   ExpandedCache,
   GroupedQueryAttention,
   gqaParameterShapes,
   gqaRope,
+  latentRowBytes,
   MultiHeadLatentAttention,
   mlaParameterShapes,
   mlaRope,
@@ -46,6 +48,8 @@ export type ModelCache = AttentionCache | HybridCache | SparseCache;
 export interface ModelCacheSize extends Omit<CacheSize, 'layers'> {
   /** What to keep where no layer plan and no indexer decide: latents (default), or every head's keys and values. */
   readonly form?: AttentionForm;
+  /** How latents are stored. Default f32, which is what other kinds of cache have. */
+  readonly cacheType?: CacheType | undefined;
   /** With a layer plan: tokens that may be taken back at once beyond those that fit the window. Default 0. */
   readonly slack?: number;
 }
@@ -125,9 +129,10 @@ export function createLayerAttention(
 export function createAttentionCache(
   backend: Backend,
   config: ModelConfig,
-  { form, slack, ...size }: ModelCacheSize,
+  { form, slack, cacheType = 'f32', ...size }: ModelCacheSize,
 ): ModelCache {
   const { numLayers: layers } = config;
+  checkCacheType(config, cacheType);
   if (isDenseConfig(config)) {
     check(
       form !== 'absorbed',
@@ -140,7 +145,7 @@ export function createAttentionCache(
   const { layerPlan, indexer } = config;
   const attention = attentionConfig(config);
   if (layerPlan === undefined && indexer === undefined)
-    return createMlaCache(backend, attention, { ...size, layers, ...(form && { form }) });
+    return createMlaCache(backend, attention, { ...size, layers, cacheType, ...(form && { form }) });
   check(
     form !== 'expanded',
     () =>
@@ -158,7 +163,11 @@ export function createAttentionCache(
 }
 
 /** Bytes of device memory that `createAttentionCache` takes, to the byte. Allocates nothing. */
-export function attentionCacheBytes(config: ModelConfig, { form, ...size }: ModelCacheSize): number {
+export function attentionCacheBytes(
+  config: ModelConfig,
+  { form, cacheType = 'f32', ...size }: ModelCacheSize,
+): number {
+  checkCacheType(config, cacheType);
   const { numLayers: layers, numHeads } = config;
   if (isDenseConfig(config)) {
     const width = 2 * config.numKeyValueHeads * config.headDim;
@@ -170,7 +179,21 @@ export function attentionCacheBytes(config: ModelConfig, { form, ...size }: Mode
   if (indexer !== undefined) return sparseCacheBytes({ ...size, layers, width, indexWidth: indexer.headDim });
   const { sequences = 1, maxTokens } = size;
   const expanded = numHeads * (qkNopeHeadDim + qkRopeHeadDim + vHeadDim);
-  return 4 * layers * sequences * maxTokens * (form === 'expanded' ? expanded : width);
+  const row = form === 'expanded' ? 4 * expanded : latentRowBytes(cacheType, width);
+  return layers * sequences * maxTokens * row;
+}
+
+/** Throws unless it is f32, or the model's attention is to latents everywhere. */
+function checkCacheType(config: ModelConfig, cacheType: CacheType): void {
+  const other = isDenseConfig(config)
+    ? 'keys and values'
+    : config.indexer
+      ? 'latents beside an indexer'
+      : config.layerPlan && 'latents with a layer plan';
+  check(
+    cacheType === 'f32' || !other,
+    () => `createCache: expected cacheType f32 for ${other}, got ${cacheType}; leave it out`,
+  );
 }
 
 const latentWidth = ({ kvLoraRank, qkRopeHeadDim }: DeepSeekConfig): number => kvLoraRank + qkRopeHeadDim;

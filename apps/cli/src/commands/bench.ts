@@ -1,11 +1,12 @@
 /** `minke bench`: how fast a model trains, reads and writes here; `--trace` shows where the time goes. */
-import { Engine } from '@minke/inference';
+import { type CacheType, Engine } from '@minke/inference';
 import { AdamW, Arena, affine, crossEntropy, sum } from '@minke/tensor';
 import { type DeepSeekModel, loadModel } from '@minke/transformer';
 import type { Command } from 'commander';
 import { ChromeTrace } from '../chrome-trace.ts';
 import {
   addBackendOptions,
+  addCacheTypeOption,
   addModelArgument,
   type BackendOptions,
   openBackend,
@@ -18,6 +19,7 @@ interface Options extends BackendOptions {
   readonly length: number;
   readonly tokens: number;
   readonly rounds: number;
+  readonly cacheType?: CacheType;
   readonly trace?: string;
   readonly json?: boolean;
 }
@@ -40,6 +42,7 @@ export function addBench(program: Command): void {
     .option('--trace <file>', 'also write a Chrome trace of one round of each here')
     .option('--json', 'print the figures as JSON');
   addModelArgument(command);
+  addCacheTypeOption(command);
   addBackendOptions(command).action(async (folder: string, options: Options) => {
     const backend = await openBackend(options);
     const model = await loadModel(folder, { backend });
@@ -48,7 +51,8 @@ export function addBench(program: Command): void {
       command.error(
         `error: expected --length and --tokens of at most ${maxPositions} together (the context), got ${options.length} and ${options.tokens}`,
       );
-    const engine = new Engine(model, { maxSequences: options.sequences, contextLength: maxPositions });
+    const { sequences: maxSequences, cacheType } = options;
+    const engine = new Engine(model, { maxSequences, contextLength: maxPositions, cacheType });
     const cases = [...inferenceCases(engine, model, options), trainingCase(model, options)];
     const results: { case: string; ms: number; tokensPerSecond: number }[] = [];
     for (const each of cases) {

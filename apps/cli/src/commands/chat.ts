@@ -3,12 +3,13 @@
  * goes to standard error, so that a pipe gets the answers only. Ctrl-C stops an answer, a second one leaves.
  */
 import { createInterface } from 'node:readline/promises';
-import type { QuantizedStorage } from '@minke/inference';
+import type { CacheType, QuantizedStorage } from '@minke/inference';
 import { type EngineClient, startEngine } from '@minke/serving';
 import type { ChatMessage } from '@minke/tokenizer-merging/chat';
 import type { Command } from 'commander';
 import {
   addBackendOptions,
+  addCacheTypeOption,
   addModelArgument,
   addQuantizeOption,
   type BackendOptions,
@@ -25,6 +26,7 @@ interface Options extends BackendOptions {
   readonly seed?: number;
   readonly json?: boolean;
   readonly quantize?: QuantizedStorage;
+  readonly cacheType?: CacheType;
 }
 
 export function addChat(program: Command): void {
@@ -42,9 +44,11 @@ export function addChat(program: Command): void {
     .option('--json', 'print one object { thought, answer, finish, usage } a question');
   addModelArgument(command);
   addQuantizeOption(command);
+  addCacheTypeOption(command);
   addBackendOptions(command).action(async (modelFolder: string, options: Options) => {
-    const { backend, threads, quantize } = options;
-    const engine = await startEngine({ modelFolder, backend, threads, quantize, maxSequences: 1 });
+    const { backend, threads, quantize, cacheType } = options;
+    const settings = { modelFolder, backend, threads, quantize, cacheType };
+    const engine = await startEngine({ ...settings, maxSequences: 1 });
     const interrupts = new Interrupts();
     try {
       if (options.message === undefined) await converse(engine, options, interrupts);

@@ -3,12 +3,13 @@ import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { openSafetensors } from '@minke/checkpoints';
 import type { Backend } from '@minke/core';
-import type { AttentionForm } from '@minke/mla-attention';
+import type { AttentionForm, CacheType } from '@minke/mla-attention';
 import { Arena, type Tensor } from '@minke/tensor';
 import { type DeepSeekModel, isGgufPath, loadModel, readConfig } from '@minke/transformer';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   addBackendOptions,
+  addCacheTypeOption,
   addModelArgument,
   type BackendOptions,
   openBackend,
@@ -19,6 +20,7 @@ interface Options extends BackendOptions {
   readonly ids: number[];
   readonly form?: AttentionForm;
   readonly step?: boolean;
+  readonly cacheType?: CacheType;
   readonly json?: boolean;
 }
 
@@ -39,6 +41,7 @@ export function addLogits(program: Command): void {
     .option('--step', 'token by token through the cache, instead of in one shot')
     .option('--json', 'print { "logits": [[...], ...] }');
   addModelArgument(command, 'model folder, a .gguf file, or a .safetensors file with config.json beside it');
+  addCacheTypeOption(command);
   addBackendOptions(command).action(async (from: string, options: Options) => {
     const backend = await openBackend(options);
     const model = await open(from, backend);
@@ -77,7 +80,7 @@ function best(row: readonly number[]): string {
     .join('  ');
 }
 
-async function compute(model: DeepSeekModel, { ids, form, step }: Options): Promise<number[][]> {
+async function compute(model: DeepSeekModel, { ids, form, step, cacheType }: Options): Promise<number[][]> {
   using arena = new Arena(model.backend, { label: 'logits' });
   const { vocabSize } = model.config;
   const pinned = form === undefined ? {} : { form };
@@ -87,9 +90,10 @@ async function compute(model: DeepSeekModel, { ids, form, step }: Options): Prom
       flat.slice(n * vocabSize, (n + 1) * vocabSize),
     );
   };
-  if (!step && form !== 'absorbed') return rows(model.forward(model.batch(arena, [ids]), pinned).logits);
-  // The absorbed form attends to cached latents, so it runs beside a cache even in one shot.
-  using cache = model.createCache({ maxTokens: ids.length, sequences: 1 });
+  if (!step && form !== 'absorbed' && cacheType === undefined)
+    return rows(model.forward(model.batch(arena, [ids]), pinned).logits);
+  // The absorbed form attends to cached latents, and a cache is what rounds, so both run beside one even in one shot.
+  using cache = model.createCache({ maxTokens: ids.length, sequences: 1, cacheType });
   const result: number[][] = [];
   const chunks = step ? ids.map((id) => [id]) : [ids];
   for (const chunk of chunks) {

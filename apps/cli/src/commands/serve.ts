@@ -1,9 +1,10 @@
 /** `minke serve`: the HTTP server and its page. */
-import type { QuantizedStorage } from '@minke/inference';
+import type { CacheType, QuantizedStorage } from '@minke/inference';
 import { type RunningServer, serve } from '@minke/serving';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   addBackendOptions,
+  addCacheTypeOption,
   addModelArgument,
   addQuantizeOption,
   type BackendOptions,
@@ -17,6 +18,7 @@ interface Options extends BackendOptions {
   readonly maxSequences?: number;
   readonly maxWaiting?: number;
   readonly quantize?: QuantizedStorage;
+  readonly cacheType?: CacheType;
 }
 
 export function addServe(program: Command): void {
@@ -35,6 +37,7 @@ export function addServe(program: Command): void {
     .option('--max-waiting <n>', 'requests that may wait beyond those (default: 256)', nonNegativeInteger);
   addModelArgument(command);
   addQuantizeOption(command);
+  addCacheTypeOption(command);
   addBackendOptions(command).action(async (modelFolder: string, options: Options) => {
     const server = await serve({ modelFolder, ...options });
     process.stdout.write(`listening on ${server.url}\n`);
