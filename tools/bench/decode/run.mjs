@@ -1,5 +1,5 @@
 // `pnpm bench decode [--quick] [--only PATTERN]`: tokens a second of a DeepSeek-shaped model of 4 and 8 bits, one
-// sequence behind 512 and 4,096 tokens and 16 sequences together, beside node-llama-cpp and the plain loop over its
+// sequence behind 512 and 4,096 tokens (there with each type of cache) and 16 sequences together, beside node-llama-cpp and the plain loop over its
 // library, each with its better number of threads. `--quick` takes a smaller model of the same shape.
 //
 // The share is of the time that reading the bytes of a step takes at the bandwidth of memory, measured in the same run.
@@ -9,7 +9,7 @@ import { bytesOfStep } from '../generation/shapes.mjs';
 
 const cases = [
   { name: 'decode 512', phase: 'decode', tokens: 512, batch: 1 },
-  { name: 'decode 4096', phase: 'decode', tokens: 4096, batch: 1 },
+  { name: 'decode 4096', phase: 'decode', tokens: 4096, batch: 1, cacheTypes: ['f32', 'bf16', 'q8_0'] },
   { name: 'decode 128 batch 16', phase: 'decode', tokens: 128, batch: 16 },
 ];
 

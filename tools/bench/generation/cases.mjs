@@ -1,5 +1,6 @@
 // What the prefill and decode benchmarks share: files, sides, rows. A case is a model, a type and a phase; it has a row
-// for each peer, which runs with the number of threads that serves it best.
+// for each peer, which runs with the number of threads that serves it best, and for each type of our cache. Peers keep
+// theirs in f16.
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -26,7 +27,7 @@ const plan = quick
  * Runs a benchmark.
  *
  * @param {string} bench
- * @param {{ phase: 'prefill' | 'decode', tokens: number, batch: number, name: string }[]} cases
+ * @param {{ phase: 'prefill' | 'decode', tokens: number, batch: number, name: string, cacheTypes?: string[] }[]} cases
  * @param {(measured: object) => object} row what of `report.addRates` belongs to the phase: unit, work, flops, share
  */
 export async function benchGeneration(bench, cases, row) {
@@ -37,25 +38,34 @@ export async function benchGeneration(bench, cases, row) {
   const bestThreads = new Map();
   for (const model of models)
     for (const type of Object.keys(storage))
-      for (const { name, ...wish } of cases) {
-        const nameOf = (peer) => `${model} ${type} ${name} ${peer} ${threads}t`;
-        const peers = Object.entries(peerStarts(loop)).filter(([peer]) => wanted(nameOf(peer)));
-        if (peers.length === 0) continue;
+      for (const { name, cacheTypes = ['f32'], ...wish } of cases) {
+        const nameOf = (peer, cacheType) =>
+          `${model} ${type} ${name} ${cacheType === 'f32' ? '' : `cache ${cacheType} `}${peer} ${threads}t`;
+        const starting = Object.entries(peerStarts(loop));
+        const rows = cacheTypes.flatMap((cacheType) =>
+          starting.flatMap(([peer]) => (wanted(nameOf(peer, cacheType)) ? [{ cacheType, peer }] : [])),
+        );
+        if (rows.length === 0) continue;
         const file = ggufOf(model, type, here(`node_modules/.models/${model}-${type}.gguf`));
         const full = { ...wish, file, probe, quantize: storage[type], chunk: 512, threads };
-        const starts = { ours: () => startNode(new URL('ours.mjs', import.meta.url), full) };
-        for (const [peer, start] of peers) {
+        const starts = {};
+        for (const cacheType of new Set(rows.map((row) => row.cacheType)))
+          starts[cacheType] = () => startNode(new URL('ours.mjs', import.meta.url), { ...full, cacheType });
+        for (const [peer, start] of starting) {
+          if (!rows.some((row) => row.peer === peer)) continue;
           const key = `${file} ${wish.phase} ${wish.batch} ${peer}`;
           if (!bestThreads.has(key)) bestThreads.set(key, await fastest(start, full));
           starts[peer] = () => start({ ...full, threads: bestThreads.get(key) });
         }
-        const { ours, ...others } = await compare(starts, plan);
-        for (const [peer] of peers) {
-          checkLogits(ours, others[peer]);
+        const sides = await compare(starts, plan);
+        for (const { cacheType, peer } of rows) {
+          const ours = sides[cacheType];
+          checkLogits(ours, sides[peer]);
           const own = row({ shape: shapes[model], type, ...wish, seconds: ours.seconds, bandwidth });
-          const extra = { peerThreads: others[peer].details?.threads };
-          report.addRates({ name: nameOf(peer), threads, ours, peer: others[peer], extra, ...own });
-          addResident(report, nameOf(peer), ours, others[peer]);
+          const extra = { peerThreads: sides[peer].details?.threads };
+          const named = nameOf(peer, cacheType);
+          report.addRates({ name: named, threads, ours, peer: sides[peer], extra, ...own });
+          addResident(report, named, ours, sides[peer]);
         }
       }
   loop.dispose?.();

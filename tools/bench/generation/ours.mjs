@@ -6,7 +6,7 @@ import { loadModel } from '../../../packages/transformer/dist/index.js';
 import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
 import { mostSteps, probeIds, randomIds } from './tokens.mjs';
 
-const { file, phase, tokens, batch, threads, quantize, chunk, probe } = readCase();
+const { file, phase, tokens, batch, threads, quantize, cacheType, chunk, probe } = readCase();
 const backend = await nativeBackend(threads);
 const model = await loadModel(file, { backend, quantize });
 const { vocabSize } = model.config;
@@ -17,6 +17,7 @@ const step = new ModelStep(model, {
   maxTokens: tokens + (decoding ? mostSteps + 2 : 0),
   maxChunk: chunk,
   quantize,
+  cacheType,
 });
 const next = randomIds(vocabSize);
 const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0 };
@@ -56,4 +57,4 @@ async function measure(calls) {
 const logits = await step.run([{ slot: 0, ids: probeIds(probe), role: 'prompt' }]);
 const details = { threads, logits: Array.from(logits.subarray(0, 1024)) };
 if (decoding) await prompt();
-await serve({ name: `minke ${quantize}`, details, measure });
+await serve({ name: `minke ${quantize}, cache ${cacheType}`, details, measure });
