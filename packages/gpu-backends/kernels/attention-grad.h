@@ -60,6 +60,8 @@ static void waitForTurn([[maybe_unused]] const int32_t* progress, [[maybe_unused
     if (i > 1000) sched_yield();
 #if defined(__x86_64__)
     else __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    else asm volatile("yield");
 #endif
   }
 #endif

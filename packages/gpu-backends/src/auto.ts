@@ -10,7 +10,7 @@ import { type Backend, check, MinkeError } from '@minke/core';
 interface CreateOptions {
   /** Threads of the native backend; by default the cores there are, at most 8. */
   readonly threads?: number;
-  /** Instruction set of the native backend (`avx512`, `avx2`, `neon`); by default the best here. */
+  /** Instruction set of the native backend (`avx512`, `avx2`, `neondotprod`, ...); by default the best here. */
   readonly device?: string;
 }
 
