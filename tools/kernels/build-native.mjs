@@ -34,6 +34,7 @@ export const compilerFlags = [
   '-Wno-psabi',
   '-Wno-maybe-uninitialized',
   '-Wno-uninitialized',
+  '-Wno-unknown-warning-option',
 ];
 
 const avx512 = [
@@ -48,21 +49,46 @@ const avx512 = [
   '-mprefer-vector-width=512',
 ];
 
-/** What kernels.cc can be compiled for here, the best one first. The add-on has those of the processor. */
-export const instructionSets =
-  process.arch === 'x64'
-    ? [
-        { name: 'Avx512Bf16', flags: [...avx512, '-mavx512bf16', '-mavx512vnni'] },
-        { name: 'Avx512', flags: avx512 },
-        { name: 'Avx2', flags: ['-mavx2', '-mfma', '-mbmi2', '-mf16c'] },
-      ]
-    : [{ name: 'Baseline', flags: [] }];
+/** What kernels.cc can be compiled for on each architecture, the best one first. */
+export const instructionSetsOf = {
+  x64: [
+    { name: 'Avx512Bf16', flags: [...avx512, '-mavx512bf16', '-mavx512vnni'] },
+    { name: 'Avx512', flags: avx512 },
+    { name: 'Avx2', flags: ['-mavx2', '-mfma', '-mbmi2', '-mf16c'] },
+  ],
+  arm64: [
+    // What Linux and macOS call the feature that a set needs beyond the architecture's first version.
+    {
+      name: 'NeonDotprod',
+      flags: ['-march=armv8.2-a+dotprod'],
+      feature: { linux: 'asimddp', darwin: 'FEAT_DotProd' },
+    },
+    { name: 'Neon', flags: ['-march=armv8-a'] },
+  ],
+};
+
+/** Those of this machine's architecture. The add-on has those of the processor. */
+export const instructionSets = instructionSetsOf[process.arch] ?? [{ name: 'Generic', flags: [] }];
+
+/** Names of an ARM processor's features, as the system gives them. */
+function armFeatures() {
+  if (process.platform === 'darwin') {
+    const { stdout } = spawnSync('sysctl', ['hw.optional.arm'], { encoding: 'utf8' });
+    return [...(stdout ?? '').matchAll(/^hw\.optional\.arm\.(\w+): 1$/gm)].map(([, name]) => name);
+  }
+  if (!existsSync('/proc/cpuinfo')) return [];
+  return /^Features\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1].trim().split(/\s+/) ?? [];
+}
 
 /**
- * Those of `instructionSets` that this processor has, by the macros that the compiler defines for it. A user waits for
- * each, so what cannot run here is not compiled.
+ * Those of `instructionSets` that this processor has; on x86 by the macros that the compiler defines for it. A user
+ * waits for each, so what cannot run here is not compiled.
  */
 function setsOfProcessor(compiler) {
+  if (process.arch === 'arm64') {
+    const features = armFeatures();
+    return instructionSets.filter(({ feature }) => !feature || features.includes(feature[process.platform]));
+  }
   const { stdout = '' } = spawnSync(compiler, ['-march=native', '-dM', '-E', '-x', 'c++', '/dev/null'], {
     encoding: 'utf8',
   });
@@ -78,7 +104,8 @@ function sourceHash(compiler) {
   hash.update(readFileSync(fileURLToPath(import.meta.url)));
   for (const name of readdirSync(sourceDir).sort())
     hash.update(name).update(readFileSync(join(sourceDir, name)));
-  const machine = `${process.platform} ${process.arch} ${cpus()[0]?.model}`;
+  const features = process.arch === 'arm64' ? armFeatures().join(' ') : '';
+  const machine = `${process.platform} ${process.arch} ${cpus()[0]?.model} ${features}`;
   return hash.update(`${compiler} ${machine}`).digest('hex');
 }
 
@@ -115,6 +142,34 @@ export function runCompiler(compiler, args) {
   });
 }
 
+/**
+ * Compiles and links an add-on with these instruction sets, its objects in `work`; what the compiler said.
+ * Undefined names are those that Node brings.
+ */
+export async function compileAddon(compiler, sets, work, output, platform = process.platform) {
+  const units = [
+    ...sets.map((set) => ({
+      source: 'kernels.cc',
+      object: `kernels-${set.name}.o`,
+      flags: kernelFlags(set),
+    })),
+    ...['pool.cc', 'native.cc'].map((source) => ({
+      source,
+      object: source.replace('.cc', '.o'),
+      flags: addonFlags(sets),
+    })),
+  ].map((unit) => ({ ...unit, object: join(work, unit.object) }));
+  const logs = await Promise.all(
+    units.map(({ source, object, flags }) =>
+      runCompiler(compiler, [...compilerFlags, ...flags, '-c', join(sourceDir, source), '-o', object]),
+    ),
+  );
+  const linkFlags =
+    platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-pthread', '-Wl,-s'];
+  await runCompiler(compiler, [...linkFlags, ...units.map((unit) => unit.object), '-o', output]);
+  return logs.join('').trim();
+}
+
 async function build() {
   const hash = sourceHash(CXX ?? '');
   if (existsSync(target) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash)
@@ -131,33 +186,11 @@ async function build() {
   const work = join(buildDir, `work-${process.pid}`);
   mkdirSync(work, { recursive: true });
   try {
-    const units = [
-      ...sets.map(({ name, flags }) => ({
-        source: 'kernels.cc',
-        object: join(work, `kernels-${name}.o`),
-        flags: [...kernelFlags({ name, flags })],
-      })),
-      ...['pool.cc', 'native.cc'].map((source) => ({
-        source,
-        object: join(work, source.replace('.cc', '.o')),
-        flags: addonFlags(sets),
-      })),
-    ];
-    const logs = await Promise.all(
-      units.map(({ source, object, flags }) =>
-        runCompiler(compiler, [...compilerFlags, ...flags, '-c', join(sourceDir, source), '-o', object]),
-      ),
-    );
     const output = join(work, 'minke.node');
-    const linkFlags =
-      process.platform === 'darwin'
-        ? ['-bundle', '-undefined', 'dynamic_lookup']
-        : ['-shared', '-pthread', '-Wl,-s'];
-    await runCompiler(compiler, [...linkFlags, ...units.map((unit) => unit.object), '-o', output]);
+    const warnings = await compileAddon(compiler, sets, work, output);
     // A new file in place of the old one: a process that has the old add-on loaded keeps it.
     renameSync(output, target);
     writeFileSync(stamp, hash);
-    const warnings = logs.join('').trim();
     return `${warnings ? `${warnings}\n` : ''}native add-on built with ${compiler} for ${sets.map(({ name }) => name).join(', ')} in ${((Date.now() - started) / 1000).toFixed(1)} s`;
   } finally {
     rmSync(work, { recursive: true, force: true });

@@ -1,26 +1,17 @@
 // The conformance suite on the CPU kernels and their thread pool under the address, undefined-behaviour and
 // thread sanitizers of the machine's own compiler, at 1, 2 and 3 threads, for each instruction set this
 // processor has. Fails on any report and on any case that does not conform. The kernels run as a program of
-// their own (sanitize-driver.cc), because sanitizers in Node see Node's own memory too.
+// their own (kernel-process.cc), because sanitizers in Node see Node's own memory too.
 // Usage: node tools/kernels/sanitize.mjs [--only thread|address] [--seed 1]
 
-import { spawn, spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { findCompiler, instructionSets, runCompiler, sourceDir } from './build-native.mjs';
+import { findCompiler, instructionSets, kernelFlags, runCompiler, sourceDir } from './build-native.mjs';
+import { startProcess } from './kernel-process.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, '../..');
@@ -47,8 +38,6 @@ const sanitizers = [
   },
 ].filter(({ name }) => options.only === undefined || options.only === name);
 
-const commands = { allocate: 1, release: 2, write: 3, read: 4, run: 5, stress: 6, stop: 7 };
-
 /** The TypeScript sources, bundled with the bundler that tsup brings. */
 async function loadSources(folder) {
   const { build } = createRequire(createRequire(join(root, 'package.json')).resolve('tsup'))('esbuild');
@@ -72,112 +61,46 @@ async function loadSources(folder) {
 async function compile(compiler, folder, { name, flags }, set) {
   const common = [
     ...['-std=c++17', '-O1', '-g', '-ffp-contract=off', '-fno-math-errno', '-Wno-psabi', '-pthread'],
-    ...[
-      ...set.flags,
-      ...flags,
-      `-DMINKE_NS=minke${set.name}`,
-      `-DMINKE_RUN=minkeRun${set.name}`,
-      `-I${sourceDir}`,
-    ],
+    ...[...flags, `-DMINKE_${set.name.toUpperCase()}`, `-I${sourceDir}`],
   ];
-  const units = [join(sourceDir, 'kernels.cc'), join(sourceDir, 'pool.cc'), join(here, 'sanitize-driver.cc')];
+  const units = [
+    { source: join(sourceDir, 'kernels.cc'), own: kernelFlags(set) },
+    { source: join(sourceDir, 'pool.cc'), own: [] },
+    { source: join(here, 'kernel-process.cc'), own: [] },
+  ];
   const objects = units.map((_, i) => join(folder, `${name}-${set.name}-${i}.o`));
-  await Promise.all(units.map((unit, i) => runCompiler(compiler, [...common, '-c', unit, '-o', objects[i]])));
+  await Promise.all(
+    units.map(({ source, own }, i) =>
+      runCompiler(compiler, [...common, ...own, '-c', source, '-o', objects[i]]),
+    ),
+  );
   const program = join(folder, `${name}-${set.name}`);
   await runCompiler(compiler, [...flags, '-pthread', ...objects, '-o', program]);
   return program;
 }
 
-/** A machine (see cpu-backend.ts) that is another process, asked and answered synchronously. */
-function startMachine(program, threads, environment, folder) {
-  const [requests, replies, log] = ['requests', 'replies', 'log'].map((name) => join(folder, name));
-  for (const path of [requests, replies]) {
-    rmSync(path, { force: true });
-    if (spawnSync('mkfifo', [path]).status !== 0) throw new Error(`mkfifo ${path} failed`);
-  }
-  const errors = openSync(log, 'w');
-  const child = spawn(program, [String(threads), requests, replies], {
-    stdio: ['ignore', errors, errors],
-    env: { ...process.env, ...environment },
-  });
-  closeSync(errors);
-  const ended = new Promise((done) => child.on('close', (code, signal) => done(code ?? signal)));
-  const [to, from] = [openSync(requests, 'w'), openSync(replies, 'r')];
-  const bytesOf = (data) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  const send = (bytes) => {
-    for (let at = 0; at < bytes.length; ) at += writeSync(to, bytes, at);
-  };
-  const receive = (bytes) => {
-    for (let at = 0; at < bytes.length; ) {
-      const got = readSync(from, bytes, at, bytes.length - at, null);
-      if (got === 0) throw new Error('the program under test ended');
-      at += got;
-    }
-  };
-  const ask = (command, address = 0, size = 0) =>
-    send(bytesOf(Float64Array.of(commands[command], address, size, 0)));
-  const answer = () => {
-    const number = new Float64Array(1);
-    receive(bytesOf(number));
-    return number[0];
-  };
-  const machine = {
-    allocate(bytes) {
-      ask('allocate', 0, bytes);
-      return answer();
-    },
-    release: (address) => ask('release', address),
-    write(address, data) {
-      ask('write', address, data.byteLength);
-      send(bytesOf(data));
-    },
-    read(address, into) {
-      ask('read', address, into.byteLength);
-      receive(bytesOf(into));
-    },
-    run(words) {
-      ask('run', 0, words.length);
-      send(bytesOf(words));
-      return answer() === 0;
-    },
-    dispose: () => ask('stop'),
-  };
-  const stress = () => {
-    ask('stress');
-    return answer() === 1;
-  };
-  const finish = async () => {
-    closeSync(to);
-    const code = await ended;
-    closeSync(from);
-    return { code, report: readFileSync(log, 'utf8') };
-  };
-  return { machine, stress, finish };
-}
-
 /** Runs the suite; the problems found, empty when all is well. */
 async function check({ CpuBackend }, cases, reference, program, threads, environment, folder) {
-  const { machine, stress, finish } = startMachine(program, threads, environment, folder);
+  const kernels = startProcess([program], environment, folder);
   const info = { name: 'native', reason: 'under a sanitizer', device: 'sanitized', threads, bits: 32 };
-  const backend = new CpuBackend(info, machine);
+  const backend = new CpuBackend(info, kernels.createMachine(threads, ''));
   const problems = [];
   for (const { name, run } of cases) {
     const { worst, tolerance, detail } = await run(backend, reference);
     if (!(worst <= tolerance)) problems.push(`${name}: ${detail}`);
-    if (detail.includes('the program under test ended')) break;
+    if (detail.includes('the kernels ended')) break;
   }
   try {
-    if (!stress()) problems.push('the pool lost or repeated a task');
+    if (!kernels.stress(threads)) problems.push('the pool lost or repeated a task');
     backend.dispose();
   } catch {
     // A program that has ended answers no more; its exit code and report follow.
   }
-  const { code, report } = await finish();
+  const { code, report } = await kernels.finish();
   if (code !== 0 || report !== '') problems.push(`exit ${code}\n${report}`);
   return problems;
 }
 
-process.on('SIGPIPE', () => {});
 const compiler = findCompiler();
 if (!compiler) {
   console.error('sanitize: no C++ compiler found; install g++');
@@ -187,9 +110,7 @@ const native = join(root, 'packages/gpu-backends/build/minke.node');
 const available = createRequire(import.meta.url)(native)
   .instructionSets()
   .split(',');
-const sets = instructionSets.filter(
-  ({ name }) => name === 'Baseline' || available.includes(name.toLowerCase()),
-);
+const sets = instructionSets.filter(({ name }) => available.includes(name.toLowerCase()));
 const folder = mkdtempSync(join(tmpdir(), 'minke-sanitize-'));
 let [passed, failed] = [0, 0];
 try {

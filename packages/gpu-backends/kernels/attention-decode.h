@@ -15,6 +15,9 @@ constexpr int fewVectors = 4;
 #elif defined(__AVX2__)
 constexpr int fewLanes = 4;
 constexpr int fewVectors = 2;
+#elif defined(__ARM_NEON)
+constexpr int fewLanes = 4;
+constexpr int fewVectors = 4;
 #else
 constexpr int fewLanes = 1;
 constexpr int fewVectors = 4;

@@ -61,6 +61,8 @@ static void waitForTurn(const int32_t* progress, int32_t turn) {
 #endif
 #if defined(__x86_64__)
     else __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    else asm volatile("yield");
 #endif
   }
 }

@@ -15,6 +15,8 @@ constexpr int lanes = 2 * W;  // most lanes of a block; one of up to W lanes is 
 constexpr int laneRows = 8;  // rows of a [row][lanes] tile computed together
 #elif defined(__AVX2__)
 constexpr int laneRows = 6;
+#elif defined(__ARM_NEON)
+constexpr int laneRows = 8;
 #else
 constexpr int laneRows = 4;
 #endif

@@ -7,7 +7,7 @@
 
 namespace MINKE_NS {
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__ARM_NEON)
 constexpr int namedRows = 8;  // rows, or columns, of a tile: their addresses fit the registers
 #elif defined(__AVX2__)
 constexpr int namedRows = 6;

@@ -44,8 +44,12 @@ MINKE_INLINE float widen(uint16_t h) {
   for (; i + W <= n; i += W) {
     uint16_t h[W];
     __builtin_memcpy(h, from + i, sizeof h);
+#if defined(__ARM_NEON)
+    const vi words = (vi)vshll_n_u16(vld1_u16(h), 16);
+#else
     vi words;
     for (int q = 0; q < W; q++) words[q] = (int32_t)((uint32_t)h[q] << 16);
+#endif
     store(to + i, widenBits(words));
   }
   for (; i < n; i++) to[i] = widen(((const half_alias*)from)[i]);

@@ -10,7 +10,7 @@ constexpr int tileRows = 12;
 #elif defined(__AVX2__)
 constexpr int tileRows = 6;
 #elif defined(__ARM_NEON)
-constexpr int tileRows = 8;
+constexpr int tileRows = 12;
 #else
 constexpr int tileRows = 4;
 #endif
@@ -95,6 +95,21 @@ static void tile(idx K, const float* __restrict__ a, idx rsa, idx csa, const flo
     vf row[V];
     MINKE_UNROLL
     for (int j = 0; j < V; j++) row[j] = load(b + j * W);
+#if defined(__ARM_NEON)
+    if constexpr (RSA == 1 && CSA > 0 && CSA % W == 0 && !MASKED) {  // a column of a strip: four rows a vector
+      vf column[(R + W - 1) / W];
+      MINKE_UNROLL
+      for (int i = 0; i < R; i += W) column[i / W] = load(a + i);
+      unrolled<R>([&](auto number) __attribute__((always_inline)) {
+        constexpr int i = decltype(number)::value;
+        MINKE_UNROLL
+        for (int j = 0; j < V; j++) sum[i][j] = fmaLane<i % W>(row[j], column[i / W], sum[i][j]);
+      });
+      a += csa;
+      b += ldb;
+      continue;
+    }
+#endif
     vi take[V];
     if (MASKED)
       MINKE_UNROLL

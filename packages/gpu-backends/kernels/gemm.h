@@ -12,7 +12,7 @@
 namespace MINKE_NS {
 
 /** Rows up to which packed weights are read in one pass, several tiles side by side. */
-constexpr int packedRows = W == 16 ? 8 : 4;
+constexpr int packedRows = manyRegisters ? 8 : 4;
 
 /** c[i][..] = a[i] b for V vectors of columns in neighbouring tiles: every chain of additions at once. */
 template <class Op, int R, int V>
@@ -47,7 +47,7 @@ template <class Op, int R>
 static void packedThin(idx rows, idx steps, const float* a, idx rsa, const float* b, idx tileStride, float* c, idx ldc, idx j0, idx nc) {
   if constexpr (R > 1)
     if (rows < R) return packedThin<Op, R - 1>(rows, steps, a, rsa, b, tileStride, c, ldc, j0, nc);
-  constexpr int many = R == 1 || (W == 16 && R == 2) ? 8 : R == 2 || (W == 16 && R <= 4) ? 4 : 2, few = 2;
+  constexpr int many = R == 1 || (manyRegisters && R == 2) ? 8 : R == 2 || (manyRegisters && R <= 4) ? 4 : 2, few = 2;
   const idx end = j0 + nc;
   auto at = [&](idx j) { return b + j / packedColumns * tileStride + j % packedColumns; };
   idx j = j0;

@@ -37,9 +37,6 @@ MINKE_INLINE vi addPairs(vi a, vi b, vi c) {
   return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b) + c;
 #elif defined(__wasm__)
   return (vi)__builtin_wasm_dot_s_i32x4_i16x8((vs)a, (vs)b) + c;
-#elif defined(__ARM_NEON)
-  const int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
-  return (vi)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)) + c;
 #else
   return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16) + c;
 #endif
@@ -51,6 +48,10 @@ MINKE_INLINE vf loadHalves16(const void* p) {
   return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
 #elif defined(__AVX2__)
   return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#elif defined(__ARM_NEON)
+  uint16_t h[W];
+  __builtin_memcpy(h, p, sizeof h);
+  return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h)));
 #else
   uint16_t h[W];
   __builtin_memcpy(h, p, sizeof h);
@@ -61,6 +62,11 @@ MINKE_INLINE vf loadHalves16(const void* p) {
   return (vf)((magnitude >= splati(0x0f800000) ? magnitude | 0x7f800000 : finite) | (words & 0x8000) << 16);
 #endif
 }
+
+#if defined(__ARM_NEON)
+}  // namespace MINKE_NS
+#include "quantized-neon.h"
+#else
 
 /** How a row's bytes are multiplied: as words of four bytes, or widened to two words of pairs. */
 struct FourBytes {
@@ -176,3 +182,4 @@ struct Weights4 {
 };
 
 }  // namespace MINKE_NS
+#endif

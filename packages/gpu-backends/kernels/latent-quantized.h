@@ -11,7 +11,11 @@ namespace MINKE_NS {
 
 /** Vectors of a group, and rows that share a read of the weights: their sums fit the registers. */
 constexpr int groupVectors = (int)groupSize / W;
+#if defined(__ARM_NEON)
+constexpr int absorbedRows = 2;
+#else
 constexpr int absorbedRows = W == 16 ? 8 : W == 8 ? 2 : 1;
+#endif
 constexpr idx block8Bytes = groupSize + 2;
 
 MINKE_INLINE vf loadIntegers8(const void* p) {
@@ -38,8 +42,20 @@ MINKE_INLINE void readBlock8(const char* block, vf numbers[groupVectors]) {
   uint16_t half;
   __builtin_memcpy(&half, block, 2);
   const vf scale = splat(fromHalf(half));
+#if defined(__ARM_NEON)
+  MINKE_UNROLL
+  for (int v = 0; v < groupVectors; v += 4) {
+    const int8x16_t bytes = vld1q_s8((const int8_t*)block + 2 + v * W);
+    const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
+    numbers[v] = scale * (vf)vcvtq_f32_s32(vmovl_s16(vget_low_s16(low)));
+    numbers[v + 1] = scale * (vf)vcvtq_f32_s32(vmovl_high_s16(low));
+    numbers[v + 2] = scale * (vf)vcvtq_f32_s32(vmovl_s16(vget_low_s16(high)));
+    numbers[v + 3] = scale * (vf)vcvtq_f32_s32(vmovl_high_s16(high));
+  }
+#else
   MINKE_UNROLL
   for (int v = 0; v < groupVectors; v++) numbers[v] = scale * loadIntegers8(block + 2 + v * W);
+#endif
 }
 
 /** y[r][32 columns] = sum over i < nope of q[r][i] w[i][columns] for R rows; blocks of w are `apart` bytes apart. */

@@ -20,11 +20,17 @@ static inline uint32_t bits(float f) {
 }
 
 static inline float fromHalf(uint16_t h) {
+#if defined(__ARM_NEON)
+  __fp16 half;
+  __builtin_memcpy(&half, &h, 2);
+  return (float)half;
+#else
   const uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 0x3ff;
   if (exponent == 31) return bits(sign | 0x7f800000 | (mantissa << 13));
   if (exponent) return bits(sign | ((exponent + 112) << 23) | (mantissa << 13));
   const float value = (float)mantissa * 5.9604644775390625e-8f;  // 2^-24
   return sign ? -value : value;
+#endif
 }
 static inline uint16_t toHalf(float f) {
   const uint32_t u = bits(f), sign = (u >> 16) & 0x8000, magnitude = u & 0x7fffffff;

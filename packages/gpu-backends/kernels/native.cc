@@ -1,9 +1,7 @@
 // The Node add-on: memory, copies between it and typed arrays, and `run`, which executes a whole program.
 //
-// Chooses the kernels of the best instruction set the processor has, of those that tools/kernels/build-native.mjs
-// compiled and named by a macro each. One Engine per backend: its threads
-// end with it or with the environment that made it. Arguments are trusted; src/cpu/native.ts is the only
-// caller and checks them.
+// One Engine per backend: its threads end with it or with the environment that made it. Arguments are trusted;
+// src/cpu/native.ts is the only caller and checks them.
 #include <node_api.h>
 
 #include <algorithm>
@@ -17,16 +15,8 @@
 #endif
 
 #include "allocator.h"
+#include "instruction-sets.h"
 #include "pool.h"
-
-struct MinkeHost {  // as in runtime.h, which belongs to one instruction set
-  void* pool;
-  void (*parallel)(void* pool, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context);
-  void* (*scratch)(void* pool, int slot, size_t bytes);
-  int outOfMemory;
-  ptrdiff_t packingRing;
-  ptrdiff_t packingAt;
-};
 
 /** More than the second-level caches of two cores hold. */
 constexpr ptrdiff_t packingRing = 4 << 20;
@@ -34,52 +24,7 @@ constexpr ptrdiff_t packingRing = 4 << 20;
 /** Released memory that is held for the next buffers: what steps reuse they hold themselves, whole caches need not stay. */
 constexpr size_t keptBytes = size_t{1} << 28;
 
-using Run = int (*)(const double* program, size_t words, MinkeHost* host);
-extern "C" int minkeRunAvx2(const double*, size_t, MinkeHost*);
-extern "C" int minkeRunAvx512(const double*, size_t, MinkeHost*);
-extern "C" int minkeRunAvx512Bf16(const double*, size_t, MinkeHost*);
-extern "C" int minkeRunBaseline(const double*, size_t, MinkeHost*);
-
 namespace {
-
-struct InstructionSet {
-  const char* name;
-  Run run;
-  bool available;
-};
-
-#if defined(MINKE_AVX512) || defined(MINKE_AVX512BF16)
-bool hasAvx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
-}
-#endif
-
-const InstructionSet* instructionSets(size_t& count) {
-  static const InstructionSet sets[] = {
-#if defined(MINKE_AVX512BF16)
-      {"avx512bf16", minkeRunAvx512Bf16,
-       hasAvx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni")},
-#endif
-#if defined(MINKE_EMULATED_AVX512)  // tools/kernels/check-avx512.mjs
-      {"avx512", minkeRunAvx512, true},
-#elif defined(MINKE_AVX512)
-      {"avx512", minkeRunAvx512, hasAvx512()},
-#endif
-#if defined(MINKE_AVX2)
-      {"avx2", minkeRunAvx2,
-       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("f16c")},
-#endif
-#if defined(MINKE_BASELINE) && defined(__aarch64__)
-      {"neon", minkeRunBaseline, true},
-#elif defined(MINKE_BASELINE)
-      {"generic", minkeRunBaseline, true},
-#endif
-  };
-  count = sizeof sets / sizeof sets[0];
-  return sets;
-}
 
 struct SystemMemory {
   void* take(size_t bytes) {
@@ -162,37 +107,28 @@ napi_value create(napi_env env, napi_callback_info info) {
   char wanted[16] = "";
   size_t length = 0;
   napi_get_value_string_utf8(env, a.values[1], wanted, sizeof wanted, &length);
-  size_t count;
-  const InstructionSet* sets = instructionSets(count);
-  for (size_t i = 0; i < count; i++) {
-    if (!sets[i].available || (length > 0 && std::strcmp(wanted, sets[i].name) != 0)) continue;
-    Environment* environment;
-    napi_get_instance_data(env, (void**)&environment);
-    try {
-      auto* engine = new Engine((int)a.number(0), sets[i]);
-      environment->engines.insert(engine);
-      return makeNumber(env, (double)(uintptr_t)engine);
-    } catch (const std::exception& problem) {
-      napi_throw_error(env, nullptr, problem.what());
-      return nullptr;
-    }
+  const InstructionSet* set = findInstructionSet(wanted);
+  if (!set) {
+    napi_throw_error(env, nullptr, "this processor does not have that instruction set");
+    return nullptr;
   }
-  napi_throw_error(env, nullptr, "this processor does not have that instruction set");
-  return nullptr;
+  Environment* environment;
+  napi_get_instance_data(env, (void**)&environment);
+  try {
+    auto* engine = new Engine((int)a.number(0), *set);
+    environment->engines.insert(engine);
+    return makeNumber(env, (double)(uintptr_t)engine);
+  } catch (const std::exception& problem) {
+    napi_throw_error(env, nullptr, problem.what());
+    return nullptr;
+  }
 }
 
 /** instructionSets() -> names this processor has, best first, joined by commas. */
 napi_value available(napi_env env, napi_callback_info) {
-  char names[64] = "";
-  size_t count;
-  const InstructionSet* sets = instructionSets(count);
-  for (size_t i = 0; i < count; i++) {
-    if (!sets[i].available) continue;
-    if (names[0]) std::strcat(names, ",");
-    std::strcat(names, sets[i].name);
-  }
+  const std::string names = availableInstructionSets();
   napi_value value;
-  napi_create_string_utf8(env, names, NAPI_AUTO_LENGTH, &value);
+  napi_create_string_utf8(env, names.c_str(), names.size(), &value);
   return value;
 }
 

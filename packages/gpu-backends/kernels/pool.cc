@@ -47,6 +47,11 @@ unsigned useIeeeArithmetic() {
   const unsigned before = _mm_getcsr();
   _mm_setcsr(0x1f80);
   return before;
+#elif defined(__aarch64__)
+  uint64_t before;
+  asm volatile("mrs %0, fpcr" : "=r"(before));
+  if (before != 0) asm volatile("msr fpcr, xzr" ::: "memory");
+  return (unsigned)before;
 #else
   return 0;
 #endif
@@ -54,6 +59,8 @@ unsigned useIeeeArithmetic() {
 void restoreArithmetic(unsigned before) {
 #if defined(__x86_64__)
   _mm_setcsr(before);
+#elif defined(__aarch64__)
+  if (before != 0) asm volatile("msr fpcr, %0" ::"r"((uint64_t)before) : "memory");
 #endif
   (void)before;
 }

@@ -18,6 +18,20 @@ constexpr int divisorsTried = 9;
 typedef double d4 __attribute__((vector_size(32)));
 MINKE_INLINE double sumFour(d4 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+/** Numbers kept between two others. Compilers take comparisons of vectors wider than the machine's apart. */
+MINKE_INLINE d4 clampFour(d4 v, double low, double high) {
+#if defined(__ARM_NEON)
+  typedef double d2 __attribute__((vector_size(16)));
+  d2 half[2];
+  __builtin_memcpy(half, &v, sizeof v);
+  for (d2& x : half) x = x < low ? d2{} + low : x > high ? d2{} + high : x;
+  __builtin_memcpy(&v, half, sizeof v);
+  return v;
+#else
+  return v < low ? d4{} + low : v > high ? d4{} + high : v;
+#endif
+}
+
 /** An f64 number as f16: rounded to f32, kept within the finite numbers, rounded to f16. */
 MINKE_INLINE uint16_t halfOf(double x) {
   const float f = (float)x;
@@ -28,9 +42,7 @@ MINKE_INLINE uint16_t halfOf(double x) {
 MINKE_INLINE void integersOf(const d4 x[8], double d, const BlockFormat& f, d4 q[8]) {
   const double inverse = d != 0 ? 1 / d : 0, magic = 6755399441055744.0;  // 1.5 * 2^52
   for (int i = 0; i < 8; i++) {
-    d4 v = x[i] * inverse;
-    v = v < f.low ? d4{} + f.low : v > f.high ? d4{} + f.high : v;
-    q[i] = (v + magic) - magic;
+    q[i] = (clampFour(x[i] * inverse, f.low, f.high) + magic) - magic;
   }
 }
 

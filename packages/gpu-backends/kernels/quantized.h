@@ -97,6 +97,7 @@ static Strips makeStrips(const Call& call, const int8_t* bytes, const float* sca
   return x;
 }
 
+#if !defined(__ARM_NEON)  // quantized-neon.h has its own
 /** sums[r] += row r of a strip times a tile, for 32 columns. */
 template <class Weights, int R>
 static void quantizedTile(const int32_t* strip, const char* tile, idx G, float* sums) {
@@ -137,6 +138,7 @@ static void quantizedTile(const int32_t* strip, const char* tile, idx G, float* 
     }
   }
 }
+#endif
 
 /** One product: y [M, N] = x w^T, w [N, K] in tiles. */
 struct QuantizedProduct {

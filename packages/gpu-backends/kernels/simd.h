@@ -35,6 +35,13 @@ constexpr int W = 8;
 constexpr int W = 4;
 #endif
 
+/** Whether there are 32 vector registers, not 16. */
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+constexpr bool manyRegisters = true;
+#else
+constexpr bool manyRegisters = false;
+#endif
+
 typedef float vf __attribute__((vector_size(4 * W)));
 typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
@@ -74,6 +81,21 @@ MINKE_INLINE vf vsqrt(vf a) {
   return a;
 }
 #endif
+#if defined(__ARM_NEON)
+MINKE_INLINE vf loadPart(const float* p, idx n) {
+  if (n >= W) return load(p);
+  const float32x2_t none = vdup_n_f32(0);
+  if (n < 2) return (vf)vcombine_f32(n == 1 ? vld1_lane_f32(p, none, 0) : none, none);
+  return (vf)vcombine_f32(vld1_f32(p), n == 3 ? vld1_lane_f32(p + 2, none, 0) : none);
+}
+MINKE_INLINE void storePart(float* p, vf v, idx n) {
+  const float32x4_t q = (float32x4_t)v;
+  if (n >= W) return store(p, v);
+  if (n >= 2) vst1_f32(p, vget_low_f32(q));
+  if (n == 3) vst1q_lane_f32(p + 2, q, 2);
+  if (n == 1) vst1q_lane_f32(p, q, 0);
+}
+#else
 MINKE_INLINE vf loadPart(const float* p, idx n) {
   vf v = {};
   for (idx i = 0; i < n; i++) v[i] = p[i];
@@ -82,7 +104,30 @@ MINKE_INLINE vf loadPart(const float* p, idx n) {
 MINKE_INLINE void storePart(float* p, vf v, idx n) {
   for (idx i = 0; i < n; i++) p[i] = v[i];
 }
+#endif
 MINKE_INLINE vf fmaWhere(vi mask, vf a, vf b, vf c) { return mask ? fma(a, b, c) : c; }
+#endif
+
+#if defined(__ARM_NEON)
+/** A number known to the compiler, so that it can be that of a lane. */
+template <int N>
+struct Number {
+  static constexpr int value = N;
+};
+/** Calls `body(Number<0>{})`, ... `body(Number<N - 1>{})`. */
+template <int N, class F>
+MINKE_INLINE void unrolled(const F& body) {
+  if constexpr (N > 0) {
+    unrolled<N - 1>(body);
+    body(Number<N - 1>{});
+  }
+}
+
+/** c + a times lane L of b. */
+template <int L>
+MINKE_INLINE vf fmaLane(vf a, vf b, vf c) {
+  return (vf)vfmaq_laneq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b, L);
+}
 #endif
 
 MINKE_INLINE float fma1(float a, float b, float c) {
@@ -102,11 +147,16 @@ MINKE_INLINE float sqrt1(float x) { return __builtin_sqrtf(x); }
 
 /** Sum of the lanes by halves: (0 + W/2, 1 + W/2 + 1, ...), then again. */
 MINKE_INLINE float sumLanes(vf v) {
+#if defined(__ARM_NEON)
+  const float32x2_t pairs = vadd_f32(vget_low_f32((float32x4_t)v), vget_high_f32((float32x4_t)v));
+  return vget_lane_f32(vpadd_f32(pairs, pairs), 0);
+#else
   float t[W];
   store(t, v);
   for (int half = W / 2; half > 0; half /= 2)
     for (int i = 0; i < half; i++) t[i] += t[i + half];
   return t[0];
+#endif
 }
 MINKE_INLINE double sumLanes(vd v) {
   double t[W];
@@ -129,12 +179,29 @@ MINKE_INLINE int firstLane(vi mask) {
 #elif defined(__AVX2__)
   const unsigned bits = (unsigned)_mm256_movemask_ps((__m256)mask);
   return bits ? __builtin_ctz(bits) : W;
+#elif defined(__ARM_NEON)
+  const uint64_t bits = vget_lane_u64(vreinterpret_u64_u16(vmovn_u32((uint32x4_t)mask)), 0);  // 16 a lane
+  return bits ? __builtin_ctzll(bits) / 16 : W;
 #else
   int i = 0;
   while (i < W && !mask[i]) i++;
   return i;
 #endif
 }
+
+#if defined(__ARM_NEON)
+/** Bytes of the lanes that are set in a number of four bits, close together; those behind them repeat lane 0. */
+alignas(16) constexpr uint8_t lanesOfBits[16][16] = {
+#define MINKE_LANE(i) 4 * (i), 4 * (i) + 1, 4 * (i) + 2, 4 * (i) + 3
+#define MINKE_LANES(a, b, c, d) {MINKE_LANE(a), MINKE_LANE(b), MINKE_LANE(c), MINKE_LANE(d)}
+    MINKE_LANES(0, 0, 0, 0), MINKE_LANES(0, 0, 0, 0), MINKE_LANES(1, 0, 0, 0), MINKE_LANES(0, 1, 0, 0),
+    MINKE_LANES(2, 0, 0, 0), MINKE_LANES(0, 2, 0, 0), MINKE_LANES(1, 2, 0, 0), MINKE_LANES(0, 1, 2, 0),
+    MINKE_LANES(3, 0, 0, 0), MINKE_LANES(0, 3, 0, 0), MINKE_LANES(1, 3, 0, 0), MINKE_LANES(0, 1, 3, 0),
+    MINKE_LANES(2, 3, 0, 0), MINKE_LANES(0, 2, 3, 0), MINKE_LANES(1, 2, 3, 0), MINKE_LANES(0, 1, 2, 3),
+#undef MINKE_LANES
+#undef MINKE_LANE
+};
+#endif
 
 /**
  * Writes the lanes in which a comparison holds close together, and returns how many they are; up to W - 1 words after
@@ -151,6 +218,11 @@ MINKE_INLINE idx compress(int32_t* to, vi v, vi mask) {
   const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)lanes));
   _mm256_storeu_si256((__m256i*)to, _mm256_permutevar8x32_epi32((__m256i)v, order));
   return __builtin_popcount(bits);
+#elif defined(__ARM_NEON)
+  static const uint32_t weights[W] = {1, 2, 4, 8};
+  const unsigned bits = vaddvq_u32(vandq_u32((uint32x4_t)mask, vld1q_u32(weights)));
+  vst1q_u8((uint8_t*)to, vqtbl1q_u8((uint8x16_t)v, vld1q_u8(lanesOfBits[bits])));
+  return (idx)(0x4332322132212110ull >> 4 * bits & 15);
 #else
   idx n = 0;
   for (int i = 0; i < W; i++) {
@@ -173,8 +245,12 @@ struct Part {
   MINKE_INLINE void store(float* p, vf v) const { storePart(p, v, n); }
   /** Lanes beyond the row replaced by `other`, before a reduction. */
   MINKE_INLINE vf keep(vf v, float other) const {
+#if defined(__ARM_NEON)
+    return vi{0, 1, 2, 3} < splati((int32_t)n) ? v : splat(other);
+#else
     for (idx i = n; i < W; i++) v[i] = other;
     return v;
+#endif
   }
 };
 

@@ -11,8 +11,8 @@ interface CreateOptions {
   /** Threads of the native and of the WebAssembly backend; by default the cores there are, at most 8. */
   readonly threads?: number;
   /**
-   * Instruction set of the native backend (`avx512`, `avx2`, `neon`) or of WebAssembly (`relaxed-simd`, `simd128`); by
-   * default the best here.
+   * Instruction set of the native backend (`avx512`, `avx2`, `neondotprod`, ...) or of WebAssembly (`relaxed-simd`,
+   * `simd128`); by default the best here.
    */
   readonly device?: string;
 }

@@ -21,7 +21,7 @@ interface Addon {
 export interface NativeOptions {
   /** Threads of parallel loops, the calling one included; 1 to 64. Default: the cores there are, at most 8. */
   readonly threads?: number;
-  /** `avx512bf16`, `avx512`, `avx2` or `neon`; default the best one of this processor. */
+  /** `avx512bf16`, `avx512`, `avx2`, `neondotprod` or `neon`; default the best one of this processor. */
   readonly instructionSet?: string;
 }
 
@@ -60,7 +60,7 @@ function load(): { addon?: Addon; reason: string } {
     const [best] = addon.instructionSets().split(',');
     loaded = best
       ? { addon, reason: `native add-on with ${best}` }
-      : { reason: 'this processor has no AVX2' };
+      : { reason: 'this processor has none of the instruction sets that the native add-on was built for' };
   } catch (error) {
     loaded = { reason: `the native add-on does not load: ${(error as Error).message.split('\n')[0]}` };
   }

@@ -27,7 +27,7 @@ export async function cpuBuilds(): Promise<Build[]> {
     return builds;
   }
   builds.push({ name: 'native', create: () => createNative({ threads: 2 }) });
-  for (const instructionSet of ['avx512', 'avx2', 'neon']) {
+  for (const instructionSet of ['avx512', 'avx2', 'neondotprod', 'neon']) {
     const create = () => createNative({ threads: 1, instructionSet });
     try {
       (await create()).dispose();

@@ -1,5 +1,5 @@
-// The kernels of one instruction set and the thread pool as a program, for the sanitizers: memory and programs
-// come over a pipe from sanitize.mjs, which runs the conformance suite on it.
+// The add-on as a program of its own, which sanitizers can look into and an emulator can run: memory and programs come
+// over a pipe from kernel-process.mjs.
 //
 // Every buffer and every piece of scratch is an allocation of its own and of exactly its size, so that the
 // address sanitizer sees a step beyond it. A request is four doubles (command and three numbers) and its data.
@@ -10,10 +10,8 @@
 #include <fcntl.h>
 #include <vector>
 
+#include "instruction-sets.h"
 #include "pool.h"
-#include "runtime.h"
-
-extern "C" int MINKE_RUN(const double* program, size_t words, MinkeHost* host);
 
 namespace {
 
@@ -28,8 +26,26 @@ void* take(size_t bytes) {
 }
 
 struct Engine {
-  explicit Engine(int threads) : pool(threads), scratch((size_t)threads + 3) {}
+  Engine(int threads, const InstructionSet& chosen) : pool(threads), set(chosen), scratch((size_t)threads + 3) {
+    host.pool = this;
+    host.parallel = [](void* p, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context) {
+      ((Engine*)p)->pool.run(tasks, task, context);
+    };
+    host.scratch = [](void* p, int slot, size_t bytes) {
+      Piece& piece = ((Engine*)p)->scratch[(size_t)slot];
+      if (piece.bytes < bytes) {
+        std::free(piece.memory);
+        piece = {take(bytes), bytes};
+      }
+      return piece.memory;
+    };
+  }
   ~Engine() { forget(); }
+  int run(const std::vector<double>& program) {
+    const int code = set.run(program.data(), program.size(), &host);
+    forget();
+    return code;
+  }
   void forget() {
     for (Piece& piece : scratch) {
       std::free(piece.memory);
@@ -37,7 +53,9 @@ struct Engine {
     }
   }
   Pool pool;
+  const InstructionSet& set;
   std::vector<Piece> scratch;
+  MinkeHost host{};
 };
 
 int requests, replies;
@@ -93,31 +111,21 @@ double stressPool(int threads) {
 
 }  // namespace
 
-/** driver <threads> <requests fifo> <replies fifo> */
+/** kernel-process <requests fifo> <replies fifo>: first replies with the length of its sets' names and these. */
 int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  requests = open(argv[2], O_RDONLY);
-  replies = open(argv[3], O_WRONLY);
+  if (argc != 3) return 2;
+  requests = open(argv[1], O_RDONLY);
+  replies = open(argv[2], O_WRONLY);
   if (requests < 0 || replies < 0) return 3;
-  Engine engine(std::atoi(argv[1]));
-  MinkeHost host{};
-  host.pool = &engine;
-  host.parallel = [](void* p, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context) {
-    ((Engine*)p)->pool.run(tasks, task, context);
-  };
-  host.scratch = [](void* p, int slot, size_t bytes) {
-    Piece& piece = ((Engine*)p)->scratch[(size_t)slot];
-    if (piece.bytes < bytes) {
-      std::free(piece.memory);
-      piece = {take(bytes), bytes};
-    }
-    return piece.memory;
-  };
+  const std::string names = availableInstructionSets();
+  reply((double)names.size());
+  writeAll(names.data(), names.size());
   useIeeeArithmetic();
   for (;;) {
     double request[4];
     readAll(request, sizeof request);
     void* address = (void*)(uintptr_t)request[1];
+    Engine* engine = (Engine*)address;
     const size_t size = (size_t)request[2];
     switch ((int)request[0]) {
       case 1: reply((double)(uintptr_t)take(size)); break;
@@ -127,11 +135,18 @@ int main(int argc, char** argv) {
       case 5: {
         std::vector<double> program(size);
         readAll(program.data(), size * sizeof(double));
-        reply(MINKE_RUN(program.data(), size, &host));
-        engine.forget();
+        reply(engine->run(program));
         break;
       }
-      case 6: reply(stressPool(engine.pool.threads())); break;
+      case 6: reply(stressPool((int)request[1])); break;
+      case 7: {  // threads, and the length of the set's name, which follows
+        std::string name(size, ' ');
+        readAll(&name[0], size);
+        const InstructionSet* set = findInstructionSet(name.c_str());
+        reply(set ? (double)(uintptr_t) new Engine((int)request[1], *set) : 0);
+        break;
+      }
+      case 8: delete engine; break;
       default: return 0;
     }
   }
