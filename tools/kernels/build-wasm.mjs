@@ -56,7 +56,8 @@ const flags = [
 export function sourceHash({ simd }) {
   const hash = createHash('sha256').update([...flags, simd].join(' '));
   for (const name of readdirSync(sourceDir).sort())
-    if (!/^(native|pool|instruction-sets)\./.test(name)) hash.update(name).update(readFileSync(join(sourceDir, name)));
+    if (!/^(native|pool|instruction-sets)\./.test(name))
+      hash.update(name).update(readFileSync(join(sourceDir, name)));
   return hash.digest('hex').slice(0, 16);
 }
 
