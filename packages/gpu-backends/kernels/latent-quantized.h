@@ -23,6 +23,11 @@ MINKE_INLINE vf loadIntegers8(const void* p) {
   return __builtin_convertvector((vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)), vf);
 #elif defined(__AVX2__)
   return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#elif defined(__wasm__)
+  typedef int8_t four __attribute__((vector_size(W)));
+  four bytes;
+  __builtin_memcpy(&bytes, p, sizeof bytes);
+  return __builtin_convertvector(__builtin_convertvector(bytes, vi), vf);
 #else
   int8_t bytes[W];
   __builtin_memcpy(bytes, p, sizeof bytes);

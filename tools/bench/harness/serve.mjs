@@ -4,7 +4,13 @@
 
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { createNative, nativeAvailable } from '../../../packages/gpu-backends/dist/cpu/index.js';
+import { setFlagsFromString } from 'node:v8';
+import {
+  createNative,
+  createWasm,
+  hasRelaxedSimd,
+  nativeAvailable,
+} from '../../../packages/gpu-backends/dist/cpu/index.js';
 
 /** The case that the parent asks for. */
 export function readCase() {
@@ -57,6 +63,15 @@ export function refuse(why) {
 export async function nativeBackend(threads) {
   const { available, reason } = nativeAvailable();
   return available ? createNative({ threads }) : refuse(reason);
+}
+
+/** Our backend of a build: `native`, `wasm` (SIMD128) or `wasm-relaxed`, which Node 20 has behind a flag. */
+export async function backendOf({ build = 'native', threads }) {
+  if (build === 'native') return nativeBackend(threads);
+  const instructionSet = build === 'wasm-relaxed' ? 'relaxed-simd' : 'simd128';
+  if (build === 'wasm-relaxed' && !hasRelaxedSimd()) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  const backend = await createWasm({ threads, instructionSet });
+  return backend.info.threads === threads ? backend : refuse(backend.info.reason);
 }
 
 function cpuSeconds() {
