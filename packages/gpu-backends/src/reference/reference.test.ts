@@ -48,6 +48,7 @@ const byHand: readonly OpName[] = [
   'groupedMatmulPacked',
   'groupedMatmulPackedBf16',
   'moeFeedForwardPacked',
+  'gatherRowsQuantized',
   'absorbQueryQuantized',
   'absorbOutputQuantized',
   'quantize',

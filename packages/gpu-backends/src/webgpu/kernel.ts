@@ -46,6 +46,7 @@ export const composedOps = [
   'quantizeRows',
   'matmulQuantized',
   'groupedMatmulQuantized',
+  'gatherRowsQuantized',
   'expandedAttention',
   'absorbQueryQuantized',
   'absorbOutputQuantized',
