@@ -77,6 +77,7 @@ const absorbedSizes = [
   { n: 1, h: 3, nope: 7, rotary: 4, value: 5, rank: 64 },
   { n: 5, h: 2, nope: 33, rotary: 0, value: 9, rank: 32 },
   { n: 19, h: 1, nope: 16, rotary: 3, value: 1, rank: 96 },
+  { n: 11, h: 2, nope: 70, rotary: 2, value: 33, rank: 64 },
   { n: 2, h: 4, nope: 0, rotary: 2, value: 3, rank: 32 },
   { n: 3, h: 2, nope: 5, rotary: 2, value: 0, rank: 32 },
   { n: 0, h: 2, nope: 5, rotary: 2, value: 4, rank: 32 },

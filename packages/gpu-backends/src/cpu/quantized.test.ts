@@ -61,6 +61,22 @@ describe.each(await cpuBuilds())('quantised products on $name', ({ create }) => 
     expect(rowsOf(y!, 150, 10).data.every((value) => value === 0)).toBe(true);
   });
 
+  it('a token of the absorbed form has the same bits in any batch', () => {
+    const [n, h, nope, value, rank] = [20, 3, 70, 34, 96];
+    const w = callOn(backend, 'quantize', [normals(h, nope + value, rank)], { to: 'q8_0' })[0]!;
+    const [q, z] = [normals(n, h, nope + 6), normals(n, h, rank)];
+    const queries = (from: number, count: number) =>
+      callOn(backend, 'absorbQueryQuantized', [rowsOf(q, from, count), w], { nope })[0]!;
+    const outputs = (from: number, count: number) =>
+      callOn(backend, 'absorbOutputQuantized', [rowsOf(z, from, count), w], { start: nope })[0]!;
+    for (const product of [queries, outputs]) {
+      const all = product(0, n);
+      for (const count of [1, 2, 3, 4, 5, 8, 9, 10, 17])
+        for (const from of [0, n - count])
+          expect(product(from, count).data, `${count} from ${from}`).toEqual(rowsOf(all, from, count).data);
+    }
+  });
+
   it('a token of a mixture has the same bits in any batch', () => {
     const [n, d, f, s, e, k] = [40, 64, 96, 32, 6, 2];
     const matrices = (
