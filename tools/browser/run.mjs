@@ -1,4 +1,5 @@
-// Drives Chromium over the pages of the built command: the chat page and the page of a training run.
+// Drives Chromium over the pages of the built command, the chat page and the page of a training run, and over one that
+// runs the WebAssembly kernels.
 //
 //   node tools/browser/run.mjs [--screenshots <folder>]
 //
@@ -9,11 +10,13 @@ import { countLine } from '../scripts/steps.mjs';
 import { checkChatPage } from './chat-page.mjs';
 import { counts, launchBrowser, screenshots } from './harness.mjs';
 import { checkTrainingPage } from './training-page.mjs';
+import { checkWasmPage } from './wasm-page.mjs';
 
 const browser = await launchBrowser();
 try {
   await checkChatPage(browser);
   await checkTrainingPage(browser);
+  await checkWasmPage(browser);
 } finally {
   await browser.close();
 }

@@ -108,6 +108,7 @@ export function startProcess(command, environment, folder) {
       return answer() === 1;
     },
     async finish() {
+      child.ref();
       try {
         ask('stop');
       } catch {

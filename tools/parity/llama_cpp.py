@@ -2,7 +2,8 @@
 
     python3 llama_cpp.py <folder of libllama> <jobs.json>       # needs no package; prints a JSON list of results
 
-A job is one of `{"op": "quantize", "from", "to", "ftype"}` (all matrices of one type), `{"op": "tokenize", "model",
+A job is one of `{"op": "quantize", "from", "to", "ftype"}` (all matrices of one type), `{"op": "blocks", "from", "to",
+"type", "width"}` (rows of float32 numbers in a file to rows of blocks of a ggml_type), `{"op": "tokenize", "model",
 "texts"}`, `{"op": "greedy", "model", "prompts", "tokens"}` and `{"op": "logits", "model", "sequences", "to"}`, which
 writes the float32 logits after every id of all sequences, one after the other. Models run on one thread of the processor, with a float32 cache.
 
@@ -37,7 +38,7 @@ class Llama:
             (path,) = glob.glob(os.path.join(folder, pattern))
             return ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
 
-        load("libggml-base.so*")
+        self.base = load("libggml-base.so*")
         ggml = load("libggml.*so*")
         ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
         self.lib = lib = load("libllama.*so*")
@@ -77,6 +78,20 @@ class Llama:
         words[4] = 0x01000101  # allow_requantize, quantize_output_tensor, not only_copy, pure
         if self.lib.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)) != 0:
             self.fail(f"cannot quantise {source}")
+
+    def blocks(self, source, target, kind, width):
+        base = self.base
+        base.ggml_row_size.restype, base.ggml_row_size.argtypes = ctypes.c_size_t, [ctypes.c_int, ctypes.c_int64]
+        base.ggml_quantize_chunk.restype = ctypes.c_size_t
+        base.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+        with open(source, "rb") as file:
+            numbers = file.read()
+        rows = len(numbers) // (4 * width)
+        out = ctypes.create_string_buffer(rows * base.ggml_row_size(kind, width))
+        if base.ggml_quantize_chunk(kind, numbers, out, 0, rows, width, None) != len(out):
+            self.fail(f"cannot quantise {source}")
+        with open(target, "wb") as file:
+            file.write(out)
 
     def open(self, path):
         return Model(self, path)
@@ -155,6 +170,9 @@ def main():
         if op == "quantize":
             results.append(llama.quantize(job["from"], job["to"], job["ftype"]))
             continue
+        if op == "blocks":
+            results.append(llama.blocks(job["from"], job["to"], job["type"], job["width"]))
+            continue
         if opened[0] != job["model"]:
             if opened[1]:
                 opened[1].close()
@@ -168,7 +186,7 @@ def main():
             model.logits(job["sequences"], job["to"])
             results.append(model.size)
         else:
-            raise SystemExit(f"llama_cpp.py: expected quantize, tokenize, greedy or logits, got {op}")
+            raise SystemExit(f"llama_cpp.py: expected quantize, blocks, tokenize, greedy or logits, got {op}")
     json.dump(results, sys.stdout)
 
 

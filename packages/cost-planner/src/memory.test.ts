@@ -23,22 +23,24 @@ it('of floats is a number times the parameters', () => {
   }
 });
 
-it('of blocks leaves norms and the table in f32, whose copy as the head is blocks', () => {
+it('of blocks leaves norms in f32 and the table in bf16, whose copy as the head is blocks', () => {
   const [norms, table] = [61 * 576, 49152 * 576];
   const layers = 134_515_008 - norms - table;
-  const kept = 4 * (norms + table);
+  const kept = 4 * norms + 2 * table;
   expect(weightBytes(small, 'q8_0')).toBe(((layers + table) / 32) * 34 + kept);
   expect(weightBytes(small, 'q4_0')).toBe(((layers + table) / 32) * 18 + kept);
   const untied = { ...small, tieEmbeddings: false };
   expect(weightBytes(untied, 'q4_0')).toBe(weightBytes(small, 'q4_0'));
 });
 
-it('of blocks leaves gates and the up-projection of latents in f32', () => {
+it('of blocks leaves gates in f32, and has the up-projection of latents twice in 8 bits', () => {
   const config = presets['DeepSeek-V2-Lite'];
   const { total } = countParameters(config);
   // 27 layers of 16 heads of 128 + 128 from 512 latents, 26 gates of 64 experts, norms, the table.
-  const kept = 27 * 16 * 256 * 512 + 26 * 64 * 2048 + 27 * (2 * 2048 + 512) + 2048 + 102_400 * 2048;
-  expect(weightBytes(config, 'q8_0')).toBe(((total - kept) / 32) * 34 + 4 * kept);
+  const [latents, table] = [27 * 16 * 256 * 512, 102_400 * 2048];
+  const kept = 26 * 64 * 2048 + 27 * (2 * 2048 + 512) + 2048;
+  const blocks = total - kept - table + latents;
+  expect(weightBytes(config, 'q8_0')).toBe((blocks / 32) * 34 + 4 * kept + 2 * table);
 });
 
 it('of a conversation is that and the latents or keys and values of its tokens', () => {

@@ -2,15 +2,18 @@
  * Memory of generation: weights held in a storage type, and the cache of a conversation.
  *
  * In 8 and 4 bits (GGUF's q8_0 and q4_0: 34 and 18 bytes for 32 numbers) are the matrices whose rows are whole blocks, but
- * for what decides (gates, indexers), the up-projection of latents and the table that looks tokens up; those and norms
- * stay f32, as the engine has it, and a head that is the table is a matrix of its own then. Activations are not counted.
+ * for what decides (gates, indexers), which stays f32 with the norms, the table that looks tokens up, which stays in the
+ * bf16 it is published in, and the up-projection of latents, which has 8 bits in two layouts: as the engine has it. A head
+ * that is the table is a matrix of its own then. Activations are not counted.
  */
 import {
   attentionCacheBytes,
+  isLatentProjection,
   type ModelCacheSize,
   type ModelConfig,
   parameterShapes,
   quantizableParameters,
+  tokenTable,
 } from '@minke/transformer';
 
 /** How weights are held. */
@@ -32,9 +35,17 @@ export function weightBytes(config: ModelConfig, storage: WeightStorage): number
   }
   // Of a head that is the table, the engine holds both: the table as it is, and the head in blocks.
   const blocks = quantizableParameters(main);
+  const inBlocks = (shape: readonly number[], type: 'q8_0' | 'q4_0') =>
+    (sizeOf(shape) / blockSize) * bytesPerBlock[type];
   let bytes = 0;
-  for (const [name, shape] of shapes) if (!blocks.has(name)) bytes += 4 * sizeOf(shape);
-  for (const shape of blocks.values()) bytes += (sizeOf(shape) / blockSize) * bytesPerBlock[storage];
+  for (const [name, shape] of shapes) {
+    if (blocks.has(name)) continue;
+    if (name === tokenTable) bytes += 2 * sizeOf(shape);
+    else if (isLatentProjection(name) && (shape.at(-1) as number) % blockSize === 0)
+      bytes += 2 * inBlocks(shape, 'q8_0');
+    else bytes += 4 * sizeOf(shape);
+  }
+  for (const shape of blocks.values()) bytes += inBlocks(shape, storage);
   return bytes;
 }
 

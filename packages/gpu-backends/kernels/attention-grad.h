@@ -54,17 +54,17 @@ static idx planRuns(const Block* blocks, idx count, Run* runs) {
 }
 
 /** Waits until another task of the same loop has brought `progress` to `turn`; on one thread it always has. */
-static void waitForTurn([[maybe_unused]] const int32_t* progress, [[maybe_unused]] int32_t turn) {
-#if !defined(__wasm__)
-  for (int i = 0; __atomic_load_n(progress, __ATOMIC_ACQUIRE) != turn; i++) {
+static void waitForTurn(const int32_t* progress, int32_t turn) {
+  for ([[maybe_unused]] int i = 0; __atomic_load_n(progress, __ATOMIC_ACQUIRE) != turn; i++) {
+#if !defined(__wasm__)  // which has no call for it
     if (i > 1000) sched_yield();
+#endif
 #if defined(__x86_64__)
     else __builtin_ia32_pause();
 #elif defined(__aarch64__)
     else asm volatile("yield");
 #endif
   }
-#endif
 }
 
 /** to[j][c] += sum over lanes l of a[j * stride + l] rows[l][c], columns by vectors, chains over ascending lanes. */

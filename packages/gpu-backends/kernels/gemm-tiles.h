@@ -30,6 +30,32 @@ struct Single {
   MINKE_INLINE static vf step(vf a, vf b, vf c) { return fma(a, b, c); }
 };
 
+#if defined(__wasm__)
+/**
+ * K > 0 steps of a tile. V8 puts the loads of a turn before its arithmetic, so more than one step a turn, or more than
+ * four rows, would not fit its registers. Two pointers and no counter, which the compiler must not see through: it would
+ * make a pointer of each row, and addresses of one pointer and constants cost nothing.
+ */
+template <int R, int V, int RSA, int CSA, int LDB, class Op>
+MINKE_INLINE void tileLoop(idx K, const float* a, const float* b, vf (&sum)[R][V]) {
+  const float* end = a + K * CSA;
+  do {
+    asm("" : "+r"(a), "+r"(b));
+    vf row[V];
+    MINKE_UNROLL
+    for (int j = 0; j < V; j++) row[j] = load(b + j * W);
+    MINKE_UNROLL
+    for (int i = 0; i < R; i++) {
+      const vf x = Op::splat(a + i * RSA);
+      MINKE_UNROLL
+      for (int j = 0; j < V; j++) sum[i][j] = Op::step(x, row[j], sum[i][j]);
+    }
+    a += CSA;
+    b += LDB;
+  } while (a != end);
+}
+#endif
+
 /**
  * c[i][j] (+)= sum over k of a[i * RSA + k * CSA] b[k * ldb + j], i < R, j < V * W.
  * RSA or CSA 0 means the run-time stride. With MASKED, lane j takes part only while k < limits[j].
@@ -57,6 +83,13 @@ static void tile(idx K, const float* __restrict__ a, idx rsa, idx csa, const flo
   if (MASKED)
     MINKE_UNROLL
     for (int j = 0; j < V; j++) __builtin_memcpy(&limit[j], limits + j * W, sizeof(vi));
+#if defined(__wasm__)
+  if constexpr (!MASKED && RSA && CSA) {
+    if (K > 0 && ldb == tileColumns) tileLoop<R, V, RSA, CSA, tileColumns, Op>(K, a, b, sum);
+    else if (K > 0) tileLoop<R, V, RSA, CSA, packedColumns, Op>(K, a, b, sum);
+    K = 0;
+  }
+#endif
   for (idx k = 0; k < K; k++) {
     if (!MASKED && k < lines) __builtin_prefetch(ahead + k * lineFloats, 0, 2);
     vf row[V];

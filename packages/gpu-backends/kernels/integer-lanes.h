@@ -8,7 +8,9 @@
 // - 8 bits elsewhere: bytes 0 and 2, then 1 and 3, widened to 16 bits, and products of pairs added to 32 bits
 //   (VPMADDWD; VPMADDUBSW would saturate at 255 x 127 x 2);
 // - 4 bits with AVX2 and AVX-512: VPMADDUBSW, whose pairs stay below 15 x 128 x 2, added up in 16 bits. Those may wrap
-//   on the way, but what a lane ends at, 16 products of at most 8 x 128, fits.
+//   on the way, but what a lane ends at, 16 products of at most 8 x 128, fits. So with WebAssembly's relaxed dot product:
+//   it is exact where one side has 7 bits. Weights of 8 bits have not, and a second product for their top bit costs
+//   what it saves.
 #pragma once
 #include "runtime.h"
 
@@ -125,7 +127,7 @@ struct Weights8 {
 struct Weights4 {
   static constexpr int offset = 8, steps = 4;
   static constexpr idx blockBytes = tileWidth * (groupSize / 2 + 2);
-#if defined(__AVX512VNNI__) || defined(__AVX2__)
+#if defined(__AVX512VNNI__) || defined(__AVX2__) || defined(__wasm_relaxed_simd__)
 #if defined(__AVX512VNNI__)
   typedef Dot Way;
 #else
@@ -140,6 +142,9 @@ struct Weights4 {
       const vi bytes = splati(row);
 #if defined(__AVX512F__)
       const vus pairs = (vus)_mm512_maddubs_epi16((__m512i)weights, (__m512i)bytes);
+#elif defined(__wasm_relaxed_simd__)
+      typedef signed char bytes16 __attribute__((vector_size(16)));
+      const vus pairs = (vus)__builtin_wasm_relaxed_dot_i8x16_i7x16_s_i16x8((bytes16)bytes, (bytes16)weights);
 #else
       const vus pairs = (vus)_mm256_maddubs_epi16((__m256i)weights, (__m256i)bytes);
 #endif

@@ -112,6 +112,7 @@ static void runCall(int op, const Call& call) {
     case OP_QUANTIZE_ROWS: return quantizeRows(call);
     case OP_MATMUL_QUANTIZED: return matmulQuantized(call);
     case OP_GROUPED_MATMUL_QUANTIZED: return groupedMatmulQuantized(call);
+    case OP_GATHER_ROWS_QUANTIZED: return gatherRowsQuantized(call);
     case OP_ABSORB_QUERY_QUANTIZED: return absorbQueryQuantized(call);
     case OP_ABSORB_OUTPUT_QUANTIZED: return absorbOutputQuantized(call);
     case OP_MOE_FEED_FORWARD_QUANTIZED: return moeFeedForwardQuantized(call);

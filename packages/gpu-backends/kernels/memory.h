@@ -268,8 +268,16 @@ static void gatherRows(const Call& call) {
   call.pieces(ids.count, D, [&](idx b, idx e, int) {
     for (idx n = b; n < e; n++) {
       const idx id = ids.i()[n];
-      if (id >= 0 && id < V) copy(y.f() + n * D, table.f() + id * D, D * 4);
-      else zero(y.f() + n * D, D * 4);
+      float* to = y.f() + n * D;
+      if (id < 0 || id >= V) zero(to, D * 4);
+      else if (table.dtype == F32) copy(to, table.f() + id * D, D * 4);
+      else {
+        const uint16_t* from = (const uint16_t*)table.p + id * D;
+        if (table.dtype == BF16)
+          for (idx i = 0; i < D; i++) to[i] = bits((uint32_t)from[i] << 16);
+        else
+          for (idx i = 0; i < D; i++) to[i] = fromHalf(from[i]);
+      }
     }
   });
 }

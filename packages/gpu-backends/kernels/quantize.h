@@ -130,6 +130,38 @@ static void packQuantized(const Call& call) {
   });
 }
 
+/** Row `n` of a packed weight as numbers, exact in f32: 11 bits of a scale by 8 of an integer. */
+static void unpackRow(const Tensor& packed, idx n, idx G, float* to) {
+  const bool four = packed.dtype == Q4_0;
+  const idx words = four ? 4 : 8, bytes = blockBytesOf(packed), c = n % tileWidth;
+  const char* block = packed.p + n / tileWidth * G * bytes;
+  for (idx g = 0; g < G; g++, block += bytes, to += groupSize) {
+    uint16_t half;
+    copy(&half, block + words * 4 * tileWidth + 2 * c, 2);
+    const float scale = fromHalf(half);
+    for (idx s = 0; s < words; s++) {
+      const uint32_t bytes4 = (uint32_t)word(block + 4 * (s * tileWidth + c));
+      for (idx i = 0; i < 4; i++) {
+        const int byte = (int)(bytes4 >> 8 * i & 255);
+        if (four) to[16 + 4 * s + i] = scale * (float)((byte >> 4) - 8);
+        to[4 * s + i] = scale * (float)(four ? (byte & 15) - 8 : byte - 128);
+      }
+    }
+  }
+}
+
+static void gatherRowsQuantized(const Call& call) {
+  const Tensor &table = call.t[0], &ids = call.t[1], &y = call.t[2];
+  const idx V = call.attributeInt(0), G = table.d[1], D = y.d[1];
+  call.pieces(ids.count, 4 * D, [&](idx b, idx e, int) {
+    for (idx n = b; n < e; n++) {
+      const idx id = ids.i()[n];
+      if (id >= 0 && id < V) unpackRow(table, id, G, y.f() + n * D);
+      else zero(y.f() + n * D, D * 4);
+    }
+  });
+}
+
 /** 32 activations as bytes; returns their scale. */
 static float quantizeGroup(const float* x, int8_t* bytes) {
   vi most = {};

@@ -2,7 +2,8 @@
 //
 // Everything here lives in namespace MINKE_NS, one per instruction set, so that several builds of the same
 // source can share a binary. W is the number of f32 lanes. `fma` is one rounding where the machine has it
-// (AVX2, AVX-512, NEON) and two in WebAssembly, which has no fused multiply-add in its SIMD128 baseline.
+// (AVX2, AVX-512, NEON) and two in WebAssembly, which has no fused multiply-add in its SIMD128 baseline; with relaxed
+// SIMD the engine says, the same everywhere on one machine.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -70,7 +71,11 @@ MINKE_INLINE vf vsqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
 MINKE_INLINE vf fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
 MINKE_INLINE vf vsqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
 #else
+#if defined(__wasm_relaxed_simd__)
+MINKE_INLINE vf fma(vf a, vf b, vf c) { return (vf)__builtin_wasm_relaxed_madd_f32x4(a, b, c); }
+#else
 MINKE_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+#endif
 MINKE_INLINE vf vsqrt(vf a) {
   for (int i = 0; i < W; i++) a[i] = __builtin_sqrtf(a[i]);
   return a;
@@ -128,6 +133,8 @@ MINKE_INLINE vf fmaLane(vf a, vf b, vf c) {
 MINKE_INLINE float fma1(float a, float b, float c) {
 #if defined(__FMA__) || defined(__ARM_NEON)
   return __builtin_fmaf(a, b, c);
+#elif defined(__wasm_relaxed_simd__)
+  return fma(splat(a), splat(b), splat(c))[0];
 #else
   return a * b + c;
 #endif

@@ -42,6 +42,9 @@ describe('auto', () => {
   });
 
   it('passes threads and device on', async () => {
+    const wasm = await createBackend('wasm', { threads: 2, device: 'simd128' });
+    expect(wasm.info).toMatchObject({ threads: 2, device: 'simd128' });
+    wasm.dispose();
     if (!nativeAvailable().available) return expect(createBackend('native')).rejects.toThrow('native add-on');
     const backend = await auto({ prefer: 'native', threads: 2 });
     expect(backend.info.threads).toBe(2);

@@ -8,9 +8,12 @@ import { type Backend, check, MinkeError } from '@minke/core';
 
 /** What the caller may ask of a backend; each takes what concerns it. */
 interface CreateOptions {
-  /** Threads of the native backend; by default the cores there are, at most 8. */
+  /** Threads of the native and of the WebAssembly backend; by default the cores there are, at most 8. */
   readonly threads?: number;
-  /** Instruction set of the native backend (`avx512`, `avx2`, `neondotprod`, ...); by default the best here. */
+  /**
+   * Instruction set of the native backend (`avx512`, `avx2`, `neondotprod`, ...) or of WebAssembly (`relaxed-simd`,
+   * `simd128`); by default the best here.
+   */
   readonly device?: string;
 }
 
@@ -39,16 +42,19 @@ const candidates = {
     async missing() {
       const { createWasm } = await import('./cpu/index.ts');
       try {
-        (await createWasm()).dispose();
+        (await createWasm({ threads: 1 })).dispose();
         return undefined;
       } catch (error) {
         if (MinkeError.isInstance(error)) return error.message;
         throw error;
       }
     },
-    async create() {
+    async create({ threads, device }) {
       const { createWasm } = await import('./cpu/index.ts');
-      return createWasm();
+      return createWasm({
+        ...(threads === undefined ? {} : { threads }),
+        ...(device === 'relaxed-simd' || device === 'simd128' ? { instructionSet: device } : {}),
+      });
     },
   },
   webgpu: {

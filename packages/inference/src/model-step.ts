@@ -25,6 +25,7 @@ import {
 } from '@minke/tensor';
 import {
   headName,
+  isLatentProjection,
   isQuantizable,
   type ModelBatch,
   plainModel,
@@ -301,7 +302,10 @@ function packedWeightsOf(
     ? null
     : model.parameters().get('model.embed_tokens.weight');
   const rounded = (name: string, w: Tensor) =>
-    (quantize !== undefined || inBlocks) && /\.kv_b_proj\.weight$/.test(name) && w.shape.at(-1)! % 32 === 0;
+    (quantize !== undefined || inBlocks) &&
+    isLatentProjection(name) &&
+    w.tiles === null &&
+    w.shape.at(-1)! % 32 === 0;
   const matrices = [...model.parameters()].filter(
     ([name, w]) =>
       (w.rank === 2 || w.rank === 3) &&

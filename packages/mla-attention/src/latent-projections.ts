@@ -11,6 +11,7 @@ import {
   lowRankLinear,
   lowRankSum,
   rmsNorm,
+  rowBlocksOf,
   slice,
   type Tensor,
 } from '@minke/tensor';
@@ -85,12 +86,12 @@ export class LatentProjections {
     return call('expandedAttention', inputs, { scale, nope: this.#config.qkNopeHeadDim })[0] as Tensor;
   }
 
-  /** `kv_b_proj` by head, [H, dn + dv, R]: f32, or the blocks that an arena with packed weights has. */
+  /** `kv_b_proj` by head, [H, dn + dv, R]: f32, or the blocks that it or an arena with packed weights has. */
   #up(arena: Arena): Tensor {
     const { numHeads: H, qkNopeHeadDim: dn, vHeadDim: dv, kvLoraRank: R } = this.#config;
     const weight = this.#get('kv_b_proj.weight');
     const addition = this.#additions.get('kv_b_proj');
-    const blocks = arena.recordsGradients ? undefined : arena.packed?.rows(weight);
+    const blocks = arena.recordsGradients ? undefined : rowBlocksOf(arena, weight);
     const whole = addition ? lowRankSum(arena, weight, addition) : arena.adopt(blocks ?? weight);
     return whole.reshape([H, dn + dv, R]);
   }

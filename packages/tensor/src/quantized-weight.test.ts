@@ -1,5 +1,5 @@
 // Weights that are only there as blocks: the bits of packed ones, and what cannot be done with them.
-import { byteLength, quantizeBlocks } from '@minke/core';
+import { byteLength, dequantizeBlocks, quantizeBlocks } from '@minke/core';
 import { createNative, createWasm, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
 import { withoutOps } from '@minke/gpu-backends/testing';
@@ -8,12 +8,15 @@ import {
   Arena,
   add,
   attachTiles,
+  gatherRows,
   linear,
   linearPacked,
   PackedWeights,
   packWeight,
   quantizedWeight,
+  rowBlocksOf,
   sum,
+  type Tensor,
   writeQuantized,
 } from './index.ts';
 
@@ -76,6 +79,27 @@ describe.each([cpu, createReference()].map((backend) => [backend.info.name, back
         expect(await linear(scales, flat).read()).toEqual(await linearPacked(scales, packed).read());
         step.reset();
       }
+    });
+
+    it('rows are looked up in blocks, exact, and in those of the table where a head has others', async () => {
+      const data = numbers(70 * 64);
+      const ids = [69, 0, 33, -1, 70, 33];
+      const lookUp = (table: Tensor) => gatherRows(table, step.tensor(ids, [ids.length], 'i32')).read();
+      for (const [type, gguf] of [['q8_0', 'Q8_0'] as const, ['q4_0', 'Q4_0'] as const]) {
+        const bytes = quantizeBlocks(gguf, data);
+        const wanted = await lookUp(owner.tensor(dequantizeBlocks(gguf, bytes), [70, 64]));
+        const table = quantizedWeight(owner, [70, 64], type, { rows: true });
+        writeQuantized(table, bytes, { staging });
+        expect(await lookUp(table)).toEqual(wanted);
+        expect(await rowBlocksOf(step, table)!.read()).toEqual(bytes);
+        const head = quantizedWeight(owner, [70, 64], 'q4_0');
+        attachTiles(table, 'q4_0');
+        for (const w of [head, table]) writeQuantized(w, numbers(70 * 64, 9), { staging });
+        expect(await lookUp(table)).toEqual(wanted);
+        const x = step.tensor(numbers(64, 5), [1, 64]);
+        expect(await linear(x, table).read()).toEqual(await linear(x, head).read());
+      }
+      step.reset();
     });
 
     it('an f32 weight can have them besides', async () => {

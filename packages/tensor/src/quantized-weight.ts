@@ -1,8 +1,8 @@
 /**
  * Weights of linear layers that are in memory only as blocks of 8 or 4 bits, in the tiles that products read
  * (packed-weight.ts): a model of such weights takes an eighth or a quarter of f32 and a little. `linear` and layers of
- * experts take them as any weight, with the bits of `PackedWeights` of the same blocks. Nothing else can: no gradient,
- * no adapters, no reading back; every other operation throws `unsupported`.
+ * experts take them as any weight, with the bits of `PackedWeights` of the same blocks, and `gatherRows` gives rows of
+ * them. Nothing else can: no gradient, no adapters, no reading back; every other operation throws `unsupported`.
  */
 import { check, elementCount, formatShape, MinkeError } from '@minke/core';
 import type { Arena } from './arena.ts';
@@ -36,30 +36,44 @@ function tilesFor(arena: Arena, shape: readonly number[], type: 'q8_0' | 'q4_0')
  *
  * @param arena persistent; owns its memory, about `byteLength(type, out in)`
  * @param shape [out, in] or [experts, out, in], `in` a multiple of 32
+ * @param options `rows` keeps the blocks row by row besides, for as much memory again: `rowBlocksOf` gives them
  * @throws MinkeError `invalid-argument`, `out-of-memory`; `unsupported` on a backend without such products
  * @example
  * const w = quantizedWeight(arena, [outputs, inputs], 'q4_0');
  * writeQuantized(w, numbers, { staging });
  * const y = linear(x, w);
  */
-export function quantizedWeight(arena: Arena, shape: readonly number[], type: 'q8_0' | 'q4_0'): Tensor {
+export function quantizedWeight(
+  arena: Arena,
+  shape: readonly number[],
+  type: 'q8_0' | 'q4_0',
+  options: { readonly rows?: boolean } = {},
+): Tensor {
   const tiles = tilesFor(arena, shape, type);
   const place = arena.empty([GROUP], type);
   const w = arena.view(place, shape, 0);
   place.storage.stands = true;
   w.tiles = tiles;
+  if (options.rows) w.rowBlocks = arena.empty(shape, type);
   return w;
 }
 
+/** The blocks of a weight row by row, in its shape, where they are kept: those of the arena, else its own. */
+export function rowBlocksOf(arena: Arena, w: Tensor): Tensor | undefined {
+  return arena.packed?.rows(w) ?? w.rowBlocks ?? undefined;
+}
+
 /**
- * Gives an f32 weight tiles of blocks besides, which products without gradient take in its place: for a table that is
- * the head too. Its numbers stay as they are; `writeQuantized` fills the tiles. The weight must not change afterwards.
+ * Gives a weight tiles of blocks besides, which products without gradient take in its place: for a table that is the head
+ * too. Its own numbers stay as they are, and rows are looked up in them; `writeQuantized` fills the new tiles. The weight
+ * must not change afterwards.
  */
 export function attachTiles(w: Tensor, type: 'q8_0' | 'q4_0'): void {
   check(
     w.leaf === null,
     () => 'attachTiles: expected a weight that is not trained, got a parameter; use PackedWeights',
   );
+  w.lookupTiles = w.tiles;
   w.tiles = tilesFor(w.arena, w.shape, type);
 }
 
@@ -110,5 +124,9 @@ export function writeQuantized(
   const tile = elementCount(tiles.shape.slice(-2));
   const offset = (expert * (tiles.shape.at(-3) as number) + row / GROUP) * tile;
   call('copyInto', [packed, borrow(tiles, packed.shape, offset)], {}, staging);
+  if (w.rowBlocks !== null && w.lookupTiles === null) {
+    const start = (expert * height + row) * width;
+    call('copyInto', [blocks, borrow(w.rowBlocks, shape, start)], {}, staging);
+  }
   staging.reset();
 }

@@ -94,8 +94,15 @@ export function repeat(x: Tensor, axis: number, count: number): Tensor {
   });
 }
 
-/** table[ids[n]]: table [V, D], ids i32 [N] -> [N, D]; zeros where an id is out of range. */
+/**
+ * table[ids[n]] in f32: table [V, D], ids i32 [N] -> [N, D]; zeros where an id is out of range. A table of bf16, f16 or
+ * blocks (`quantizedWeight`) is widened without error, and has no gradient.
+ */
 export function gatherRows(table: Tensor, ids: Tensor): Tensor {
+  if (table.storage.stands && table.rank === 2) {
+    const tiles = (table.lookupTiles ?? table.tiles) as Tensor;
+    return callOne('gatherRowsQuantized', [tiles, ids], { columns: table.shape[0]! });
+  }
   const y = callOne('gatherRows', [table, ids], {});
   return trackOne('gatherRows', [table, ids], y, (dy) => {
     const dtable = isLeaf(table) ? gradBuffer(table) : dy.arena.zeros(table.shape);

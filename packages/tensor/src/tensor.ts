@@ -45,6 +45,10 @@ export class Tensor {
   /** @internal The gradient of a view of a leaf. */ gradView: Tensor | null = null;
   /** @internal Its numbers as tiles of blocks, which products take in its place where no gradient is recorded. */
   tiles: Tensor | null = null;
+  /** @internal The tiles that rows are looked up in, where its numbers are only there packed and `tiles` are others. */
+  lookupTiles: Tensor | null = null;
+  /** @internal Its blocks row by row, beside its tiles, for products that read them so. */
+  rowBlocks: Tensor | null = null;
 
   /** @internal Use the methods of `Arena`. */
   constructor(

@@ -330,7 +330,7 @@ export class DeepSeekModel implements Module {
 
   /** Embeddings [N, D] of token ids i32 [N]; zeros for ids outside the vocabulary. */
   embed(ids: Tensor): Tensor {
-    return gatherRows(ids.arena.adopt(this.#weight('model.embed_tokens.weight')), ids);
+    return gatherRows(this.#weight('model.embed_tokens.weight'), ids);
   }
 
   /** The norm between the last block and the head, [N, D]. */

@@ -1,13 +1,28 @@
 /**
  * From a source of weights into the memory of a backend, a piece at a time: the host holds some megabytes of a model,
  * whatever its size. Weights become f32, or blocks of 8 or 4 bits: rounded where that is asked for, as they are where the
- * source has such blocks.
+ * source has such blocks. In a model of blocks the table of tokens stays what it is in the source, and the up-projection
+ * of latents has 8 bits in both forms of attention.
  */
-import { type Backend, dtypes, elementCount, MinkeError, type Shape } from '@minke/core';
+import {
+  type Backend,
+  dtypes,
+  elementCount,
+  float32ToBfloat16,
+  float32ToFloat16,
+  MinkeError,
+  type Shape,
+} from '@minke/core';
 import { Arena, attachTiles, quantizedWeight, type Tensor, writeQuantized } from '@minke/tensor';
 import type { ModelConfig } from './config.ts';
 import { parameterShapes } from './names.ts';
-import { expertSiblings, headName, quantizableParameters, tokenTable } from './quantizable.ts';
+import {
+  expertSiblings,
+  headName,
+  isLatentProjection,
+  quantizableParameters,
+  tokenTable,
+} from './quantizable.ts';
 import type { WeightSource } from './weight-source.ts';
 
 /** A run of a source's numbers that fills as many of a parameter from `offset` on. */
@@ -19,6 +34,7 @@ export interface Read {
 }
 
 export type BlockType = 'q8_0' | 'q4_0';
+type NarrowType = 'bf16' | 'f16';
 
 export interface LoadOptions {
   readonly backend: Backend;
@@ -27,7 +43,8 @@ export interface LoadOptions {
   /**
    * Rounds the matrices of linear layers to blocks of 8 or 4 bits as they are read (`isQuantizable` says which), so that
    * memory never holds them in f32; blocks of this type in a GGUF file are taken as they are. A quantised folder
-   * (`minke quantize`) has its own choice, without being asked. Such a model generates; it does not train or save.
+   * (`minke quantize`) has its own choice, without being asked. The table of tokens stays in the source's bf16, f16 or
+   * blocks, whichever; blocks of a tied one are the head's, too. Such a model generates; it does not train or save.
    * Throws `unsupported` on a backend without these products.
    */
   readonly quantize?: BlockType | undefined;
@@ -67,19 +84,44 @@ export class ParameterFiller {
   async plain(name: string, shape: Shape, reads: readonly Read[]): Promise<Tensor> {
     const trained = this.#trained && !name.endsWith('e_score_correction_bias');
     const tensor = trained ? this.#arena.parameter(null, shape) : this.#arena.empty(shape);
+    await this.#readAll(reads, (values, offset) => tensor.write(values, offset));
+    return tensor;
+  }
+
+  /** Pieces of a parameter, checked, with their places in it. */
+  async #readAll(
+    reads: readonly Read[],
+    write: (values: Float32Array, offset: number) => void,
+  ): Promise<void> {
     for (const { source, start, count, offset } of reads)
       for (let done = 0; done < count; done += pieceSize) {
         const part = { start: start + done, count: Math.min(pieceSize, count - done) };
         const values = await this.#weights.readFloat32(source, part);
         expectFinite(source, values, part.start);
-        tensor.write(values, offset + done);
+        write(values, offset + done);
       }
+  }
+
+  /** A parameter in the two bytes a number that its source has. */
+  async narrow(shape: Shape, type: NarrowType, reads: readonly Read[]): Promise<Tensor> {
+    const tensor = this.#arena.empty(shape, type);
+    const { buffer, offset: at } = tensor.ref;
+    const narrowed = type === 'bf16' ? float32ToBfloat16 : float32ToFloat16;
+    await this.#readAll(reads, (values, offset) => {
+      const { buffer: bytes, byteOffset, byteLength } = narrowed(values);
+      this.#arena.backend.write(buffer, new Uint8Array(bytes, byteOffset, byteLength), at + offset);
+    });
     return tensor;
   }
 
   /** A parameter in blocks. */
-  async blocks(shape: Shape, type: BlockType, reads: readonly Read[]): Promise<Tensor> {
-    const tensor = quantizedWeight(this.#arena, shape, type);
+  async blocks(
+    shape: Shape,
+    type: BlockType,
+    reads: readonly Read[],
+    options: { readonly rows?: boolean } = {},
+  ): Promise<Tensor> {
+    const tensor = quantizedWeight(this.#arena, shape, type, options);
     await this.#writeBlocks(tensor, type, reads);
     return tensor;
   }
@@ -123,7 +165,7 @@ export async function fillParameters(
   { quantize, onProgress }: LoadOptions,
 ): Promise<Map<string, Tensor>> {
   const shapes = parameterShapes(config);
-  const types = storageTypes(config, plan, weights, quantize);
+  const types = storageTypes(config, plan, weights, quantize, arena.backend);
   const parameters = new Map<string, Tensor>();
   let total = 0;
   for (const shape of shapes.values()) total += elementCount(shape);
@@ -132,10 +174,13 @@ export async function fillParameters(
   try {
     for (const [name, shape] of shapes) {
       const [reads, type] = [plan.get(name) as readonly Read[], types.get(name)];
-      parameters.set(
-        name,
-        await (type === undefined ? filler.plain(name, shape, reads) : filler.blocks(shape, type, reads)),
-      );
+      const fill = async () => {
+        if (type === undefined) return filler.plain(name, shape, reads);
+        return type === 'bf16' || type === 'f16'
+          ? filler.narrow(shape, type, reads)
+          : filler.blocks(shape, type, reads, { rows: isLatentProjection(name) });
+      };
+      parameters.set(name, await fill());
       loaded += elementCount(shape);
       onProgress?.({ loaded, total, name });
     }
@@ -144,7 +189,7 @@ export async function fillParameters(
       const source = weights.tensors.has(headName) ? headName : tokenTable;
       const count = elementCount(shapes.get(tokenTable) as Shape);
       const table = parameters.get(tokenTable) as Tensor;
-      await filler.blocksBeside(table, head, [{ source, start: 0, count, offset: 0 }]);
+      await filler.blocksBeside(table, head as BlockType, [{ source, start: 0, count, offset: 0 }]);
     }
   } finally {
     filler.dispose();
@@ -154,14 +199,18 @@ export async function fillParameters(
   return parameters;
 }
 
-/** The parameters that will be blocks, with their types; the head too where it is the table of tokens. */
+/**
+ * The parameters that will not be f32, with their types; the head too where it is the table of tokens and has blocks of
+ * its own.
+ */
 function storageTypes(
   config: ModelConfig,
   plan: ReadonlyMap<string, readonly Read[]>,
   weights: WeightSource,
   asked: BlockType | undefined,
-): Map<string, BlockType> {
-  const types = new Map<string, BlockType>();
+  backend: Backend,
+): Map<string, BlockType | NarrowType> {
+  const types = new Map<string, BlockType | NarrowType>();
   for (const name of quantizableParameters(config).keys()) {
     const own = { source: headName, start: 0, count: 0, offset: 0 };
     const type = storageOf(name, plan.get(name) ?? [own], weights, asked);
@@ -174,6 +223,21 @@ function storageTypes(
         'invalid-file',
         `loadModel: expected all matrices of a layer's routed experts in blocks or none, but ${missing} is not; quantise the model again`,
       );
+  }
+  if (types.size === 0) return types;
+  if (backend.supports('absorbQueryQuantized'))
+    for (const [name, shape] of parameterShapes(config))
+      if (isLatentProjection(name) && (shape.at(-1) as number) % 32 === 0) types.set(name, 'q8_0');
+  const [{ source }] = plan.get(tokenTable) as readonly [Read];
+  const dtype = weights.tensors.get(source)?.dtype ?? '';
+  const blocks = blockTypeOf(dtype);
+  if (blocks !== null && weights.readBlocks !== undefined && backend.supports('gatherRowsQuantized')) {
+    types.set(tokenTable, blocks);
+    // A head without blocks of its own is the table, and reads the same ones.
+    if (config.tieEmbeddings && !weights.tensors.has(headName)) types.delete(headName);
+  } else if (!config.tieEmbeddings || types.has(headName)) {
+    if (dtype === 'BF16') types.set(tokenTable, 'bf16');
+    if (dtype === 'F16') types.set(tokenTable, 'f16');
   }
   return types;
 }

@@ -45,7 +45,7 @@ function blocksOf(type: 'Q8_0' | 'Q4_0', count: number, salt: number): Uint8Arra
   return bytes;
 }
 
-function fileOf(type: 'Q8_0' | 'Q4_0'): Uint8Array {
+function fileOf(type: 'Q8_0' | 'Q4_0', tied = false): Uint8Array {
   const number = type === 'Q8_0' ? 8 : 2;
   let salt = 0;
   const matrix = (name: string, rows: number, columns: number): TestTensor => ({
@@ -63,7 +63,7 @@ function fileOf(type: 'Q8_0' | 'Q4_0'): Uint8Array {
   const tensors = [
     matrix('token_embd', V, D),
     norm('output_norm'),
-    matrix('output', V, D),
+    ...(tied ? [] : [matrix('output', V, D)]),
     norm('blk.0.attn_norm'),
     norm('blk.0.ffn_norm'),
     matrix('blk.0.attn_q', heads * width, D),
@@ -81,11 +81,13 @@ describe.each([
   ['Q8_0', 'q8_0'],
   ['Q4_0', 'q4_0'],
 ] as const)('a file of %s', (type, quantize) => {
-  const open = async (ask?: 'q8_0' | 'q4_0') => {
-    const file = await openGguf(memorySource(fileOf(type)));
+  const open = async (ask?: 'q8_0' | 'q4_0', tied = false) => {
+    const file = await openGguf(memorySource(fileOf(type, tied)));
     const config = await configFromGguf(file);
     return loadModel({ config, weights: ggufWeights(file, config) }, { backend, quantize: ask });
   };
+
+  const other = quantize === 'q8_0' ? 'q4_0' : 'q8_0';
 
   it('gives its own numbers, with rows in the order of ours', async () => {
     const [plain, blocks] = [await open(), await open(quantize)];
@@ -117,13 +119,24 @@ describe.each([
         }
       expect(worst, name).toBeLessThan(1e-6);
     }
-    expect(compared).toBe(8);
+    expect(compared).toBe(9);
   });
 
-  it('is rounded anew where the other type is asked for', async () => {
-    const other = quantize === 'q8_0' ? 'q4_0' : 'q8_0';
+  it('is rounded anew where the other type is asked for, but for the table', async () => {
     const model = await open(other);
     expect(model.parameters().get('lm_head.weight')!.dtype).toBe(other);
+    expect(model.parameters().get('model.embed_tokens.weight')!.dtype).toBe(quantize);
+  });
+
+  it('has one table for looking up and the head, where the file has one', async () => {
+    const exact = await open(undefined, true);
+    for (const asked of [quantize, other] as const) {
+      const model = await open(asked, true);
+      expect([model.headWeight.dtype, model.headWeight.tiles!.dtype]).toEqual([quantize, quantize]);
+      using arena = new Arena(backend);
+      const ids = arena.tensor([0, 39, 40, 7, -1], [5], 'i32');
+      expect(await model.embed(ids).read()).toEqual(await exact.embed(ids).read());
+    }
   });
 
   it('is read in parts as a whole', async () => {

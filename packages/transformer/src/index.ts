@@ -78,7 +78,14 @@ export {
   type Target,
 } from './names.ts';
 export { presets } from './presets.ts';
-export { expertSiblings, headName, isQuantizable, quantizableParameters, tokenTable } from './quantizable.ts';
+export {
+  expertSiblings,
+  headName,
+  isLatentProjection,
+  isQuantizable,
+  quantizableParameters,
+  tokenTable,
+} from './quantizable.ts';
 export { type QuantizationRule, rulesOf } from './quantize-choices.ts';
 export { type QuantizeModelOptions, quantizeModel } from './quantize-model.ts';
 export {

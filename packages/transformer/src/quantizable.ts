@@ -10,6 +10,9 @@ import { parameterShapes } from './names.ts';
 
 const exact = /\.mlp\.gate\.weight$|\.kv_b_proj\.|\.indexer\.|\.far_bias\.|^merging\./;
 
+/** Whether a parameter is the up-projection of latents, which is kept exact on the disk and in 8 bits in memory. */
+export const isLatentProjection = (name: string): boolean => name.endsWith('.kv_b_proj.weight');
+
 /** The name of the table that looks tokens up. */
 export const tokenTable = 'model.embed_tokens.weight';
 /** The name of the matrix behind the logits; of a model that ties it to the table, in quantised folders only. */

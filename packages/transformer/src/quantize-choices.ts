@@ -106,8 +106,8 @@ export function chooseTypes(
   if (config.tieEmbeddings && fit.has(headName)) {
     const head = choose(headName, tokenTable, true);
     const kept = matchers.findLast(({ matches }) => matches(headName))?.type === 'keep';
-    // Kept, or plain, the head is the table itself.
-    if (isBlocks(head.type) && !kept) choices.set(headName, head);
+    // Kept, plain, or of the table's own type, the head is the table itself.
+    if (isBlocks(head.type) && !kept && head.type !== typeOf.get(tokenTable)) choices.set(headName, head);
   }
   const idle = matchers.find(({ used }) => !used);
   if (idle !== undefined)

@@ -11,7 +11,7 @@ import { huggingFaceConfigText } from './hugging-face-config.ts';
 import { loadModel } from './load.ts';
 import { packedSource, parameterShapes, publishedTensors } from './names.ts';
 import { presets } from './presets.ts';
-import { quantizableParameters } from './quantizable.ts';
+import { isLatentProjection, quantizableParameters, tokenTable } from './quantizable.ts';
 import { quantizeModel } from './quantize-model.ts';
 import { fastBackend as backend } from './testing/fixtures.ts';
 
@@ -60,13 +60,15 @@ function specsOf(packed: boolean): Map<string, TensorSpec> {
   );
 }
 
-/** Bytes of the model's weights in memory: blocks of 4 bits, the rest in f32. */
+/** Bytes of the model's weights in memory: blocks of 4 bits, of 8 twice for latents, the table in bf16, the rest in f32. */
 function blocksAndRest(): number {
   const rounded = quantizableParameters(config);
   let total = 0;
   for (const [name, shape] of parameterShapes(config)) {
     const count = shape.reduce((a, b) => a * b, 1);
-    total += rounded.has(name) ? (count / 32) * 18 : 4 * count;
+    if (name === tokenTable) total += 2 * count;
+    else if (isLatentProjection(name)) total += 2 * (count / 32) * 34;
+    else total += rounded.has(name) ? (count / 32) * 18 : 4 * count;
   }
   return total;
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCheckpoint, streamCheckpoint, type TensorData, writeCheckpoint } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
-import { Arena, PackedWeights } from '@minke/tensor';
+import { Arena, linear, PackedWeights } from '@minke/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeepSeekConfig, ModelConfig, MoeShape } from './config.ts';
 import { DeepSeekModel } from './deepseek.ts';
@@ -12,7 +12,7 @@ import { huggingFaceConfigText } from './hugging-face-config.ts';
 import { loadModel, publishedWeights, saveModel } from './load.ts';
 import { parameterShapes } from './names.ts';
 import { presets } from './presets.ts';
-import { quantizableParameters } from './quantizable.ts';
+import { isLatentProjection, quantizableParameters, tokenTable } from './quantizable.ts';
 import { rulesOf } from './quantize-choices.ts';
 import { quantizeModel } from './quantize-model.ts';
 import { formatQuantization } from './quantize-report.ts';
@@ -93,13 +93,15 @@ describe.each([
     const fit = quantizableParameters(config);
     const table = whole.parameters().get('model.embed_tokens.weight')!;
     const matrices = [...whole.parameters()].filter(([key]) => fit.has(key)).map(([, w]) => w);
+    const rows = [...whole.parameters()].filter(([key]) => isLatentProjection(key)).map(([, w]) => w);
     using packed = new PackedWeights(backend, config.tieEmbeddings ? [...matrices, table] : matrices, {
-      quantize: type,
+      ...{ quantize: type, rows },
     });
     const wanted = await logitsOf(whole, packed);
     expect(await logitsOf(rounded)).toEqual(wanted);
     expect(await logitsOf(loaded)).toEqual(wanted);
     expect(await logitsOf(whole)).not.toEqual(wanted);
+    for (const model of [rounded, loaded]) expect(model.parameters().get(tokenTable)!.dtype).toBe('bf16');
 
     const files = (await readdir(out)).filter((file) => file.endsWith('.safetensors'));
     expect(files.length).toBeGreaterThan(1);
@@ -177,7 +179,9 @@ it('has no f32 copy of what is rounded', async () => {
   let expected = 0;
   for (const [name, shape] of parameterShapes(v3)) {
     const count = shape.reduce((a, b) => a * b, 1);
-    expected += rounded.has(name) ? (count / 32) * 18 : 4 * count;
+    if (name === tokenTable) expected += 2 * count;
+    else if (isLatentProjection(name)) expected += 2 * (count / 32) * 34;
+    else expected += rounded.has(name) ? (count / 32) * 18 : 4 * count;
   }
   expect(arena.bytes).toBeLessThan(1.1 * expected);
 });
@@ -220,6 +224,31 @@ describe('rules', () => {
       expect.objectContaining({ code: 'invalid-argument', message: expect.stringContaining(message) }),
     );
     expect((await readdir(folder)).filter((file) => file.includes('refused'))).toEqual([]);
+  });
+
+  it('a table in the type of the head is the head', async () => {
+    const rules = rulesOf([`${tokenTable}=q8_0`], []);
+    const report = await quantizeModel(at('llama'), at('one-table'), { backend, type: 'q8_0', rules });
+    expect(report.groups.some(({ name }) => name === 'lm_head.weight')).toBe(false);
+    const model = await loadModel(at('one-table'), { backend });
+    expect(model.headWeight.dtype).toBe('q8_0');
+    // The head has the bits of one beside an exact table; what is looked up does not.
+    await quantizeModel(at('llama'), at('two-tables'), { backend, type: 'q8_0' });
+    const two = await loadModel(at('two-tables'), { backend });
+    const x = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i));
+    using arena = new Arena(backend);
+    const [one, other] = [model, two].map((m) => linear(arena.tensor(x, [1, 64]), m.headWeight));
+    expect(await one!.read()).toEqual(await other!.read());
+    expect(await logitsOf(model)).not.toEqual(await logitsOf(two));
+    // In another type, both are kept.
+    const mixed = { backend, type: 'q4_0', rules } as const;
+    expect((await quantizeModel(at('llama'), at('mixed'), mixed)).groups.map(({ name }) => name)).toContain(
+      'lm_head.weight',
+    );
+    const parted = await loadModel(at('mixed'), { backend });
+    expect([parted.headWeight.dtype, parted.headWeight.tiles!.dtype]).toEqual(['q8_0', 'q4_0']);
+    const ids = arena.tensor([0, 7, 209], [3], 'i32');
+    expect(await parted.embed(ids).read()).toEqual(await model.embed(ids).read());
   });
 
   it('a head that is kept is the table', async () => {

@@ -2,13 +2,12 @@
 // f32 or bf16; with `packed`, B is a weight packed beforehand, as a runtime packs a constant when it loads.
 
 import { CommandList, float32ToBfloat16 } from '../../../packages/core/dist/index.js';
-import { createWasm } from '../../../packages/gpu-backends/dist/cpu/index.js';
-import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
+import { backendOf, readCase, serve } from '../harness/serve.mjs';
 import { checkProduct, operandsOf, roundedToBf16, transposed } from './operands.mjs';
 
 const { threads, build, storage = 'f32', packed = false, ...shape } = readCase();
 const { M, N, K } = shape;
-const backend = build === 'wasm' ? await createWasm() : await nativeBackend(threads);
+const backend = await backendOf({ build, threads });
 const exact = operandsOf(shape);
 const operands = storage === 'bf16' ? { a: roundedToBf16(exact.a), b: roundedToBf16(exact.b) } : exact;
 

@@ -3,11 +3,11 @@
 
 import { ModelStep } from '../../../packages/inference/dist/index.js';
 import { loadModel } from '../../../packages/transformer/dist/index.js';
-import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
+import { backendOf, readCase, serve } from '../harness/serve.mjs';
 import { mostSteps, probeIds, randomIds } from './tokens.mjs';
 
-const { file, phase, tokens, batch, threads, quantize, cacheType, chunk, probe } = readCase();
-const backend = await nativeBackend(threads);
+const { file, phase, tokens, batch, build, threads, quantize, cacheType, chunk, probe } = readCase();
+const backend = await backendOf({ build, threads });
 const model = await loadModel(file, { backend, quantize });
 const { vocabSize } = model.config;
 /** Slot 0 holds a prompt; decoding goes on with copies of it. */
@@ -57,4 +57,4 @@ async function measure(calls) {
 const logits = await step.run([{ slot: 0, ids: probeIds(probe), role: 'prompt' }]);
 const details = { threads, logits: Array.from(logits.subarray(0, 1024)) };
 if (decoding) await prompt();
-await serve({ name: `minke ${quantize}, cache ${cacheType}`, details, measure });
+await serve({ name: `minke ${build ?? 'native'} ${quantize}, cache ${cacheType}`, details, measure });

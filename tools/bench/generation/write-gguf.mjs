@@ -8,8 +8,9 @@ import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeSync } fro
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { float32ToFloat16 } from '../../../packages/core/dist/index.js';
-import { shapes } from './shapes.mjs';
+import { curveShapes, shapes as measuredShapes } from './shapes.mjs';
 
+const shapes = { ...measuredShapes, ...curveShapes };
 const poolSize = 1 << 22;
 const deviation = 0.02;
 const alignment = 32;
@@ -92,11 +93,24 @@ function tensorsOf(s, type) {
   const norm = (name, width) => list.push({ name: `${name}.weight`, dims: [width], type: 'F32', ones: true });
   matrix('token_embd', s.hidden, s.vocabulary);
   norm('output_norm', s.hidden);
-  matrix('output', s.hidden, s.vocabulary);
+  if (s.kind === 'deepseek2') matrix('output', s.hidden, s.vocabulary);
   for (let layer = 0; layer < s.layers; layer++) {
     const name = (rest) => `blk.${layer}.${rest}`;
     norm(name('attn_norm'), s.hidden);
     norm(name('ffn_norm'), s.hidden);
+    const swiglu = (suffix, size, ...more) => {
+      matrix(name(`ffn_gate${suffix}`), s.hidden, size, ...more);
+      matrix(name(`ffn_up${suffix}`), s.hidden, size, ...more);
+      matrix(name(`ffn_down${suffix}`), size, s.hidden, ...more);
+    };
+    if (s.kind === 'llama') {
+      matrix(name('attn_q'), s.hidden, s.heads * s.headSize);
+      matrix(name('attn_k'), s.hidden, s.keyHeads * s.headSize);
+      matrix(name('attn_v'), s.hidden, s.keyHeads * s.headSize);
+      matrix(name('attn_output'), s.heads * s.headSize, s.hidden);
+      swiglu('', s.denseSize);
+      continue;
+    }
     norm(name('attn_q_a_norm'), s.queryRank);
     norm(name('attn_kv_a_norm'), s.latent);
     matrix(name('attn_q_a'), s.hidden, s.queryRank);
@@ -105,11 +119,6 @@ function tensorsOf(s, type) {
     matrix(name('attn_k_b'), s.nope, s.latent, s.heads);
     matrix(name('attn_v_b'), s.latent, s.value, s.heads);
     matrix(name('attn_output'), s.heads * s.value, s.hidden);
-    const swiglu = (suffix, size, ...more) => {
-      matrix(name(`ffn_gate${suffix}`), s.hidden, size, ...more);
-      matrix(name(`ffn_up${suffix}`), s.hidden, size, ...more);
-      matrix(name(`ffn_down${suffix}`), size, s.hidden, ...more);
-    };
     if (layer < s.denseLayers) {
       swiglu('', s.denseSize);
       continue;
@@ -125,35 +134,41 @@ function tensorsOf(s, type) {
 function metadata(s, type) {
   const entries = [];
   const put = (key, kind, value) => entries.push(Buffer.concat([string(key), u32(kind), value]));
-  const own = (key, value) => put(`deepseek2.${key}`, U32, u32(value));
+  const own = (key, value) => put(`${s.kind}.${key}`, U32, u32(value));
   const list = (key, kind, items) =>
     put(`tokenizer.ggml.${key}`, ARRAY, Buffer.concat([u32(kind), u64(items.length), ...items]));
-  put('general.architecture', STRING, string('deepseek2'));
+  const deepseek = () => {
+    own('attention.head_count_kv', 1);
+    own('attention.q_lora_rank', s.queryRank);
+    own('attention.kv_lora_rank', s.latent);
+    own('attention.key_length', s.latent + s.rope);
+    own('attention.value_length', s.latent);
+    own('attention.key_length_mla', s.nope + s.rope);
+    own('attention.value_length_mla', s.value);
+    own('rope.dimension_count', s.rope);
+    own('expert_count', s.experts);
+    own('expert_used_count', s.topK);
+    own('expert_shared_count', s.sharedExperts);
+    own('expert_feed_forward_length', s.expertSize);
+    own('expert_gating_func', 2);
+    own('leading_dense_block_count', s.denseLayers);
+    put('deepseek2.expert_weights_norm', BOOL, Buffer.from([1]));
+    put('deepseek2.expert_weights_scale', F32, f32(2.5));
+  };
+  put('general.architecture', STRING, string(s.kind));
   put('general.file_type', U32, u32(types[type].fileType));
   own('block_count', s.layers);
   own('context_length', s.context);
   own('embedding_length', s.hidden);
   own('feed_forward_length', s.denseSize);
   own('attention.head_count', s.heads);
-  own('attention.head_count_kv', 1);
-  own('attention.q_lora_rank', s.queryRank);
-  own('attention.kv_lora_rank', s.latent);
-  own('attention.key_length', s.latent + s.rope);
-  own('attention.value_length', s.latent);
-  own('attention.key_length_mla', s.nope + s.rope);
-  own('attention.value_length_mla', s.value);
-  own('rope.dimension_count', s.rope);
-  own('expert_count', s.experts);
-  own('expert_used_count', s.topK);
-  own('expert_shared_count', s.sharedExperts);
-  own('expert_feed_forward_length', s.expertSize);
-  own('expert_gating_func', 2);
-  own('leading_dense_block_count', s.denseLayers);
   own('vocab_size', s.vocabulary);
-  put('deepseek2.expert_weights_norm', BOOL, Buffer.from([1]));
-  put('deepseek2.expert_weights_scale', F32, f32(2.5));
-  put('deepseek2.rope.freq_base', F32, f32(10000));
-  put('deepseek2.attention.layer_norm_rms_epsilon', F32, f32(1e-6));
+  put(`${s.kind}.rope.freq_base`, F32, f32(10000));
+  put(`${s.kind}.attention.layer_norm_rms_epsilon`, F32, f32(1e-6));
+  if (s.kind === 'llama') {
+    own('attention.head_count_kv', s.keyHeads);
+    own('rope.dimension_count', s.headSize);
+  } else deepseek();
   const tokens = vocabulary(s.vocabulary);
   put('tokenizer.ggml.model', STRING, string('llama'));
   put('tokenizer.ggml.pre', STRING, string('default'));

@@ -21,6 +21,11 @@ export class Report {
     this.#loadOfOthers = watchLoad(cpuSecondsOfSides);
   }
 
+  /** Multiply-adds a second that so many threads can do, in GFLOP/s; null without a compiler. */
+  gflops(threads) {
+    return this.#limit.gflops[threads] ?? null;
+  }
+
   /**
    * A row from two sides of `compare`: rates in `unit`, `work` of them a call.
    *

@@ -4,7 +4,13 @@
 
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { createNative, nativeAvailable } from '../../../packages/gpu-backends/dist/cpu/index.js';
+import { setFlagsFromString } from 'node:v8';
+import {
+  createNative,
+  createWasm,
+  hasRelaxedSimd,
+  nativeAvailable,
+} from '../../../packages/gpu-backends/dist/cpu/index.js';
 
 /** The case that the parent asks for. */
 export function readCase() {
@@ -15,17 +21,17 @@ export function readCase() {
  * Says the name and the numbers that must agree between the sides, then measures on request.
  *
  * @param {{ name: string, check?: number[], details?: object, before?: () => unknown, call?: () => unknown,
- *   measure?: (calls: number) => Promise<number> }} side
+ *   measure?: (calls: number) => Promise<number | { seconds: number }> }} side
  *   `call` is what is timed and `before` what comes before each; they may be async. Or `measure` makes so many calls and
- *   gives the seconds they took. `details` are what else the parent should know
+ *   gives the seconds they took, and other figures if it will. `details` are what else the parent should know
  */
 export async function serve({ name, check = [], details = {}, before, call, measure = timed(before, call) }) {
   say({ name, check, details, cpu: cpuSeconds() });
   for await (const line of createInterface({ input: process.stdin })) {
     const { calls } = JSON.parse(line);
-    const seconds = await measure(calls);
+    const measured = await measure(calls);
     say({
-      seconds,
+      ...(typeof measured === 'number' ? { seconds: measured } : measured),
       megabytes: peakMegabytes(),
       resident: process.memoryUsage.rss() / 1e6,
       cpu: cpuSeconds(),
@@ -57,6 +63,15 @@ export function refuse(why) {
 export async function nativeBackend(threads) {
   const { available, reason } = nativeAvailable();
   return available ? createNative({ threads }) : refuse(reason);
+}
+
+/** Our backend of a build: `native`, `wasm` (SIMD128) or `wasm-relaxed`, which Node 20 has behind a flag. */
+export async function backendOf({ build = 'native', threads }) {
+  if (build === 'native') return nativeBackend(threads);
+  const instructionSet = build === 'wasm-relaxed' ? 'relaxed-simd' : 'simd128';
+  if (build === 'wasm-relaxed' && !hasRelaxedSimd()) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  const backend = await createWasm({ threads, instructionSet });
+  return backend.info.threads === threads ? backend : refuse(backend.info.reason);
 }
 
 function cpuSeconds() {

@@ -2,12 +2,12 @@
 // timed is rounding the input to bytes and the product; packing is done beforehand.
 
 import { CommandList } from '../../../packages/core/dist/index.js';
-import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
+import { backendOf, readCase, serve } from '../harness/serve.mjs';
 import { checkOutputs, distinctRows, inputOf, numbersOf, weightOf } from './operands.mjs';
 
-const { threads, bits, ...shape } = readCase();
+const { threads, build, bits, ...shape } = readCase();
 const { M, N, K } = shape;
-const backend = await nativeBackend(threads);
+const backend = await backendOf({ build, threads });
 
 function tensor(size, dtype, data) {
   const buffer = backend.allocate(
@@ -52,4 +52,5 @@ list.close();
 backend.submit(list);
 // Inputs are below 1/2; a step of rounding is their largest over 127, the error at most half of it.
 checkOutputs(shape, inputOf(shape), numbers, backend.readSync(y.buffer), bits === 32 ? 0 : 0.25 / 127);
-await serve({ name: `minke int${bits}`.replace('int32', 'f32'), call: () => backend.submit(list) });
+const name = `minke ${build ?? ''} int${bits}`.replace('int32', 'f32').replace('  ', ' ');
+await serve({ name, call: () => backend.submit(list) });

@@ -110,8 +110,8 @@ export const memoryOps = {
     },
   },
   gatherRows: {
-    doc: 'y[n] = table[ids[n]]; zeros where ids[n] is out of range',
-    inputs: [f32('table', 2), i32('ids', 1)],
+    doc: 'y[n] = table[ids[n]] in f32; zeros where ids[n] is out of range',
+    inputs: [anyOf('table', ['f32', 'bf16', 'f16'], 2), i32('ids', 1)],
     outputs: [f32('y', 2)],
     attributes: {},
     shapes: ([t, ids]) => [[at(ids!, 0), at(t!, 1)]],

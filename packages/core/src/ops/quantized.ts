@@ -103,6 +103,19 @@ export const quantizedOps = {
       return [productShape(rows!, scales!, w!, columns!)];
     },
   },
+  gatherRowsQuantized: {
+    doc:
+      'y[n] = row ids[n] of a table [columns, D] packed by packQuantized, each number its scale times its integer; zeros ' +
+      'where ids[n] is out of range',
+    inputs: [weight('table', 3), i32('ids', 1)],
+    outputs: [f32('y', 2)],
+    attributes: { columns: 'int' },
+    shapes: ([table, ids], { columns }) => {
+      const width = GROUP * at(table!, 1);
+      checkTiles('table', table!, columns!, width);
+      return [[at(ids!, 0), width]];
+    },
+  },
   absorbQueryQuantized: {
     doc: 'absorbQuery with w in blocks of 8 bits along R, each number its scale times its integer; q stays f32',
     inputs: [f32('q', 3), anyOf('w', ['q8_0'], 3)],

@@ -1,6 +1,6 @@
 /** Conformance calls of the data-movement ops: every storage type, axis and permutation; odd and empty sizes. */
 import { type DType, dtypes, opTable, type Shape } from '@minke/core';
-import { type Draft, type Draw, f32, i32, outside, reshape, rounded } from './draw.ts';
+import { bf16, type Draft, type Draw, f32, forward, i32, outside, reshape, rounded } from './draw.ts';
 
 /** Shapes of every rank, with odd, single and empty sizes, and one large enough to be split over threads. */
 export const shapes: readonly Shape[] = [
@@ -234,12 +234,18 @@ export const memoryDrafts = {
   },
 
   gatherRows(draw: Draw): Draft<'gatherRows'>[] {
+    const tables = (shape: Shape) => {
+      const numbers = draw.normal(shape);
+      return [numbers, bf16(numbers), ...forward('cast', [numbers], { to: 'f16' })];
+    };
     return tableSizes.flatMap(({ rows, width, count }) =>
-      idCases(draw, rows, count).map(({ label, ids }) => ({
-        label,
-        inputs: [draw.normal([rows, width]), ids],
-        attributes: {},
-      })),
+      idCases(draw, rows, count).flatMap(({ label, ids }) =>
+        tables([rows, width]).map((table) => ({
+          label: `${table.dtype} ${label}`,
+          inputs: [table, ids],
+          attributes: {},
+        })),
+      ),
     );
   },
 

@@ -3,7 +3,7 @@
  * zero and subnormal; those that `quantize` makes are in use as weights too.
  */
 import type { Shape } from '@minke/core';
-import { type Draft, type Draw, f32, forward, type HostTensor, i32 } from './draw.ts';
+import { type Draft, type Draw, f32, forward, type HostTensor, i32, outside } from './draw.ts';
 import { feedForwards, plans } from './expert-drafts.ts';
 
 const types = ['q8_0', 'q4_0'] as const;
@@ -59,6 +59,17 @@ const productSizes = [
   [0, 40, 64],
   [3, 0, 32],
   [4, 5, 0],
+] as const;
+
+/** [rows, width, ids] of a table. */
+const tableSizes = [
+  [1, 32, 6],
+  [33, 64, 20],
+  [70, 96, 40],
+  [300, 1024, 120],
+  [0, 32, 6],
+  [5, 0, 6],
+  [5, 32, 0],
 ] as const;
 
 /** Heads of the absorbed form: one row, several strips of rows, parts that are missing. */
@@ -152,6 +163,22 @@ export const quantizedDrafts = {
           attributes: { columns: n },
         })),
       ),
+    );
+  },
+
+  gatherRowsQuantized(draw: Draw): Draft<'gatherRowsQuantized'>[] {
+    return types.flatMap((dtype) =>
+      tableSizes.map(([rows, width, count]) => ({
+        label: `${dtype} of ${rows} rows`,
+        inputs: [
+          packed(blocks(draw, dtype, [rows, width])),
+          i32(
+            [count],
+            Array.from({ length: count }, (_, i) => [rows, i * 7, 2 * i, outside[(i >> 2) % 4]!][i % 4]!),
+          ),
+        ],
+        attributes: { columns: rows },
+      })),
     );
   },
 

@@ -227,6 +227,7 @@ export const tolerances: {
   quantizeRows: () => EXACT,
   matmulQuantized: (shapes) => groupSum(axis(shapes, 1, 1)),
   groupedMatmulQuantized: (shapes) => groupSum(axis(shapes, 1, 1)),
+  gatherRowsQuantized: () => EXACT,
   // A hidden number that rounds the other way is off by a step of its group, 1 / 127 of the largest. That the op has
   // the bits of its parts is a check of its own.
   // Blocks have no absolute value: the scale of the sums is the largest of them.

@@ -135,9 +135,10 @@ export const memory: Pick<
 
   gatherRows([table, ids, y]) {
     const [rows, width] = [table.shape[0]!, table.shape[1]!];
+    const numbers = toNumbers(table);
     y.data.fill(0);
     ids.data.forEach((id, n) => {
-      if (id >= 0 && id < rows) y.data.set(table.data.subarray(id * width, (id + 1) * width), n * width);
+      if (id >= 0 && id < rows) y.data.set(numbers.subarray(id * width, (id + 1) * width), n * width);
     });
   },
 

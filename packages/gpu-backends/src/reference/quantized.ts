@@ -163,6 +163,7 @@ export const quantized: Pick<
   | 'quantizeRows'
   | 'matmulQuantized'
   | 'groupedMatmulQuantized'
+  | 'gatherRowsQuantized'
   | 'moeFeedForwardQuantized'
 > = {
   quantize([w, blocks], { to }) {
@@ -209,6 +210,16 @@ export const quantized: Pick<
       const end = Math.min(offsets.data[e + 1]!, rows.shape[0]!);
       if (first < end) product(rows, scales, unpackGroups(w, columns, e), y, first, end);
     }
+  },
+
+  gatherRowsQuantized([table, ids, y], { columns }) {
+    const rows = unpackGroups(table, columns);
+    const width = y.shape[1]!;
+    y.data.fill(0);
+    ids.data.forEach((id, n) => {
+      const numbers = rows[id]?.flatMap(({ scale, integers }) => integers.map((q) => scale * q));
+      if (numbers !== undefined) y.data.set(numbers, n * width);
+    });
   },
 
   moeFeedForwardQuantized([x, weights, gate, up, down, sharedGate, sharedUp, sharedDown, ...rest]) {

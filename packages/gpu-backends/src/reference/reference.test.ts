@@ -50,6 +50,7 @@ const byHand: readonly OpName[] = [
   'moeFeedForwardPacked',
   'storeRounded',
   'latentAttentionRounded',
+  'gatherRowsQuantized',
   'absorbQueryQuantized',
   'absorbOutputQuantized',
   'quantize',

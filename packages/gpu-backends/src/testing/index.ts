@@ -26,7 +26,7 @@ let dawnEntry: GPU | undefined;
 export async function availableBackends(): Promise<[name: string, backend: Backend][]> {
   const backends: [string, Backend][] = [
     ['reference', createReference()],
-    ['wasm', await createWasm()],
+    ['wasm', await createWasm({ threads: 1 })],
   ];
   if (nativeAvailable().available) backends.push(['native', await createNative({ threads: 2 })]);
   const dawn = process.env.MINKE_DAWN;

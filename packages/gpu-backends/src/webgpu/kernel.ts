@@ -47,6 +47,7 @@ export const composedOps = [
   'quantizeRows',
   'matmulQuantized',
   'groupedMatmulQuantized',
+  'gatherRowsQuantized',
   'expandedAttention',
   'storeRounded',
   'latentAttentionRounded',

@@ -192,17 +192,25 @@ const repeatChunk = shader(
   'if (i < P.n) { y[y_at + i] = x[x_at + (i / (P.inner * P.count)) * P.inner + i % P.inner]; }',
 );
 
-const gatherRows = shader(
-  'gatherRows',
-  { table: reads('u32'), ids: reads('i32'), y: writes('u32') },
-  { n: 'u32', width: 'u32', rows: 'i32' },
-  `
+/** Rows of a table of each type that is widened to f32. */
+function gatherShader(type: 'f32' | 'bf16' | 'f16') {
+  return shader(
+    `gatherRows ${type}`,
+    { x: reads('u32'), ids: reads('i32'), y: writes('u32') },
+    { n: 'u32', width: 'u32', rows: 'i32' },
+    `
   if (i >= P.n) { return; }
   let id = ids[ids_at + i / P.width];
   var value = 0u;
-  if (id >= 0 && id < P.rows) { value = table[table_at + u32(id) * P.width + i % P.width]; }
+  if (id >= 0 && id < P.rows) {
+    let e = u32(id) * P.width + i % P.width;
+    value = ${loads[type]};
+  }
   y[y_at + i] = value;`,
-);
+    castText,
+  );
+}
+const gatherShaders = { f32: gatherShader('f32'), bf16: gatherShader('bf16'), f16: gatherShader('f16') };
 
 function scatter(
   name: string,
@@ -373,7 +381,8 @@ export const memory: Pick<
 
   gatherRows(d, [table, ids, y]) {
     const [rows, width] = [table.shape[0]!, table.shape[1]!];
-    d.each(gatherRows, { table, ids, y }, { n: y.count, width, rows }, y.count);
+    const gather = gatherShaders[table.dtype as keyof typeof gatherShaders];
+    d.each(gather, { x: table, ids, y }, { n: y.count, width, rows }, y.count);
   },
 
   scatterAddRows(d, [x, ids, table]) {
