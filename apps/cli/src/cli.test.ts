@@ -39,6 +39,7 @@ describe('usage', () => {
     ['ids that are none', ['logits', '.', '--ids', '5,x'], 'token ids'],
     ['negative ids', ['logits', '.', '--ids=-5'], 'token ids'],
     ['an unknown form', ['logits', '.', '--ids', '1', '--form', 'melted'], 'expanded, absorbed'],
+    ['a cache type there is none of', ['chat', '.', '--cache-type', 'f16'], 'f32, bf16, q8_0'],
     ['an unknown backend', ['logits', '.', '--ids', '1', '--backend', 'abacus'], 'reference'],
     ['a port out of range', ['serve', '.', '--port', '65536'], 'port from 0 to 65535'],
     ['no threads', ['serve', '.', '--threads', '0'], 'positive'],
@@ -156,6 +157,19 @@ describe('logits', () => {
       'reference',
     ]);
     expect(parse(fromFile)).toEqual(full);
+  });
+
+  it('are near with rounded latents, the same whole and step by step', async () => {
+    const run = async (...options: string[]) =>
+      parse(await minke(['logits', model, '--ids', '5,9,2,77', '--json', '--form', 'absorbed', ...options]));
+    const exact = (await run()).flat();
+    for (const type of ['bf16', 'q8_0']) {
+      const whole = await run('--cache-type', type);
+      expect(await run('--cache-type', type, '--step')).toEqual(whole);
+      const errors = whole.flat().map((logit, i) => Math.abs(logit - (exact[i] as number)));
+      expect(Math.max(...errors)).toBeGreaterThan(0);
+      expect(Math.max(...errors)).toBeLessThan(0.05 * Math.max(...exact.map(Math.abs)));
+    }
   });
 
   it('refuse ids beyond the vocabulary and more than the context', async () => {

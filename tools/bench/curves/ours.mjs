@@ -9,6 +9,8 @@ import { nativeBackend, readCase, serve } from '../harness/serve.mjs';
 
 /** Steps before any is timed (the first one makes the plan), and timed ones. */
 const [untimed, timed] = [3, 24];
+/** How often more a prompt of one piece is timed. */
+const repeats = 6;
 
 const { file, quantize, threads, chunk, maxTokens } = readCase();
 const backend = await nativeBackend(threads);
@@ -26,12 +28,15 @@ async function timedStep(slot, ids, role, drawn) {
 
 let [length, prefillSeconds] = [0, 0];
 async function grow(tokens) {
-  if (length === 0) {
-    await timedStep(0, next(chunk), 'prompt', draws);
+  const short = [];
+  for (let i = 0; length === 0 && i < 1 + (tokens === chunk ? repeats : 0); i++) {
+    const seconds = await timedStep(0, next(chunk), 'prompt', draws);
     step.clear(0);
+    if (i > 0) short.push(seconds);
   }
   for (; length < tokens; length += chunk)
     prefillSeconds += await timedStep(0, next(chunk), 'prompt', length + chunk === tokens ? draws : []);
+  if (short.length > 0) prefillSeconds = median([...short, prefillSeconds]);
   step.share(0, 1);
   const times = [];
   for (let i = 0; i < untimed + timed; i++) times.push(await timedStep(1, next(1), 'generated', draws));

@@ -57,10 +57,7 @@ async function contexts(type) {
   const prefill = curve((tokens) => {
     const pieces = tokens / chunk;
     const cache = cacheBytesPerToken(config, cachedBytes) * chunk * ((pieces * (pieces + 1)) / 2);
-    return plannedSeconds(
-      tokens * forwardFlopsPerToken(config, tokens / 2),
-      pieces * readBytes(config, type) + cache,
-    );
+    return plannedSeconds(promptFlops(config, tokens), pieces * readBytes(config, type) + cache);
   });
   const decode = curve((tokens) =>
     plannedSeconds(
@@ -84,9 +81,7 @@ async function experts(type) {
   const name = (phase, count) => `${type} ${phase} of ${count} experts ${threads}t`;
   const tokens = chunk;
   const lastLevel = lastLevelBytes();
-  const prefill = curve(({ config }) =>
-    plannedSeconds(tokens * forwardFlopsPerToken(config, tokens / 2), readBytes(config, type)),
-  );
+  const prefill = curve(({ config }) => plannedSeconds(promptFlops(config, tokens), readBytes(config, type)));
   const decode = curve(() => 1);
   for (const count of quick ? [8, 64, 128] : expertCounts) {
     if (!wanted(name('prefill', count)) && !wanted(name('decode', count))) continue;
@@ -101,6 +96,12 @@ async function experts(type) {
     const planned = far ? decode(null, decodeSeconds) : null;
     row(name('decode', count), 1, decodeSeconds, planned, `${Math.round(bytes / 1e6)} MB of weights`);
   }
+}
+
+/** The planner's FLOPs of a prompt, the vocabulary for its last token only. */
+function promptFlops(config, tokens) {
+  const head = 2 * config.vocabSize * config.hiddenSize;
+  return tokens * (forwardFlopsPerToken(config, tokens / 2) - head) + head;
 }
 
 /** Bytes of all weights but the table, of which a pass reads some rows. */
