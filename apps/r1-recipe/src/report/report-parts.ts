@@ -86,10 +86,12 @@ export const barNote =
 /** What was put into the base mixture, and what that means for the results; undefined where nothing was. */
 export function plantedText(effects: readonly PlantedEffect[]): string | undefined {
   if (effects.length === 0) return undefined;
-  const listed = effects.map(({ name, what, share }) => {
+  // Every base model of a run says it of its own, mostly the same, mixture.
+  const parts = effects.map(({ name, what, share }) => {
     const part = share === null ? '' : `: ${percent(share)}`;
     return `${name} (${what}${part})`;
   });
+  const listed = [...new Set(parts)];
   return (
     `Planted in the base mixture: ${listed.join('; ')}. Where a later stage makes one of these more or less frequent, ` +
     'it selects among behaviours that the base model was given; that is no discovery of new ones.'

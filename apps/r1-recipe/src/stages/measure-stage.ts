@@ -10,7 +10,7 @@ import { withModel } from './model-folder.ts';
 import { contextLength } from './train-stages.ts';
 
 /** What a model writes before its answer when it does not think. */
-const emptyThought = '\n</think>\n\n';
+export const emptyThought = '\n</think>\n\n';
 
 /**
  * Measures the model of a stage.
@@ -31,7 +31,8 @@ export function measureStage(
   return {
     ...{
       name: `measure-${label}`,
-      version: 4,
+      // Until 4 the tag of the empty thought was spelt in letters.
+      version: thinks ? 4 : 5,
       inputs: { model: of },
       settings: { ...settings, label, thinks },
     },

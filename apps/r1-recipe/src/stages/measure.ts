@@ -65,7 +65,11 @@ const beyondSets = ['beyond-arithmetic', 'beyond-search', 'beyond-parity'] as co
 const tasksOf = (set: TaskSetName, count: number): Task[] =>
   count === 0 ? [] : heldOutProblems(set, count, 0);
 
-/** Measures a model. `prefix` is put after every prompt: an empty thought, for answers without thinking. */
+/**
+ * Measures a model.
+ *
+ * @param options.prefix put after every prompt, its tags as control tokens: an empty thought, for answers without thinking
+ */
 export async function measure(
   policy: Pick<LocalPolicy, 'sampler' | 'decode' | 'stopTokenIds'>,
   language: LanguageModel,
@@ -74,7 +78,7 @@ export async function measure(
 ): Promise<Measured> {
   const ask = async (tasks: readonly Task[], temperature: number, samples: number): Promise<Judged[]> => {
     if (tasks.length === 0) return [];
-    const opening = prefix === '' ? [] : language.tokenizer.encode(prefix);
+    const opening = language.tokenizer.encode(prefix, { allowSpecial: true });
     const drawn = await policy.sampler.sample({
       prompts: tasks.map((task) => [...promptIds(task, language), ...opening]),
       samplesPerPrompt: samples,

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Backend } from '@minke/core';
 import { auto } from '@minke/gpu-backends';
-import { localPolicy, readConversations, validateRl } from '@minke/rl-trainer';
+import { localPolicy, readConversations, type Sampler, validateRl } from '@minke/rl-trainer';
+import { encodeReply } from '@minke/tokenizer-merging/chat';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generalRows, recipeTokenizer } from '../data/index.ts';
 import { orderStages } from '../run/index.ts';
 import { measure } from './measure.ts';
+import { emptyThought } from './measure-stage.ts';
 import { withNewModel } from './model-folder.ts';
 import { modelShape } from './model-shapes.ts';
 import { recipeStages } from './recipe.ts';
@@ -77,19 +79,20 @@ describe('modelShape', () => {
 });
 
 describe('measure', () => {
+  const settings = {
+    ...recipeSettings.ci.measure,
+    ...{
+      arithmetic: 12,
+      search: 6,
+      parity: 6,
+      beyond: 2,
+      general: 6,
+      sampledProblems: 4,
+      maxNewTokens: 12,
+    },
+  };
+
   it('gives the same rows twice, over the problems asked for, and records to compare by', async () => {
-    const settings = {
-      ...recipeSettings.ci.measure,
-      ...{
-        arithmetic: 12,
-        search: 6,
-        parity: 6,
-        beyond: 2,
-        general: 6,
-        sampledProblems: 4,
-        maxNewTokens: 12,
-      },
-    };
     const measured = await withNewModel('student', { backend, seed: 0 }, async (language) => {
       const policy = await localPolicy(language, { contextLength: 128, reference: false });
       try {
@@ -107,6 +110,29 @@ describe('measure', () => {
     expect(row('general/helpful')).toMatchObject({ n: 6 });
     expect(measured.records).toHaveLength(30);
     expect(new Set(measured.records.map(({ id }) => id)).size).toBe(30);
+  });
+
+  it('asks for answers without thinking in the tokens that direct answers are trained on', async () => {
+    await withNewModel('student', { backend, seed: 0 }, async (language) => {
+      const { tokenizer, template } = language;
+      const opensThought = true;
+      const direct = [...encodeReply(tokenizer, template, { reasoning: '', content: '' }, { opensThought })];
+      const end = direct.slice(0, -1);
+      const policy = await localPolicy(language, { contextLength: 128, reference: false });
+      const prompts: (readonly number[])[] = [];
+      const sample: Sampler['sample'] = (request, signal) => {
+        prompts.push(...request.prompts);
+        return policy.sampler.sample(request, signal);
+      };
+      try {
+        const watched = { ...policy, sampler: { ...policy.sampler, sample } };
+        await measure(watched, language, settings, { seed: 0, prefix: emptyThought });
+      } finally {
+        await policy.dispose();
+      }
+      expect(prompts.length).toBeGreaterThan(0);
+      for (const prompt of prompts) expect(prompt.slice(-end.length)).toEqual(end);
+    });
   });
 });
 
