@@ -9,13 +9,11 @@ import { afterAll, expect, it } from 'vitest';
 import { Engine, type EngineOptions } from './engine.ts';
 import { ModelStep } from './model-step.ts';
 import { testConfig } from './testing/test-language.ts';
+import { logitsOfThree, threePrompts as prompts } from './testing/three-prompts.ts';
 
 const config = { ...testConfig(128), kvLoraRank: 32, qkRopeHeadDim: 20, initStd: 0.1 };
 const backend = nativeAvailable().available ? await createNative({ threads: 2 }) : await createWasm();
 const model = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 3 });
-const prompts = [0, 1, 2].map((salt) =>
-  Array.from({ length: 9 + 4 * salt }, (_, i) => (7 + 31 * i + 17 * salt) % 128),
-);
 const rounded = ['bf16', 'q8_0'] as const;
 const engines: Engine[] = [];
 function newEngine(options: EngineOptions): Engine {
@@ -30,15 +28,7 @@ afterAll(async () => {
 const sampling = { temperature: 1, topP: 0.95, topK: 0, minP: 0 };
 const request = { maxNewTokens: 14, sampling, seed: 4, stopTokenIds: [] };
 
-/** Logits after the prompts and a generated token each. */
-async function logits(cacheType: EngineOptions['cacheType']): Promise<number[]> {
-  const step = new ModelStep(model, { slots: 3, maxTokens: 32, cacheType });
-  const chunks = prompts.map((ids, slot) => ({ slot, ids: Int32Array.from(ids), role: 'prompt' as const }));
-  const next = prompts.map((_, slot) => ({ slot, ids: Int32Array.of(slot), role: 'generated' as const }));
-  const all = [...(await step.run(chunks)), ...(await step.run(next))];
-  step.dispose();
-  return all;
-}
+const logits = (cacheType: EngineOptions['cacheType']) => logitsOfThree(model, { cacheType });
 
 it('stays near the exact logits', async () => {
   const exact = await logits('f32');

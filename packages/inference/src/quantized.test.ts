@@ -18,6 +18,7 @@ import { afterAll, expect, it } from 'vitest';
 import { Engine, type EngineOptions } from './engine.ts';
 import { ModelStep } from './model-step.ts';
 import { testConfig } from './testing/test-language.ts';
+import { logitsOfThree, threePrompts as prompts } from './testing/three-prompts.ts';
 
 const config = {
   ...testConfig(128),
@@ -27,9 +28,6 @@ const moe = { ...config.moe!, expertSize: 32 };
 const backend = nativeAvailable().available ? await createNative({ threads: 2 }) : await createWasm();
 const arena = new Arena(backend, { persistent: true });
 const model = DeepSeekModel.init({ ...config, moe }, { arena, seed: 3 });
-const prompts = [0, 1, 2].map((salt) =>
-  Array.from({ length: 9 + 4 * salt }, (_, i) => (7 + 31 * i + 17 * salt) % 128),
-);
 const engines: Engine[] = [];
 function newEngine(options: EngineOptions): Engine {
   const engine = new Engine(model, { maxSequences: 3, contextLength: 64, ...options });
@@ -41,18 +39,8 @@ afterAll(async () => {
   backend.dispose();
 });
 
-/** Logits after the prompts and a generated token each. */
-async function logits(
-  options: Pick<EngineOptions, 'quantize' | 'packWeights'>,
-  of: TransformerModel = model,
-): Promise<number[]> {
-  const step = new ModelStep(of, { slots: 3, maxTokens: 32, ...options });
-  const chunks = prompts.map((ids, slot) => ({ slot, ids: Int32Array.from(ids), role: 'prompt' as const }));
-  const next = prompts.map((_, slot) => ({ slot, ids: Int32Array.of(slot), role: 'generated' as const }));
-  const all = [...(await step.run(chunks)), ...(await step.run(next))];
-  step.dispose();
-  return all;
-}
+const logits = (options: Pick<EngineOptions, 'quantize' | 'packWeights'>, of: TransformerModel = model) =>
+  logitsOfThree(of, options);
 
 it('stays near the exact logits, nearer with 8 bits than with 4', async () => {
   const exact = await logits({});
