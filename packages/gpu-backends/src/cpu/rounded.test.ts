@@ -1,18 +1,22 @@
-/** Rounded latent caches on the native backend: threads do not change a bit, at sizes that they share. */
+/** Rounded latent caches on the CPU kernels: threads do not change a bit, at sizes that they share. */
 import type { Attributes, Backend, OpName } from '@minke/core';
 import { describe, expect, it } from 'vitest';
 import { callOn, Draw, type HostTensor, i32, rounded } from '../conformance/draw.ts';
 import { createNative, nativeAvailable } from './native.ts';
+import { createWasm } from './wasm.ts';
 
 const draw = new Draw(12, 0);
 const bytes = ({ data }: HostTensor) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 
-// Without a compiler there is no add-on, and nothing to test; where one was built, conformance fails unless it loads.
-const describeNative = nativeAvailable().available ? describe : () => {};
-describeNative('native threads', () => {
+// Without a compiler there is no add-on; where one was built, conformance fails unless it loads.
+const builds = [
+  ...(nativeAvailable().available ? [{ name: 'native', create: createNative }] : []),
+  { name: 'WebAssembly', create: createWasm },
+];
+describe.each(builds)('threads on $name', ({ create }) => {
   it.each(['bf16', 'q8_0'] as const)('do not change a bit of attention to a cache in %s', async (to) => {
     const backends: Backend[] = [];
-    for (const threads of [1, 2, 3]) backends.push(await createNative({ threads }));
+    for (const threads of [1, 2, 3]) backends.push(await create({ threads }));
     const alike = <O extends OpName>(op: O, inputs: HostTensor[], attributes: Attributes<O>): HostTensor => {
       const [one, ...others] = backends.map((backend) => callOn(backend, op, inputs, attributes)[0]!);
       for (const other of others) expect(bytes(other).equals(bytes(one!)), op).toBe(true);
