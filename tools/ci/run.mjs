@@ -2,8 +2,8 @@
 // ends with its own `N passed, M failed` line, whose counts are used, or else counts as one check. All steps
 // run, whatever fails before them; the last line sums them up.
 //
-// Two lanes side by side, since few steps keep two cores busy: `npm test`, shown as it runs, and the others, each shown
-// when it ends. What is measured against the clock runs alone, and so does what builds the files that others run.
+// Two lanes side by side, since few steps keep two cores busy: `npm test` and the kills, shown as they run, and the others,
+// each shown when it ends. What is measured against the clock runs alone, and so does what builds the files that others run.
 //
 //   node tools/ci/run.mjs [step ...]      default: all
 
@@ -60,7 +60,7 @@ const steps = [
   {
     name: 'kills',
     title: 'the recipe killed and resumed',
-    lane: 'second',
+    lane: 'first',
     work: (options) => run(process.execPath, ['tools/kills/run.mjs', '--kills', '4'], options),
   },
   {
