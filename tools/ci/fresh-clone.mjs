@@ -23,8 +23,9 @@ const testsOnKernels = [
   ...['gpu-backends', 'tensor', 'mla-attention', 'moe-router', 'transformer', 'inference', 'rl-trainer'].map(
     (name) => `packages/${name}/`,
   ),
-  ...['packages/tiny-reasoner/', 'apps/'],
-  ...['**/conformance.test.ts', '**/wasm.test.ts', '**/grpo-kill.test.ts'].map((path) => `--exclude=${path}`),
+  ...['packages/evaluation/', 'packages/tiny-reasoner/', 'packages/tokenizer-merging/src/merging'],
+  ...['apps/', 'tools/study/'],
+  ...['**/conformance.test.ts', '**/wasm.test.ts'].map((path) => `--exclude=${path}`),
 ];
 const questions = [
   'What is 348 + 977?',
