@@ -43,9 +43,10 @@ export const splitAttention: Pick<Kernels, 'splitAttention' | 'splitAttentionGra
           : -Infinity,
       );
       const total = logSumExp([...scores, sink.data[h]!]);
+      const none = logSumExp(scores) === -Infinity;
       const sum = new Float64Array(valueWidth);
       keys.forEach(({ row }, i) => {
-        const p = total === -Infinity ? 0 : Math.exp(scores[i]! - total);
+        const p = none ? 0 : Math.exp(scores[i]! - total);
         addScaled(sum, 0, p, v, (row * keyHeads + keyHead) * stride, valueWidth);
       });
       lse.data[pair] = total;
@@ -97,9 +98,10 @@ export const splitAttention: Pick<Kernels, 'splitAttention' | 'splitAttentionGra
           (row) => scale * dot(q, (n * heads + h) * width, cache, row * width, width),
         );
         const total = logSumExp([...scores, sink.data[h]!]);
+        const none = logSumExp(scores) === -Infinity;
         const sum = new Float64Array(valueWidth);
         present.forEach((row, i) => {
-          const p = total === -Infinity ? 0 : Math.exp(scores[i]! - total);
+          const p = none ? 0 : Math.exp(scores[i]! - total);
           addScaled(sum, 0, p, cache, row * width, valueWidth);
         });
         o.data.set(sum, (n * heads + h) * valueWidth);
