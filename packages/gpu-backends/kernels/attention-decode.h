@@ -24,6 +24,26 @@ constexpr int fewLanes = 1;
 constexpr int fewVectors = 4;
 #endif
 
+constexpr int fewGroup = fewLanes < 6 ? fewLanes : 6;  // rows that fit the registers beside `fewVectors`
+
+/** Keys and values of a head, rows apart as the strides say. */
+struct HeadTile {
+  const float *k, *v;
+  idx keyStride, valueStride;
+};
+
+/** Keys or values in memory: bytes from one row to the next, and of a head's part. */
+struct KeptRows {
+  const char* p = nullptr;
+  idx stride = 0, head = 0;
+
+  /** The part of a head in rows m0 .. m0 + n, to be asked for in so many steps. */
+  Ahead ofHead(idx m0, idx n, idx hk, idx steps) const {
+    return p ? Ahead(p + m0 * stride + hk * head, max(n, 0), head, stride, steps) : Ahead();
+  }
+  Ahead whole(idx m0, idx n, idx steps) const { return p ? Ahead(p + m0 * stride, max(n, 0) * stride, steps) : Ahead(); }
+};
+
 struct AttentionTask {
   Heads heads;
   const float *q, *k, *v;
@@ -33,10 +53,33 @@ struct AttentionTask {
   const float *bias = nullptr, *sink = nullptr;  // [N, H] for ranges of four numbers, and [H]
   const int32_t* rows = nullptr;                 // [N, M]: the rows of k, one key head, that take the place of M keys
   idx rowCount = 0;                              // of k
-  RoundedRows rounded = {};                      // one key head, in place of k and v
+  RoundedRows rounded = {}, roundedValues = {};  // in place of k and v; of v only with several key heads
 
   /** Floats of a tile of keys and values that lie close together, or of rounded rows when they are widened. */
-  idx tileFloats() const { return keyTile * (rounded ? max(dk + dv, keyStride) : dk + dv); }
+  idx tileFloats() const { return keyTile * (rounded && !roundedValues ? max(dk + dv, keyStride) : dk + dv); }
+  /** n keys and values of a key head from row m0 on: as they lie, or widened into memory for `tileFloats`. */
+  HeadTile tile(idx hk, idx m0, idx n, float* wide) const {
+    if (!rounded)
+      return {k + m0 * keyStride + hk * dk, v + m0 * valueStride + hk * dv, keyStride, valueStride};
+    if (!roundedValues) {
+      rounded.widen(m0, n, 0, rounded.width, wide);
+      return {wide, wide, keyStride, valueStride};
+    }
+    float* values = wide + keyTile * dk;
+    rounded.widen(m0, n, hk * dk, dk, wide);
+    roundedValues.widen(m0, n, hk * dv, dv, values);
+    return {wide, values, dk, dv};
+  }
+  KeptRows keptKeys() const {
+    if (rounded) return {rounded.p, rounded.bytes, bytesOf(rounded.dtype, dk)};
+    return {(const char*)k, keyStride * 4, dk * 4};
+  }
+  /** Empty where values are the beginnings of the keys. */
+  KeptRows keptValues() const {
+    if (roundedValues) return {roundedValues.p, roundedValues.bytes, bytesOf(roundedValues.dtype, dv)};
+    if (rounded || v == k) return {};
+    return {(const char*)v, valueStride * 4, dv * 4};
+  }
   bool few(const Block& block) const { return !rows && block.count <= fewLanes; }
 };
 
@@ -72,10 +115,19 @@ MINKE_INLINE void loadKeys(const float* from, idx stride, idx rows, idx columns,
   transposeRegisters(block);
 }
 
+struct AheadOfTwo {
+  Ahead values, keys;
+
+  MINKE_INLINE void step() {
+    values.step();
+    keys.step();
+  }
+};
+
 /** s[l * apart + key] = scale q[l].k[key] of R lanes with n <= keyTile keys; writes whole vectors of keys. */
-template <int R>
+template <int R, class More>
 static void scoreKeys(const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s, idx apart,
-                      Ahead& ahead) {
+                      More& ahead) {
   for (idx i = 0; i < n; i += W) {
     vf dot[R];
     MINKE_UNROLL
@@ -100,9 +152,9 @@ static void scoreKeys(const float* const* q, const float* k, idx stride, idx wid
     for (int l = 0; l < R; l++) store(s + l * apart + i, dot[l] * splat(scale));
   }
 }
-template <int R>
+template <int R, class More>
 static void scoreKeysUpTo(idx count, const float* const* q, const float* k, idx stride, idx width, idx n, float scale, float* s,
-                          idx apart, Ahead& ahead) {
+                          idx apart, More& ahead) {
   if (count >= R)
     scoreKeys<R>(q, k, stride, width, n, scale, s, apart, ahead);
   else if constexpr (R > 1)
@@ -169,12 +221,6 @@ static void addScores(idx count, const float* scores, idx apart, idx n, float* s
   if constexpr (L > 1) addScores<L / 2>(count, scores, apart, n, sum, each);
 }
 
-/** Takes a lane's n scores into its sums, and makes them probabilities. */
-static void fewSoftmax(float* scores, idx n, const FewSums& to, idx lane, bool first) {
-  fewExp(scores, n, to, lane, first);
-  addScores<1>(1, scores, 0, n, to.sum + lane, 0);
-}
-
 /** Scores of `n` keys from row m0 on, for a lane whose range has parts. */
 static void fewParts(const AttentionTask& t, idx lane, idx hk, idx m0, idx n, float* scores) {
   const int32_t* range = t.heads.ranges + t.heads.each * (lane / t.heads.group);
@@ -199,42 +245,53 @@ static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx h
     h.range((block.first + l) / h.group, low, ends[l]);
     even = even && min(ends[l], end) == min(ends[0], end);
   }
+  // Memory asked for while scores are made: where rows hold one head of several, this head's values and the next keys;
+  // where heads take their turn at whole rows, or share one, the next tile from end to end.
+  const KeptRows keys = t.keptKeys(), values = t.keptValues();
+  const bool apart = heads < h.keyHeads;
+  auto rowsFrom = [&](idx m0) { return min(keyTile, end - m0); };
+  if (apart) keys.ofHead(begin, rowsFrom(begin), h0, 1).step();
+  else if (values.p) keys.whole(begin, rowsFrom(begin), 1).step(), values.whole(begin, rowsFrom(begin), 1).step();
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
-    const idx n = min(keyTile, end - m0);
-    const idx next = min(keyTile, end - m0 - n), steps = (n + W - 1) / W * ((t.dk + W - 1) / W);
-    if (t.rounded) t.rounded.widen(m0, n, wide);
+    const idx n = rowsFrom(m0), next = m0 + n, steps = (n + W - 1) / W * ((t.dk + W - 1) / W);
+    AheadOfTwo ahead;
+    if (!apart) ahead = {values.whole(next, rowsFrom(next), heads * steps), keys.whole(next, rowsFrom(next), heads * steps)};
     for (idx i = 0; i < heads; i++) {
       const idx hk = h0 + i;
-      const float *q[fewLanes], *k = t.k + m0 * t.keyStride + hk * t.dk, *v = t.v + m0 * t.valueStride + hk * t.dv;
+      const float* q[fewLanes];
       float s[fewLanes * keyTile];
       for (idx l = 0; l < count; l++) q[l] = t.q + h.row(block.first + l, hk) * t.dk;
-      Ahead ahead;
-      if (t.rounded) {
-        k = v = wide;
-        ahead = Ahead(t.rounded.at(m0 + n), next * t.rounded.bytes, steps);
-      } else if (t.keyStride == t.dk) {
-        ahead = Ahead(k + n * t.keyStride, next * t.keyStride, steps);
+      const auto [k, v, keyStride, valueStride] = t.tile(hk, m0, n, wide);
+      if (apart) {
+        ahead.values = values.ofHead(m0, n, hk, steps);
+        ahead.keys = i + 1 < heads ? keys.ofHead(m0, n, hk + 1, steps) : keys.ofHead(next, rowsFrom(next), h0, steps);
       }
-      scoreKeysUpTo<fewLanes>(count, q, k, t.keyStride, t.dk, n, t.scale, s, keyTile, ahead);
+      scoreKeysUpTo<fewLanes>(count, q, k, keyStride, t.dk, n, t.scale, s, keyTile, ahead);
       for (idx l = 0; l < count; l++) {
-        const idx at = i * count + l, own = clamp(ends[l] - m0, 0, n);
+        const idx own = clamp(ends[l] - m0, 0, n);
         float* scores = s + l * keyTile;
         if (t.bias) fewParts(t, block.first + l, hk, m0, own, scores);
-        fewSoftmax(scores, own, to, at, m0 == begin);
-        if (!even) addValues(scores, v, t.valueStride, 0, t.dv, own, to.out + at * to.stride);
+        fewExp(scores, own, to, i * count + l, m0 == begin);
       }
-      if (!even) continue;
+      if (!even) {
+        for (idx l = 0; l < count; l++) {
+          const idx at = i * count + l, own = clamp(ends[l] - m0, 0, n);
+          addScores<1>(1, s + l * keyTile, 0, own, to.sum + at, 0);
+          addValues(s + l * keyTile, v, valueStride, 0, t.dv, own, to.out + at * to.stride);
+        }
+        continue;
+      }
       const idx own = clamp(ends[0] - m0, 0, n);
+      addScores<4>(count, s, keyTile, own, to.sum + i * count, 1);
       float* out = to.out + i * count * to.stride;
-      constexpr int group = fewLanes < 6 ? fewLanes : 6;  // rows that fit the registers beside `fewVectors`
-      for (idx l = 0; l < count; l += group) {
-        const idx rows = min(group, count - l);
+      for (idx l = 0; l < count; l += fewGroup) {
+        const idx rows = min(fewGroup, count - l);
         idx c = 0;
         for (; c + fewVectors * W <= t.dv; c += fewVectors * W)
-          tileUpTo<group, fewVectors, 0, 1, false>(rows, own, s + l * keyTile, keyTile, 1, v + c, t.valueStride,
+          tileUpTo<fewGroup, fewVectors, 0, 1, false>(rows, own, s + l * keyTile, keyTile, 1, v + c, valueStride,
                                                    out + l * to.stride + c, to.stride, true, nullptr);
         for (idx r = l; r < l + rows; r++)
-          addValues(s + r * keyTile, v, t.valueStride, c, t.dv, own, out + r * to.stride);
+          addValues(s + r * keyTile, v, valueStride, c, t.dv, own, out + r * to.stride);
       }
     }
   }

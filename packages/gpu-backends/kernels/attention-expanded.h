@@ -86,7 +86,7 @@ static void attendExpanded(const AttentionTask& t, const Expansion& x, const Blo
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = min(keyTile, end - m0);
     const float* latents = x.rounded ? head.latents : x.cache + m0 * x.width;
-    if (x.rounded) x.rounded.widen(m0, n, head.latents);
+    if (x.rounded) x.rounded.widen(m0, n, 0, x.rounded.width, head.latents);
     expandRows(x, latents, n, head.keyPanels, x.keyPanels(), k, x.keyStride());
     expandRows(x, latents, n, head.valuePanels, x.valuePanels(), v, x.valueStride());
     for (idx i = 0; i < n; i++) copyFloats(k + i * x.keyStride() + x.nope, latents + i * x.width + x.R, x.P);

@@ -124,17 +124,32 @@ struct Parts {
   }
 };
 
-/** Memory that is needed soon, asked for a little at a time. */
+/** Memory that is needed soon, asked for a little at a time: one piece, or as much of each of several rows. */
 struct Ahead {
   const char *next = nullptr, *end = nullptr;
-  idx lines = 0;  // with each step of a loop
+  idx bytes = 0, stride = 0, more = 0;  // of a row, from one to the next, and rows after this one
+  idx lines = 0;                        // with each step of a loop
 
   Ahead() = default;
   Ahead(const float* from, idx floats, idx steps) : Ahead((const char*)from, floats * 4, steps) {}
-  Ahead(const char* from, idx bytes, idx steps) : next(from), end(from + bytes), lines(steps > 0 ? bytes / 64 / steps + 1 : 0) {}
+  Ahead(const char* from, idx size, idx steps) : next(from), end(from + size), lines(linesOf(size, steps)) {}
+  Ahead(const char* from, idx rows, idx width, idx apart, idx steps)
+      : next(from), end(from + (rows > 0 ? width : 0)), bytes(width), stride(apart), more(max(rows - 1, 0)),
+        lines(linesOf(rows * roundUp(width + 60, 64), steps)) {}
+
   MINKE_INLINE void step() {
-    for (idx i = 0; i < lines && next < end; i++, next += 64) __builtin_prefetch(next, 0, 2);
+    for (idx i = 0; i < lines && next < end; i++) {
+      __builtin_prefetch(next, 0, 2);
+      next += 64;
+      if (next < end || more == 0) continue;
+      more--;
+      end += stride;
+      next = (const char*)((uintptr_t)(end - bytes) & ~(uintptr_t)63);
+    }
   }
+
+ private:
+  static idx linesOf(idx size, idx steps) { return steps > 0 ? size / 64 / steps + 1 : 0; }
 };
 
 /** out[i][lane] (+)= sum over k of a[i * rsa + k * csa] b[k][lane] for V vectors of `stride` lanes, i < rows. */

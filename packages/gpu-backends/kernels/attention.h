@@ -234,7 +234,8 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
   }
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = min(keyTile, end - m0), section = (m0 - blocks[0].low) % sectionKeys;
-    KeyTile tile = {t.k + m0 * t.keyStride + hk * t.dk, t.v + m0 * t.valueStride + hk * t.dv, t.keyStride, t.valueStride, m0, n};
+    const HeadTile own = t.tile(hk, m0, n, scratch.k);
+    KeyTile tile = {own.k, own.v, own.keyStride, own.valueStride, m0, n};
     Ahead ahead;
     if (t.rows) {
       named.advance(m0, m0 == begin);
@@ -243,16 +244,12 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
         tile.own = named.own(n);
         for (int i = 0; i < 3; i++) tile.own.step();
       }
-    } else if (t.rounded) {
-      t.rounded.widen(m0, n, scratch.k);
-      tile = {scratch.k, scratch.k, t.keyStride, t.keyStride, m0, n};
-      ahead = Ahead(t.rounded.at(m0 + n), min(keyTile, end - m0 - n) * t.rounded.bytes, (t.dv + laneRows - 1) / laneRows);
-    } else if (packed) {
+    } else if (packed && !t.rounded) {
       packTile(tile.k, t.keyStride, n, t.dk, scratch.k);
       packTile(tile.v, t.valueStride, n, t.dv, scratch.v);
       tile = {scratch.k, scratch.v, t.dk, t.dv, m0, n};
-    } else if (t.keyStride == t.dk) {
-      ahead = Ahead(tile.k + n * t.dk, min(keyTile, end - m0 - n) * t.dk, (t.dv + laneRows - 1) / laneRows);
+    } else if (t.heads.keyHeads == 1) {
+      ahead = t.keptKeys().whole(m0 + n, min(keyTile, end - m0 - n), (t.dv + laneRows - 1) / laneRows);
     }
     for (idx b = 0; b < count; b++)
       if (blocks[b].high > m0) state[b].take(t, blocks[b], tile, section, begin, scratch.s, &ahead);
@@ -350,7 +347,7 @@ static void runAttention(const Call& call, const AttentionTask& t) {
   const idx most = t.rows ? 1 : clamp(count * h.keyHeads / enough, 1, mostBlocks), made = groupBlocks(blocks, count, most, groups);
   // With many short blocks (a batch of sequences in decoding) one task takes all heads of a block.
   const bool together = count >= enough;
-  const idx wideFloats = t.rounded ? keyTile * t.keyStride : 0;
+  const idx wideFloats = t.rounded ? t.tileFloats() : 0;
   const idx floats = max(LaneScratch::floats(t, most), 2 * FewSums::floats(t.dv, fewLanes * (together ? h.keyHeads : 1)) + wideFloats);
   call.parallel(made * h.keyHeads, [&](idx task, int thread) {
     float* scratch = (float*)call.local(thread, floats * 4);
@@ -391,6 +388,16 @@ static void latentAttentionRounded(const Call& call) {
   AttentionTask t = {heads, q.f(), nullptr, nullptr, call.t[3].f(), nullptr, q.d[2], (idx)call.attributes[1], stride, stride,
                      call.attributeFloat(0)};
   t.rounded = RoundedRows(cache);
+  runAttention(call, t);
+}
+
+static void attentionRounded(const Call& call) {
+  const Tensor &q = call.t[0], &k = call.t[1], &v = call.t[2];
+  const idx H = q.d[1], C = q.d[2], Hk = (idx)call.attributes[1], dv = (idx)call.attributes[2];
+  const Heads heads = {q.d[0], H, Hk, Hk ? H / Hk : 0, k.d[0], call.t[3].i()};
+  AttentionTask t = {heads, q.f(), nullptr, nullptr, call.t[4].f(), nullptr, C, dv, Hk * C, Hk * dv, call.attributeFloat(0)};
+  t.rounded = RoundedRows(k);
+  t.roundedValues = RoundedRows(v);
   runAttention(call, t);
 }
 

@@ -80,6 +80,7 @@ static void runCall(int op, const Call& call) {
     case OP_ATTENTION_GRAD: return attentionGrad(call);
     case OP_PREFIXED_ATTENTION: return prefixedAttention(call);
     case OP_LATENT_ATTENTION: return latentAttention(call);
+    case OP_ATTENTION_ROUNDED: return attentionRounded(call);
     case OP_LATENT_ATTENTION_ROUNDED: return latentAttentionRounded(call);
     case OP_EXPANDED_ATTENTION: return expandedAttention(call);
     case OP_SPLIT_ATTENTION: return splitAttention(call);

@@ -1,4 +1,4 @@
-// Rows of a latent cache in bf16 or in GGUF's blocks of 8 bits: rounding and storing them, and widening a tile of them.
+// Rows of a cache in bf16 or in GGUF's blocks of 8 bits: rounding and storing them, and widening a tile of them.
 //
 // Attention widens a tile of keys once for all lanes of a task, into memory that stays near, and goes on as with f32: so
 // its bits are those of the widened cache, and what is read from far is a half or a quarter of it. Rows of the cache may
@@ -44,16 +44,37 @@ struct RoundedRows {
   explicit operator bool() const { return p; }
   const char* at(idx row) const { return p + row * bytes; }
 
-  /** Rows first .. first + n as f32, close together. */
-  void widen(idx first, idx n, float* to) const {
+  /** Columns of rows first .. first + n as f32, close together. */
+  void widen(idx first, idx n, idx column, idx columns, float* to) const {
+    if (column == 0 && columns == width) return widenWhole(first, n, to);
+    for (idx i = 0; i < n; i++, to += columns) {
+      const char* from = at(first + i);
+      idx c = 0;
+      if (dtype == Q8_0 && column % groupSize == 0) {
+        for (; c + groupSize <= columns; c += groupSize) widenBlock(from + bytesOf(Q8_0, column + c), to + c);
+      } else if (dtype == BF16) {
+        for (; c + W <= columns; c += W) store(to + c, loadBfloats(from + 2 * (column + c)));
+      }
+      for (; c < columns; c++) to[c] = number(from, column + c);
+    }
+  }
+
+ private:
+  static void widenBlock(const char* from, float* to) {
+    vf numbers[groupVectors];
+    readBlock8(from, numbers);
+    MINKE_UNROLL
+    for (int v = 0; v < groupVectors; v++) store(to + v * W, numbers[v]);
+  }
+  float number(const char* row, idx column) const {
+    if (dtype != Q8_0) return readElement(row, BF16, column);
+    const char* block = row + column / groupSize * block8Bytes;
+    return readElement(block, F16, 0) * (float)(int8_t)block[2 + column % groupSize];
+  }
+  void widenWhole(idx first, idx n, float* to) const {
     const char* from = at(first);
     if (dtype == Q8_0) {  // rows are whole blocks
-      for (idx b = 0; b < n * (width / groupSize); b++, from += block8Bytes, to += groupSize) {
-        vf numbers[groupVectors];
-        readBlock8(from, numbers);
-        MINKE_UNROLL
-        for (int v = 0; v < groupVectors; v++) store(to + v * W, numbers[v]);
-      }
+      for (idx b = 0; b < n * (width / groupSize); b++, from += block8Bytes, to += groupSize) widenBlock(from, to);
       return;
     }
     const idx count = n * width;

@@ -116,6 +116,25 @@ export const attentionOps = {
       return latentShape(inputs, valueWidth!);
     },
   },
+  attentionRounded: {
+    doc:
+      'attention, without gradient, to keys and values that storeRounded wrote, each as latentAttentionRounded reads it: query ' +
+      'n, head h attends to key head i = floor(h keyHeads / H), whose key in row m is k[m, i C : (i + 1) C] and whose value ' +
+      'v[m, i W : (i + 1) W] with W = valueWidth; ranges as in attention',
+    inputs: [f32('q', 3), anyOf('k', roundedTypes, 2), anyOf('v', roundedTypes, 2), i32('ranges', 2)],
+    outputs: [f32('o', 3)],
+    attributes: { scale: 'float', keyHeads: 'int', valueWidth: 'int' },
+    shapes: ([q, k, v, ranges], { keyHeads, valueWidth }) => {
+      const [N, H, C] = [at(q!, 0), at(q!, 1), at(q!, 2)];
+      expect(keyHeads! > 0 ? H % keyHeads! === 0 : H === 0, 'query heads a multiple of keyHeads');
+      expect(valueWidth! >= 0, 'valueWidth of 0 or more');
+      expect(at(k!, 0) === at(v!, 0), 'k and v with equal rows');
+      expect(holdsRows(k!, keyHeads! * C), 'k [M, keyHeads C], or [M, keyHeads C up to whole blocks of 32]');
+      expect(holdsRows(v!, keyHeads! * valueWidth!), 'v likewise, of keyHeads valueWidth');
+      expect(at(ranges!, 0) === N && at(ranges!, 1) === 2, 'ranges [N, 2]');
+      return [[N, H, valueWidth!]];
+    },
+  },
   expandedAttention: {
     doc:
       'attention in the expanded form over latents, without gradient: of row m of cache [M, R + P] the key of head h is ' +
@@ -143,7 +162,8 @@ export const attentionOps = {
     doc:
       'attention whose ranges have parts: ranges[n] = [low, first, near, end]; query n, head h attends to key rows first <= m ' +
       '< end, with bias[n, h] added to the scores of rows m < near and sink[h] as one more score without a value; rows low ' +
-      '<= m < first are read with weight zero (tiles of keys begin at low); values are the first `valueWidth` entries of v',
+      '<= m < first are read with weight zero (tiles of keys begin at low); scores that are all -inf give 0 whatever the sink; ' +
+      'values are the first `valueWidth` entries of v',
     inputs: [f32('q', 3), f32('k', 3), f32('v', 3), i32('ranges', 2), f32('bias', 2), f32('sink', 1)],
     outputs: [f32('o', 3), f32('lse', 2)],
     attributes: { scale: 'float', valueWidth: 'int' },

@@ -140,7 +140,7 @@ export const memoryOps = {
     doc:
       'rows = x in the storage type of the table, rounded as cast (bf16) and quantize (q8_0) do, with zeros after it where the ' +
       'table has whole blocks of 32; table[ids[n]] = rows[n]; with duplicate ids the last wins, ids out of range write nothing ' +
-      '(rounded latent caches are written this way)',
+      '(rounded caches are written this way)',
     inputs: [inout(anyOf('table', roundedTypes, 2)), f32('x', 2), i32('ids', 1)],
     outputs: [anyOf('rows', roundedTypes, 2)],
     attributes: {},

@@ -165,6 +165,23 @@ export const attentionDrafts = {
     );
   },
 
+  attentionRounded(draw: Draw): Draft<'attentionRounded'>[] {
+    return (['bf16', 'q8_0'] as const).flatMap((to) =>
+      [...attentionSizes, [2, 9, 3, 600, 64, 64] as const, [40, 6, 3, 600, 32, 64] as const].map(
+        ([n, h, hk, m, d, dv]) => ({
+          label: `${to}, ${h} heads over ${hk}, ${m} rows of ${d} and ${dv}`,
+          inputs: [
+            draw.normal([n, h, d], 2),
+            rounded(draw.normal([m, hk * d]), to),
+            rounded(draw.normal([m, hk * dv]), to),
+            draw.ranges(n, m),
+          ],
+          attributes: { scale: Math.fround(d ** -0.5), keyHeads: hk, valueWidth: dv },
+        }),
+      ),
+    );
+  },
+
   expandedAttention(draw: Draw): Draft<'expandedAttention'>[] {
     const types = [
       ['f32', 'f32'],

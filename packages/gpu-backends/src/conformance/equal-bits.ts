@@ -159,6 +159,23 @@ function roundedAsWidened(draw: Draw): ContractCheck[] {
   const queries = [1, 3, 16].map((heads) => draw.normal([tokens, heads, rank + rotary], 2));
   const expanding = draw.normal([tokens, 2, nope + rotary], 2);
   const exact = caches.map(widened);
+  // Keys and values of two heads: whole blocks of 8 bits, and heads that begin within one.
+  const heads = [
+    { keyWidth: 64, valueWidth: 32 },
+    { keyWidth: 40, valueWidth: 24 },
+  ].map(({ keyWidth, valueWidth }) => ({
+    queries: [2, 6, 24].map((count) => draw.normal([tokens, count, keyWidth], 2)),
+    keys: draw.normal([keys, 2 * keyWidth]),
+    values: draw.normal([keys, 2 * valueWidth]),
+    attributes: { scale, keyHeads: 2, valueWidth },
+  }));
+  const ofHeads = (x: HostTensor, width: number): HostTensor => {
+    const { data, shape } = widened(x);
+    const numbers = Array.from({ length: keys }, (_, m) => [
+      ...data.subarray(m * shape[1]!, m * shape[1]! + 2 * width),
+    ]);
+    return f32([keys, 2, width], numbers.flat());
+  };
   return [
     {
       name: 'latentAttentionRounded: the bits of latentAttention to what the cache stands for',
@@ -173,6 +190,31 @@ function roundedAsWidened(draw: Draw): ContractCheck[] {
           }
       },
     },
+    {
+      name: 'attentionRounded: the bits of attention to what the cache stands for',
+      op: 'attentionRounded',
+      async run(backend) {
+        for (const { queries, attributes, ...own } of heads)
+          for (const to of ['bf16', 'q8_0'] as const) {
+            const [k, v] = [rounded(own.keys, to), rounded(own.values, to)];
+            for (const q of queries) {
+              const wide = [q, ofHeads(k, q.shape[2]!), ofHeads(v, attributes.valueWidth), ranges];
+              const [want] = await execute(backend, 'attention', wide, { scale });
+              const got = await execute(backend, 'attentionRounded', [q, k, v, ranges], attributes);
+              equalBits(got, [want!], `in ${to}`);
+            }
+          }
+      },
+    },
+    ...heads.map(({ queries, attributes, ...own }) =>
+      batchInvariance(
+        'attentionRounded',
+        `, heads of ${queries[0]!.shape[2]}`,
+        [queries[2]!, rounded(own.keys, 'q8_0'), rounded(own.values, 'q8_0'), ranges],
+        [0, 3],
+        attributes,
+      ),
+    ),
     {
       name: 'expandedAttention: of a rounded cache the bits of what it stands for',
       op: 'expandedAttention',

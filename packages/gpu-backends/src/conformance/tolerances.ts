@@ -188,6 +188,7 @@ export const tolerances: {
     attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 0, 0) + axis(shapes, 1, 0)),
   prefixedAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   latentAttention: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
+  attentionRounded: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   latentAttentionRounded: (shapes) => attentionLike(axis(shapes, 0, 2), axis(shapes, 1, 0)),
   // Keys and values are sums over the latent before they enter sums of their own.
   expandedAttention: (shapes) => attentionLike(axis(shapes, 0, 2) + axis(shapes, 2, 2), axis(shapes, 1, 0)),

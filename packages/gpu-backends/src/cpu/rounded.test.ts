@@ -1,4 +1,4 @@
-/** Rounded latent caches on the CPU kernels: threads do not change a bit, at sizes that they share. */
+/** Rounded caches on the CPU kernels: threads do not change a bit, at sizes that they share. */
 import type { Attributes, Backend, OpName } from '@minke/core';
 import { describe, expect, it } from 'vitest';
 import { callOn, Draw, type HostTensor, i32, rounded } from '../conformance/draw.ts';
@@ -42,6 +42,9 @@ describe.each(builds)('threads on $name', ({ create }) => {
       const own = draw.normal([queries, heads, 24 + width - rank]);
       const w = draw.normal([heads, 50, rank]);
       alike('expandedAttention', [own, cache, w, ranges], { scale: 0.125, nope: 24 });
+      const ofHeads = draw.normal([queries, heads, width]);
+      const attributes = { scale: 0.125, keyHeads: 1, valueWidth: width };
+      alike('attentionRounded', [ofHeads, cache, cache, ranges], attributes);
     }
     for (const backend of backends) backend.dispose();
   });

@@ -49,6 +49,7 @@ const byHand: readonly OpName[] = [
   'groupedMatmulPackedBf16',
   'moeFeedForwardPacked',
   'storeRounded',
+  'attentionRounded',
   'latentAttentionRounded',
   'gatherRowsQuantized',
   'absorbQueryQuantized',

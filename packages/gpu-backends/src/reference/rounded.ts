@@ -1,6 +1,6 @@
 /**
- * Latent caches that are stored rounded, in bf16 or in GGUF's blocks of 8 bits: writing their rows, and attention to
- * what the rows stand for.
+ * Caches that are stored rounded, in bf16 or in GGUF's blocks of 8 bits: writing their rows, and attention to what the
+ * rows stand for.
  */
 import { bfloat16ToFloat32, byteLength, type HostArray } from '@minke/core';
 import { attention } from './attention.ts';
@@ -29,7 +29,7 @@ function columns(data: HostArray, from: number, to: number): Float64Array {
   return result;
 }
 
-export const rounded: Pick<Kernels, 'storeRounded' | 'latentAttentionRounded'> = {
+export const rounded: Pick<Kernels, 'storeRounded' | 'latentAttentionRounded' | 'attentionRounded'> = {
   storeRounded([table, x, ids, rows]) {
     const data = columns(x.data, x.shape[1]!, table.shape[1]!);
     const whole: Tensor = { dtype: 'f32', shape: rows.shape, data };
@@ -43,5 +43,19 @@ export const rounded: Pick<Kernels, 'storeRounded' | 'latentAttentionRounded'> =
 
   latentAttentionRounded([q, cache, ranges, o], attributes) {
     attention.latentAttention([q, widened(cache, q.shape[2]!), ranges, o], attributes);
+  },
+
+  attentionRounded([q, k, v, ranges, o], { scale, keyHeads, valueWidth }) {
+    const heads = (x: Tensor, width: number): Tensor => {
+      const { data } = widened(x, keyHeads * width);
+      return { dtype: 'f32', shape: [x.shape[0]!, keyHeads, width], data };
+    };
+    const [rows, queryHeads, width] = q.shape as [number, number, number];
+    const lse: Tensor = {
+      dtype: 'f32',
+      shape: [rows, queryHeads],
+      data: new Float64Array(rows * queryHeads),
+    };
+    attention.attention([q, heads(k, width), heads(v, valueWidth), ranges, o, lse], { scale });
   },
 };

@@ -50,6 +50,7 @@ export const composedOps = [
   'gatherRowsQuantized',
   'expandedAttention',
   'storeRounded',
+  'attentionRounded',
   'latentAttentionRounded',
   'absorbQueryQuantized',
   'absorbOutputQuantized',
