@@ -75,7 +75,7 @@ export function addCacheTypeOption(command: Command): Command {
   return command.addOption(
     new Option(
       '--cache-type <type>',
-      'how latents of past tokens are stored; bf16 and q8_0 are smaller and slightly wrong; default: f32',
+      'how past tokens are stored; bf16 and q8_0 are smaller and slightly wrong; default: f32',
     ).choices(cacheTypes),
   );
 }

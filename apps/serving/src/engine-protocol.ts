@@ -64,6 +64,6 @@ export interface WorkerOptions {
   readonly maxWaiting: number | undefined;
   /** Rounds weights; exact where it is undefined. */
   readonly quantize?: QuantizedStorage | undefined;
-  /** How latents of past tokens are stored. Default: exactly. */
+  /** How past tokens are stored. Default: exactly. */
   readonly cacheType?: CacheType | undefined;
 }

@@ -19,7 +19,7 @@ export interface EngineStartOptions {
   readonly maxWaiting?: number | undefined;
   /** Computes from weights rounded to 8 or 4 bits, `q8_0` or `q4_0`: less to read, slightly wrong. Default: exact. */
   readonly quantize?: QuantizedStorage | undefined;
-  /** How latents of past tokens are stored. Default: exactly. */
+  /** How past tokens are stored. Default: exactly. */
   readonly cacheType?: CacheType | undefined;
 }
 

@@ -49,4 +49,6 @@ it('of a conversation is that and the latents or keys and values of its tokens',
   expect(cache).toBe(4096 * 27 * 576 * 4);
   const dense = generationBytes(small, { storage: 'f32', tokens: 10 }) - weightBytes(small, 'f32');
   expect(dense).toBe(10 * 30 * 2 * 3 * 64 * 4);
+  const half = generationBytes(small, { storage: 'f32', tokens: 10, cacheType: 'bf16' });
+  expect(half).toBe(weightBytes(small, 'f32') + dense / 2);
 });

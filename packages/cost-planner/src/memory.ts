@@ -55,7 +55,7 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) =
  * Bytes of the weights and of the cache of one sequence.
  *
  * @param tokens of the sequence, prompt included
- * @param cacheType how latents are kept; default f32
+ * @param cacheType how past tokens are kept; default f32
  * @example
  * generationBytes(presets['DeepSeek-V2-Lite'], { storage: 'q4_0', tokens: 4096 }); // 10.0e9
  */

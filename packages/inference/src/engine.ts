@@ -47,10 +47,10 @@ export interface EngineOptions {
    */
   readonly form?: AttentionForm;
   /**
-   * How past tokens are stored where attention is to latents (llama.cpp's `--cache-type-k`): `bf16` takes half of the
+   * How past tokens are stored, latents or keys and values (llama.cpp's `--cache-type-k`): `bf16` takes half of the
    * memory and of what a token reads of it, `q8_0` 27 %; both are slightly wrong. Results keep all else: they do not
    * depend on the batch or on the pieces of a prompt. Throws `unsupported` on backends without it,
-   * `invalid-argument` for other kinds of cache. Default `f32`: exact.
+   * `invalid-argument` with a layer plan, an indexer or merging. Default `f32`: exact.
    */
   readonly cacheType?: CacheType | undefined;
   /**

@@ -22,7 +22,7 @@ export interface StepMemory {
   readonly maxTokens: number;
   /** Pins the form of attention. Default: by token role, beside latents. */
   readonly form?: AttentionForm | undefined;
-  /** How latents are stored. Default f32. */
+  /** How past tokens are stored. Default f32. */
   readonly cacheType?: CacheType | undefined;
   /** Tokens that one pass adds to a sequence at most: a failed pass is taken back. Default `maxTokens`. */
   readonly maxChunk?: number | undefined;

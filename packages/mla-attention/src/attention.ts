@@ -17,6 +17,7 @@ import {
   softmax,
   type Tensor,
 } from '@minke/tensor';
+import type { ExpandedCache } from './cache.ts';
 
 /**
  * o[n, h] = sum over m in [ranges[n, 0], ranges[n, 1]) of softmax(scale q.k)[m] v[m, floor(h Hk / H)]; zeros for an
@@ -49,18 +50,26 @@ export function attention(
 }
 
 /**
- * `attention` to rows of a cache, without gradient: `ranges` as the cache's `append` made them. With four numbers a
+ * `attention` to what a cache holds, without gradient: `ranges` as the cache's `append` made them. With four numbers a
  * query its rows are those of two ranges, one after the other: a beginning that sequences share, and their own.
- * @param ranges i32 [N, 2] or [N, 4]
- * @returns [N, H, W]
+ * @param q [N, H, keyWidth], H a multiple of the cache's heads; @param ranges i32 [N, 2] or, of f32 rows, [N, 4]
+ * @returns [N, H, valueWidth]
  */
 export function cachedAttention(
   q: Tensor,
-  k: Tensor,
-  v: Tensor,
+  cache: ExpandedCache,
+  layer: number,
   ranges: Tensor,
   { scale }: { scale: number },
 ): Tensor {
+  const { heads, keyWidth, valueWidth } = cache;
+  const [keys, values] = [cache.keys(layer), cache.values(layer)];
+  if (cache.cacheType !== 'f32') {
+    const attributes = { scale, keyHeads: heads, valueWidth };
+    return call('attentionRounded', [q, keys, values, ranges], attributes)[0] as Tensor;
+  }
+  const k = keys.reshape([-1, heads, keyWidth]);
+  const v = values.reshape([-1, heads, valueWidth]);
   if (ranges.shape[1] === 2) return attention(q, k, v, ranges, { scale });
   return call('prefixedAttention', [q, k, v, ranges], { scale })[0] as Tensor;
 }

@@ -1,12 +1,13 @@
-// Latent caches that are stored rounded.
+// Caches that are stored rounded.
 import { type Backend, byteLength, Random } from '@minke/core';
 import { createNative, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
 import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena } from '@minke/tensor';
 import { afterAll, describe, expect, it } from 'vitest';
-import { LatentCache } from './cache.ts';
-import { latentRowBytes } from './cache-type.ts';
+import { type AttentionCache, ExpandedCache, LatentCache } from './cache.ts';
+import { cachedRowBytes } from './cache-type.ts';
+import { GroupedQueryAttention } from './gqa.ts';
 import { type MlaConfig, MultiHeadLatentAttention } from './mla.ts';
 import { distance, normals } from './testing/tensors.ts';
 
@@ -113,6 +114,48 @@ describe.each(backends)('on %s', (_, backend) => {
   );
 });
 
+/** Layers that keep keys and values: of heads that are whole blocks of 8 bits, and of heads that are not. */
+const grouped = { hiddenSize: 20, numHeads: 6, numKeyValueHeads: 2, headDim: 32 };
+const kinds = {
+  'grouped queries': (backend: Backend) =>
+    GroupedQueryAttention.init(grouped, { backend, seed: 2, std: 0.3 }),
+  'grouped queries of narrow heads': (backend: Backend) =>
+    GroupedQueryAttention.init({ ...grouped, headDim: 10 }, { backend, seed: 2, std: 0.3 }),
+  'the expanded form': layer,
+};
+describe.each(Object.entries(kinds))('keys and values of %s', (_, make) => {
+  const run = (backend: Backend, cacheType: Kept, pieces: readonly number[]): number[] => {
+    const made = make(backend);
+    const own = { maxTokens: T, sequences: 2, cacheType };
+    using cache: AttentionCache =
+      made instanceof GroupedQueryAttention
+        ? made.createCache(own)
+        : made.createCache({ ...own, form: 'expanded' });
+    const outputs: number[] = [];
+    for (const count of pieces) {
+      using arena = new Arena(backend);
+      const start = cache.length(1);
+      const batch = cache.append(arena, [{ sequence: 1, count, role: count === 1 ? 'generated' : 'prompt' }]);
+      const x = arena.tensor(data.slice(start * 20, (start + count) * 20), [count, 20]);
+      outputs.push(...made.forward(x, { batch, cache }).readSync());
+    }
+    return outputs;
+  };
+
+  it.each(backends)('on %s are near the exact ones, in pieces as at once', (_, backend) => {
+    const exact = run(backend, 'f32', [T]);
+    const largest = Math.max(...exact.map(Math.abs));
+    for (const cacheType of rounded) {
+      const whole = run(backend, cacheType, [T]);
+      expect(distance(whole, exact)).toBeGreaterThan(1e-5);
+      expect(distance(whole, exact)).toBeLessThan(0.02 * largest);
+      expect(distance(whole, run(reference, cacheType, [T]))).toBeLessThan(1e-4);
+      for (const pieces of [new Array<number>(T).fill(1), [5, 1, 11, 7]])
+        expect(run(backend, cacheType, pieces)).toEqual(whole);
+    }
+  });
+});
+
 describe('a rounded cache', () => {
   it('takes the bytes of its type', () => {
     for (const [cacheType, width, row] of [
@@ -125,11 +168,30 @@ describe('a rounded cache', () => {
       const own = createReference();
       const size = { layers: 3, sequences: 2, maxTokens: 70, width, cacheType };
       const cache = new LatentCache(own, size);
-      expect(latentRowBytes(cacheType, width)).toBe(row);
+      expect(cachedRowBytes(cacheType, width)).toBe(row);
       expect(cache.bytes).toBe(3 * 2 * 70 * row);
       expect(own.memoryUse().bytes).toBe(cache.bytes);
       cache.dispose();
       expect(own.memoryUse().bytes).toBe(0);
+    }
+  });
+
+  it('of keys and values takes the bytes of both, and copies its sequences instead of sharing them', () => {
+    const widths = { heads: 3, keyWidth: 24, valueWidth: 16 };
+    for (const [cacheType, row] of [
+      ['f32', 4 * 120],
+      ['bf16', 2 * 120],
+      ['q8_0', 34 * (3 + 2)],
+    ] as const) {
+      using cache = new ExpandedCache(reference, {
+        layers: 2,
+        sequences: 3,
+        maxTokens: 7,
+        ...widths,
+        cacheType,
+      });
+      expect(cache.bytes).toBe(2 * 3 * 7 * row);
+      expect(cache.sharesPrefixes).toBe(cacheType === 'f32');
     }
   });
 
@@ -153,9 +215,6 @@ describe('a rounded cache', () => {
   it('says where it cannot be', () => {
     const mla = layer(reference);
     const size = { maxTokens: 8, cacheType: 'q8_0' } as const;
-    expect(() => mla.createCache({ ...size, form: 'expanded' })).toThrow(
-      /f32 for keys and values of every head, got q8_0/,
-    );
     expect(() => mla.createCache({ ...size, keyBias: true })).toThrow(/f32 where keys have a bias, got q8_0/);
     expect(() => mla.createCache({ maxTokens: 8, cacheType: 'f16' as 'bf16' })).toThrow(
       /cacheType of f32, bf16, q8_0, got f16/,
@@ -168,5 +227,10 @@ describe('a rounded cache', () => {
       expect(backend.memoryUse().bytes).toBe(before);
     };
     for (const cacheType of rounded) refused(withoutOps(createReference(), 'storeRounded'), cacheType);
+    const others = withoutOps(createReference(), 'attentionRounded');
+    const gqa = GroupedQueryAttention.init(grouped, { backend: others, seed: 1 });
+    const before = others.memoryUse().bytes;
+    expect(() => gqa.createCache(size)).toThrow(/attention to q8_0 caches, got reference; use f32/);
+    expect(others.memoryUse().bytes).toBe(before);
   });
 });

@@ -309,8 +309,8 @@ export class LatentCache extends SequenceCache {
     size: CacheSize & { readonly width: number; readonly cacheType?: CacheType | undefined },
   ) {
     const { width, maxTokens, cacheType = 'f32' } = size;
-    checkCacheType(backend, cacheType);
-    super(backend, size, () => [{ rows: maxTokens, width: storedWidth(cacheType, width), dtype: cacheType }]);
+    checkCacheType(backend, cacheType, 'latent');
+    super(backend, size, () => [tableOf(maxTokens, width, cacheType)]);
     this.width = width;
     this.cacheType = cacheType;
   }
@@ -322,60 +322,81 @@ export class LatentCache extends SequenceCache {
 
   /** Stores x [N, width] at rows i32 [N]; returns what was stored, in the cache's type. */
   write(layer: number, x: Tensor, rows: Tensor): Tensor {
-    const table = this.table(layer, 0);
-    if (this.cacheType !== 'f32') return call('storeRounded', [table, x, rows], {}, x.arena)[0] as Tensor;
-    scatterRows(x, rows, table);
-    return x;
+    return storeRows(x, rows, this.table(layer, 0));
   }
+}
+
+/** What keys and values of a layer's heads are, and how they are stored. */
+export interface ExpandedCacheSize extends CacheSize {
+  /** Key heads. */
+  readonly heads: number;
+  readonly keyWidth: number;
+  readonly valueWidth: number;
+  /** Default f32. */
+  readonly cacheType?: CacheType | undefined;
 }
 
 /**
  * Keys and values of every key head: what grouped-query attention needs, and what keeps the expanded form of MLA
- * bit for bit what it is without a cache.
+ * bit for bit what it is without a cache, in f32.
  */
 export class ExpandedCache extends SequenceCache {
   readonly kind = 'expanded';
-  readonly #views: readonly (readonly [keys: Tensor, values: Tensor])[];
+  readonly heads: number;
+  readonly keyWidth: number;
+  readonly valueWidth: number;
+  readonly cacheType: CacheType;
   readonly #sharesPrefixes: boolean;
 
-  constructor(
-    backend: Backend,
-    size: CacheSize & { readonly heads: number; readonly keyWidth: number; readonly valueWidth: number },
-  ) {
-    const { heads, keyWidth, valueWidth } = size;
-    super(backend, size, [heads * keyWidth, heads * valueWidth]);
-    this.#sharesPrefixes = backend.supports('prefixedAttention');
-    const rows = this.sequences * this.maxTokens;
-    this.#views = Array.from({ length: this.layers }, (_, layer) => [
-      this.table(layer, 0).reshape([rows, heads, keyWidth]),
-      this.table(layer, 1).reshape([rows, heads, valueWidth]),
-    ]);
+  /** Throws `unsupported` for a type that the backend has no attention to, before memory is taken. */
+  constructor(backend: Backend, size: ExpandedCacheSize) {
+    const { heads, keyWidth, valueWidth, maxTokens, cacheType = 'f32' } = size;
+    checkCacheType(backend, cacheType, 'expanded');
+    super(backend, size, () =>
+      [keyWidth, valueWidth].map((width) => tableOf(maxTokens, heads * width, cacheType)),
+    );
+    this.heads = heads;
+    this.keyWidth = keyWidth;
+    this.valueWidth = valueWidth;
+    this.cacheType = cacheType;
+    this.#sharesPrefixes = cacheType === 'f32' && backend.supports('prefixedAttention');
   }
 
-  /** Where the backend has attention to two ranges. */
+  /** Where the backend has attention to two ranges of what is stored. */
   override get sharesPrefixes(): boolean {
     return this.#sharesPrefixes;
   }
 
-  /** Keys of a layer, [sequences x maxTokens, heads, keyWidth], persistent. */
+  /** Keys of a layer, [sequences x maxTokens, heads x keyWidth] in the cache's type (whole blocks), persistent. */
   keys(layer: number): Tensor {
-    this.table(layer, 0);
-    return this.#views[layer]![0];
+    return this.table(layer, 0);
   }
 
-  /** Values of a layer, [sequences x maxTokens, heads, valueWidth], persistent. */
+  /** Values of a layer, [sequences x maxTokens, heads x valueWidth] in the cache's type (whole blocks), persistent. */
   values(layer: number): Tensor {
-    this.table(layer, 1);
-    return this.#views[layer]![1];
+    return this.table(layer, 1);
   }
 
   /** Stores k [N, heads, keyWidth] and v [N, heads, valueWidth] at rows i32 [N]. */
   write(layer: number, k: Tensor, v: Tensor, rows: Tensor): void {
-    [k, v].forEach((x, index) => {
-      const table = this.table(layer, index);
-      scatterRows(x.reshape([x.shape[0] as number, table.shape[1] as number]), rows, table);
-    });
+    for (const [index, x] of [k, v].entries()) {
+      const [count, heads, width] = x.shape as readonly [number, number, number];
+      storeRows(x.reshape([count, heads * width]), rows, this.table(layer, index));
+    }
   }
+}
+
+const tableOf = (rows: number, width: number, cacheType: CacheType): TableSize => ({
+  rows,
+  width: storedWidth(cacheType, width),
+  dtype: cacheType,
+});
+
+/** Stores x [N, width] at rows i32 [N] of a table; returns what was stored, in the table's type. */
+function storeRows(x: Tensor, rows: Tensor, to: Tensor): Tensor {
+  if (to.dtype !== 'f32') return call('storeRounded', [to, x, rows], {}, x.arena)[0] as Tensor;
+  scatterRows(x, rows, to);
+  return x;
 }
 
 /** Either cache; `kind` tells which. Layers that look at windows have a `HybridCache`. */

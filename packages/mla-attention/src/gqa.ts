@@ -7,8 +7,9 @@
  */
 import { check, MinkeError } from '@minke/core';
 import { type Arena, gatherRows, type LowRank, lowRankLinear, type Module, type Tensor } from '@minke/tensor';
-import { cachedAttention } from './attention.ts';
+import { attention, cachedAttention } from './attention.ts';
 import { type CacheSize, ExpandedCache } from './cache.ts';
+import type { CacheType } from './cache-type.ts';
 import {
   type AttentionOptions,
   attentionInput,
@@ -100,7 +101,7 @@ export class GroupedQueryAttention implements Module {
   }
 
   /** A cache of keys and values for this layer alone. */
-  createCache(size: CacheSize): ExpandedCache {
+  createCache(size: CacheSize & { readonly cacheType?: CacheType | undefined }): ExpandedCache {
     const { numKeyValueHeads: heads, headDim } = this.config;
     const backend = (this.#parameters.get('o_proj.weight') as Tensor).arena.backend;
     return new ExpandedCache(backend, { ...size, heads, keyWidth: headDim, valueWidth: headDim });
@@ -123,23 +124,25 @@ export class GroupedQueryAttention implements Module {
     const q = this.#rope.apply(project('q_proj', numHeads), batch.positions);
     let k = this.#rope.apply(project('k_proj', numKeyValueHeads), batch.positions);
     let v = project('v_proj', numKeyValueHeads);
-    let { ranges } = batch;
+    const scale = headDim ** -0.5;
+    let o: Tensor;
     if (cache?.kind === 'expanded') {
-      const cached = batch.cached!;
-      cache.write(layer, k, v, cached.rows);
-      [k, v, ranges] = [cache.keys(layer), cache.values(layer), cached.ranges];
+      const { rows: places, ranges } = batch.cached!;
+      cache.write(layer, k, v, places);
+      o = cachedAttention(q, cache, layer, ranges, { scale });
+    } else {
+      if (batch.shared !== undefined) {
+        const { keyRows } = batch.shared;
+        const gathered = (x: Tensor) =>
+          gatherRows(x.reshape([-1, numKeyValueHeads * headDim]), keyRows).reshape([
+            -1,
+            numKeyValueHeads,
+            headDim,
+          ]);
+        [k, v] = [gathered(k), gathered(v)];
+      }
+      o = attention(q, k, v, batch.ranges, { scale });
     }
-    if (batch.shared !== undefined) {
-      const { keyRows } = batch.shared;
-      const gathered = (x: Tensor) =>
-        gatherRows(x.reshape([-1, numKeyValueHeads * headDim]), keyRows).reshape([
-          -1,
-          numKeyValueHeads,
-          headDim,
-        ]);
-      [k, v] = [gathered(k), gathered(v)];
-    }
-    const o = cachedAttention(q, k, v, ranges, { scale: headDim ** -0.5 });
     return this.#project('o_proj', o.reshape([-1, numHeads * headDim])).reshape(x.shape);
   }
 

@@ -19,7 +19,7 @@ export {
   LatentCache,
 } from './cache.ts';
 export { type CacheElements, type CacheShape, cacheElements, publishedCacheShapes } from './cache-share.ts';
-export { type CacheType, cacheTypes, latentRowBytes } from './cache-type.ts';
+export { type CacheType, cachedRowBytes, cacheTypes } from './cache-type.ts';
 export { gatheredAttention } from './gathered-attention.ts';
 export { type GqaConfig, GroupedQueryAttention, gqaParameterShapes, gqaRope } from './gqa.ts';
 export type { KeyBias } from './key-bias.ts';

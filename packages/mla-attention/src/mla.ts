@@ -68,7 +68,7 @@ export interface MlaCacheSize extends CacheSize {
   readonly form?: AttentionForm;
   /** Whether keys have a bias: one number more each. Default false. */
   readonly keyBias?: boolean;
-  /** How latents are stored. Default f32, which keys and values, and keys with a bias, must have. */
+  /** How they are stored. Default f32, which keys with a bias must have. */
   readonly cacheType?: CacheType | undefined;
 }
 
@@ -196,7 +196,7 @@ export class MultiHeadLatentAttention implements Module {
     const { rows, ranges } = batch.cached!;
     const { k, v } = this.#projections.expand(latent, ropeKey);
     cache.write(layer, k, v, rows);
-    return cachedAttention(q, cache.keys(layer), cache.values(layer), ranges, { scale: this.scale });
+    return cachedAttention(q, cache, layer, ranges, { scale: this.scale });
   }
 
   #fromLatentCache(
@@ -265,9 +265,8 @@ export function createMlaCache(backend: Backend, config: MlaConfig, size: MlaCac
   const { latent, key } = cacheWidths(config, size.keyBias ?? false);
   const { cacheType = 'f32' } = size;
   check(
-    cacheType === 'f32' || !(size.form === 'expanded' || size.keyBias),
-    () =>
-      `createCache: expected cacheType f32 ${size.keyBias ? 'where keys have a bias' : 'for keys and values of every head'}, got ${cacheType}`,
+    cacheType === 'f32' || !size.keyBias,
+    () => `createCache: expected cacheType f32 where keys have a bias, got ${cacheType}`,
   );
   if (size.form !== 'expanded') return new LatentCache(backend, { ...size, width: latent });
   return new ExpandedCache(backend, { ...size, heads: numHeads, keyWidth: key, valueWidth: vHeadDim });
@@ -282,8 +281,7 @@ function cacheWidths(config: MlaConfig, keyBias: boolean): { latent: number; key
 /** Throws unless the cache's rows are as wide as this layer's. */
 function checkWidth(config: MlaConfig, cache: AttentionCache, keyBias: boolean): void {
   const { latent, key } = cacheWidths(config, keyBias);
-  const [expected, found] =
-    cache.kind === 'latent' ? [latent, cache.width] : [key, cache.keys(0).shape[2] as number];
+  const [expected, found] = cache.kind === 'latent' ? [latent, cache.width] : [key, cache.keyWidth];
   check(
     found === expected,
     () =>

@@ -106,10 +106,16 @@ describe('a dense model', () => {
   it('takes as much cache as is said beforehand', async () => {
     const config = await readConfig(fixtureFolder('dense-llama'));
     const model = DeepSeekModel.init(config, { arena: new Arena(backend, { persistent: true }), seed: 0 });
-    const size = { maxTokens: 33, sequences: 3 };
-    using cache = model.createCache(size);
-    expect(attentionCacheBytes(config, size)).toBe(cache.bytes);
-    expect(cache.bytes).toBe(4 * 3 * 3 * 33 * 2 * 2 * 16);
+    for (const [cacheType, row] of [
+      ['f32', 4 * 32],
+      ['bf16', 2 * 32],
+      ['q8_0', 34],
+    ] as const) {
+      const size = { maxTokens: 33, sequences: 3, cacheType };
+      using cache = model.createCache(size);
+      expect(attentionCacheBytes(config, size)).toBe(cache.bytes);
+      expect(cache.bytes).toBe(3 * 3 * 33 * 2 * row);
+    }
   });
 
   it('refuses the absorbed form, merging and configs that it does not compute', async () => {

@@ -11,12 +11,12 @@ import {
   type AttentionForm,
   type CacheSize,
   type CacheType,
+  cachedRowBytes,
   createMlaCache,
   ExpandedCache,
   GroupedQueryAttention,
   gqaParameterShapes,
   gqaRope,
-  latentRowBytes,
   MultiHeadLatentAttention,
   mlaParameterShapes,
   mlaRope,
@@ -48,7 +48,7 @@ export type ModelCache = AttentionCache | HybridCache | SparseCache;
 export interface ModelCacheSize extends Omit<CacheSize, 'layers'> {
   /** What to keep where no layer plan and no indexer decide: latents (default), or every head's keys and values. */
   readonly form?: AttentionForm;
-  /** How latents are stored. Default f32, which is what other kinds of cache have. */
+  /** How they are stored. Default f32, which is what caches of layer plans and indexers have. */
   readonly cacheType?: CacheType | undefined;
   /** With a layer plan: tokens that may be taken back at once beyond those that fit the window. Default 0. */
   readonly slack?: number;
@@ -140,7 +140,8 @@ export function createAttentionCache(
         `createCache: expected the form expanded in a ${config.modelType} model, got absorbed; leave it out`,
     );
     const { numKeyValueHeads: heads, headDim } = config;
-    return new ExpandedCache(backend, { ...size, layers, heads, keyWidth: headDim, valueWidth: headDim });
+    const widths = { keyWidth: headDim, valueWidth: headDim };
+    return new ExpandedCache(backend, { ...size, layers, heads, ...widths, cacheType });
   }
   const { layerPlan, indexer } = config;
   const attention = attentionConfig(config);
@@ -170,23 +171,24 @@ export function attentionCacheBytes(
   checkCacheType(config, cacheType);
   const { numLayers: layers, numHeads } = config;
   if (isDenseConfig(config)) {
-    const width = 2 * config.numKeyValueHeads * config.headDim;
-    return 4 * layers * (size.sequences ?? 1) * size.maxTokens * width;
+    const row = 2 * cachedRowBytes(cacheType, config.numKeyValueHeads * config.headDim);
+    return layers * (size.sequences ?? 1) * size.maxTokens * row;
   }
   const { layerPlan, indexer, qkNopeHeadDim, qkRopeHeadDim, vHeadDim } = config;
   const width = latentWidth(config);
   if (layerPlan !== undefined) return hybridCacheBytes({ ...size, plan: layerPlan, width });
   if (indexer !== undefined) return sparseCacheBytes({ ...size, layers, width, indexWidth: indexer.headDim });
   const { sequences = 1, maxTokens } = size;
-  const expanded = numHeads * (qkNopeHeadDim + qkRopeHeadDim + vHeadDim);
-  const row = form === 'expanded' ? 4 * expanded : latentRowBytes(cacheType, width);
+  const expanded = [qkNopeHeadDim + qkRopeHeadDim, vHeadDim].map((each) => numHeads * each);
+  const rows = form === 'expanded' ? expanded : [width];
+  const row = rows.reduce((bytes, each) => bytes + cachedRowBytes(cacheType, each), 0);
   return layers * sequences * maxTokens * row;
 }
 
-/** Throws unless it is f32, or the model's attention is to latents everywhere. */
+/** Throws unless it is f32, or the model's layers look at all past tokens alike. */
 function checkCacheType(config: ModelConfig, cacheType: CacheType): void {
   const other = isDenseConfig(config)
-    ? 'keys and values'
+    ? undefined
     : config.indexer
       ? 'latents beside an indexer'
       : config.layerPlan && 'latents with a layer plan';
