@@ -8,7 +8,7 @@
 //   node tools/ci/run.mjs [step ...]      default: all
 
 import { npm, pnpm, run, SetupError } from '../scripts/process.mjs';
-import { ensureBuilt, ensureInstalled, ensureNative } from '../scripts/setup.mjs';
+import { ensureBuilt, ensureNative } from '../scripts/setup.mjs';
 import { countLine, parseCountLine, passOrFail, secondsSince } from '../scripts/steps.mjs';
 import { ensureCommands } from './apt.mjs';
 import { ensurePython } from './python.mjs';
@@ -22,9 +22,8 @@ const steps = [
     name: 'build',
     title: 'build of every package',
     work: async (options) => {
-      await ensureInstalled();
+      await ensureBuilt(); // as `npm start` would, the kernels beside the packages: `npm test` then finds them made
       await ensureNative({ retry: true });
-      await ensureBuilt(); // as `npm test` would: it then finds its builds made
       return pnpm(['exec', 'turbo', 'run', 'build', '--output-logs=errors-only'], options);
     },
   },
