@@ -28,6 +28,7 @@ void* take(size_t bytes) {
 struct Engine {
   Engine(int threads, const InstructionSet& chosen) : pool(threads), set(chosen), scratch((size_t)threads + 3) {
     host.pool = this;
+    host.weightsAhead = &pool.weightsAhead;
     host.parallel = [](void* p, ptrdiff_t tasks, void (*task)(void*, ptrdiff_t, int), void* context) {
       ((Engine*)p)->pool.run(tasks, task, context);
     };

@@ -250,6 +250,7 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
       tile = {scratch.k, scratch.v, t.dk, t.dv, m0, n};
     } else if (t.heads.keyHeads == 1) {
       ahead = t.keptKeys().whole(m0 + n, min(keyTile, end - m0 - n), (t.dv + laneRows - 1) / laneRows);
+      ahead.then = t.weightsAhead;
     }
     for (idx b = 0; b < count; b++)
       if (blocks[b].high > m0) state[b].take(t, blocks[b], tile, section, begin, scratch.s, &ahead);
@@ -377,8 +378,10 @@ static void latentAttention(const Call& call) {
   const Tensor &q = call.t[0], &cache = call.t[1];
   const idx H = q.d[1], C = q.d[2];
   const Heads heads = {q.d[0], H, 1, H, cache.d[0], call.t[2].i()};
-  runAttention(call, {heads, q.f(), cache.f(), cache.f(), call.t[3].f(), nullptr, C, (idx)call.attributes[1], C, C,
-                      call.attributeFloat(0)});
+  AttentionTask t = {heads, q.f(), cache.f(), cache.f(), call.t[3].f(), nullptr, C, (idx)call.attributes[1], C, C,
+                     call.attributeFloat(0)};
+  t.weightsAhead = call.host->weightsAhead;
+  runAttention(call, t);
 }
 
 static void latentAttentionRounded(const Call& call) {
@@ -388,6 +391,7 @@ static void latentAttentionRounded(const Call& call) {
   AttentionTask t = {heads, q.f(), nullptr, nullptr, call.t[3].f(), nullptr, q.d[2], (idx)call.attributes[1], stride, stride,
                      call.attributeFloat(0)};
   t.rounded = RoundedRows(cache);
+  t.weightsAhead = call.host->weightsAhead;
   runAttention(call, t);
 }
 

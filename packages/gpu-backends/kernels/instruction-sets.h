@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string>
 
+#include "weights-ahead.h"
+
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -18,6 +20,7 @@ struct MinkeHost {  // as in runtime.h, which belongs to one instruction set
   int outOfMemory;
   ptrdiff_t packingRing;
   ptrdiff_t packingAt;
+  MinkeWeightsAhead* weightsAhead;
 };
 
 using Run = int (*)(const double* program, size_t words, MinkeHost* host);

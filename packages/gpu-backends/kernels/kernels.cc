@@ -122,28 +122,71 @@ static void runCall(int op, const Call& call) {
   }
 }
 
+/** Rows up to which a program is bound by reading its weights. */
+constexpr idx fewRows = 16;
+
+/** Calls `found(matrix)` for the weights that a call of few rows reads whatever its data is. */
+template <class F>
+static void weightsOf(int op, const Tensor* t, F found) {
+  if (t[0].d[0] > fewRows) return;
+  switch (op) {
+    case OP_MATMUL:
+      if (t[0].rank == 2) found(t[1]);
+      return;
+    case OP_MATMUL_PACKED:
+    case OP_ABSORB_QUERY_QUANTIZED:
+    case OP_ABSORB_OUTPUT_QUANTIZED: return found(t[1]);
+    case OP_MATMUL_QUANTIZED: return found(t[2]);
+    case OP_MOE_FEED_FORWARD_QUANTIZED:
+      for (int i = 5; i <= 7; i++) found(t[i]);
+  }
+}
+
+/** The record at `word` of a program; returns the next one. */
+static const double* readRecord(const double* word, Tensor* t) {
+  const int tensors = (int)word[1], attributes = (int)word[2];
+  const double* w = word + 3 + attributes;
+  for (int i = 0; i < tensors; i++, w += 7) {
+    t[i].p = (char*)(uintptr_t)w[0];
+    t[i].dtype = (int)w[1];
+    t[i].rank = (int)w[2];
+    t[i].count = 1;
+    for (int j = 0; j < 4; j++) {
+      t[i].d[j] = (idx)w[3 + j];
+      if (j < t[i].rank) t[i].count *= t[i].d[j];
+    }
+  }
+  return w;
+}
+
 }  // namespace MINKE_NS
 
 /** Runs a program of `words` doubles. 0, or 1 when scratch memory ran out. */
 extern "C" int MINKE_RUN(const double* program, size_t words, MinkeHost* host) {
   using namespace MINKE_NS;
   host->outOfMemory = 0;
-  for (const double* word = program; word < program + words && !host->outOfMemory;) {
-    const int op = (int)word[0], tensors = (int)word[1], attributes = (int)word[2];
-    Tensor t[32];
-    const double* w = word + 3 + attributes;
-    for (int i = 0; i < tensors; i++, w += 7) {
-      t[i].p = (char*)(uintptr_t)w[0];
-      t[i].dtype = (int)w[1];
-      t[i].rank = (int)w[2];
-      t[i].count = 1;
-      for (int j = 0; j < 4; j++) {
-        t[i].d[j] = (idx)w[3 + j];
-        if (j < t[i].rank) t[i].count *= t[i].d[j];
-      }
+  Tensor t[32];
+  const double* end = program + words;
+  MinkeWeightsAhead* ahead = host->weightsAhead;
+  if (ahead) {
+    ahead->clear();
+    for (const double* word = program; word < end;) {
+      const double* next = readRecord(word, t);
+      weightsOf((int)word[0], t, [&](const Tensor& w) { ahead->add(w.p, bytesOf(w.dtype, w.count)); });
+      word = next;
+    }
+  }
+  idx read = 0;
+  for (const double* word = program; word < end && !host->outOfMemory;) {
+    const double* next = readRecord(word, t);
+    const int op = (int)word[0];
+    if (ahead) {
+      weightsOf(op, t, [&](const Tensor&) { read++; });
+      ahead->reached(read);
     }
     runCall(op, Call{host, word + 3, t});
-    word = w;
+    word = next;
   }
+  if (ahead) ahead->clear();
   return host->outOfMemory;
 }

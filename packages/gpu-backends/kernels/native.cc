@@ -48,6 +48,7 @@ struct Engine {
     };
     host.scratch = [](void* p, int slot, size_t bytes) { return ((Pool*)p)->scratch(slot, bytes); };
     host.packingRing = threads > 1 ? packingRing : 0;
+    host.weightsAhead = &pool.weightsAhead;
   }
   ~Engine() { memory.trim(); }
   Pool pool;

@@ -131,6 +131,7 @@ void Pool::run(ptrdiff_t tasks, Task task, void* context) {
   take(0);
   state_.fetch_and(~open);
   for (int i = 0; state_.load() & inside; i++) {
+    if (weightsAhead.ask()) continue;
     if (i < spins) relax();
     else std::this_thread::yield();
   }
@@ -144,7 +145,8 @@ void Pool::work(int thread) {
     uint64_t state = state_.load();
     if (!ready(state)) {
       int i = 0;
-      for (; i < spins && !ready(state = state_.load()) && !stop_.load(std::memory_order_relaxed); i++) relax();
+      for (; i < spins && !ready(state = state_.load()) && !stop_.load(std::memory_order_relaxed); i++)
+        if (!weightsAhead.ask()) relax();
       if (i == spins) {
         std::unique_lock<std::mutex> lock(mutex_);
         workerCpu_[(size_t)thread - 1].store(currentCpu(), std::memory_order_relaxed);

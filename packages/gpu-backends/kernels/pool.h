@@ -1,7 +1,7 @@
 // A pool of threads that run the tasks of one parallel loop at a time, with the calling thread among them.
 //
 // Tasks are handed out by a counter; what a task computes does not depend on who runs it. Waiting threads
-// spin for about a hundred microseconds, then sleep. A loop ends when its tasks are done: it does not wait for
+// spin for about a hundred microseconds, asking for weights that come next, then sleep. A loop ends when its tasks are done: it does not wait for
 // threads that never joined it. On Linux a worker keeps off the processor of the calling thread: left alone, the
 // scheduler may wake it there, behind the caller, and leave it there for as long as the machine was busy before.
 #pragma once
@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "weights-ahead.h"
+
 class Pool {
  public:
   using Task = void (*)(void* context, ptrdiff_t index, int thread);
@@ -21,6 +23,9 @@ class Pool {
   int threads() const { return (int)workers_.size() + 1; }
   void run(ptrdiff_t tasks, Task task, void* context);
   void* scratch(int slot, size_t bytes);
+
+  /** What threads ask for while they wait. */
+  MinkeWeightsAhead weightsAhead{};
 
  private:
   struct Slot {

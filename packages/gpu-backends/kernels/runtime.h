@@ -4,6 +4,7 @@
 // owns its outputs; which thread runs a task does not change a bit of the result.
 #pragma once
 #include "simd.h"
+#include "weights-ahead.h"
 
 /** Shared by all builds of the kernels and their hosts (the Node add-on and the WebAssembly module). */
 struct MinkeHost {
@@ -16,6 +17,8 @@ struct MinkeHost {
   /** Bytes of the ring in which matrix products pack, 0 for the same memory each time, and where the next one begins. */
   ptrdiff_t packingRing;
   ptrdiff_t packingAt;
+  /** Null where nobody asks for weights. */
+  MinkeWeightsAhead* weightsAhead;
 };
 
 namespace MINKE_NS {

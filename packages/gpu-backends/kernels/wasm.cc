@@ -74,7 +74,7 @@ void* scratch(void*, int slot, size_t bytes) {
 
 void parallel(void*, ptrdiff_t tasks, WasmPool::Task task, void* context) { pool.run(tasks, task, context); }
 
-MinkeHost host = {nullptr, parallel, scratch, 0, 0, 0};
+MinkeHost host = {nullptr, parallel, scratch, 0, 0, 0, nullptr};
 
 }  // namespace
 
