@@ -49,9 +49,10 @@ export function byteLength(dtype: DType, count: number): number {
   return (count / blockSize) * blockBytes;
 }
 
-/** `[2, 3]`: a shape as it appears in error messages. */
+/** `[2, 3]`: a shape as it appears in error messages, which may be data in its place: no more than eight sizes. */
 export function formatShape(shape: Shape): string {
-  return `[${shape.join(', ')}]`;
+  const more = shape.length - 8;
+  return `[${shape.slice(0, 8).join(', ')}${more > 0 ? `, and ${more} more` : ''}]`;
 }
 
 /** True when both shapes have the same rank and sizes. */
