@@ -47,12 +47,15 @@ export async function ensureNative({ retry = false } = {}) {
   return reportNative();
 }
 
-/** Builds the command line and every workspace package it depends on, and the native kernels. */
-export async function ensureBuilt() {
+/**
+ * Builds the command line and every workspace package it depends on, and the native kernels.
+ * @param whole every package, with its type declarations, which take three quarters of a build's time
+ */
+export async function ensureBuilt({ whole = false } = {}) {
   await ensureInstalled();
   const nativeDone = !existsSync(nativeScript) || nativeUpToDate(false);
-  if (!nativeDone || !builtUpToDate())
-    await underLock(() => Promise.all([buildNative(false), buildPackages()]));
+  if (whole || !nativeDone || !builtUpToDate())
+    await underLock(() => Promise.all([buildNative(false), buildPackages(whole)]));
   reportNative();
 }
 
@@ -95,21 +98,12 @@ function reportNative() {
   return status;
 }
 
-/** Without type declarations, which take three quarters of a build's time: `pnpm build` makes them. */
-async function buildPackages() {
-  if (builtUpToDate()) return;
+async function buildPackages(whole) {
+  if (!whole && builtUpToDate()) return;
   const key = buildKey();
+  const build = ['exec', 'turbo', 'run', 'build', '--output-logs=errors-only'];
   await phase('built packages', () =>
-    pnpm([
-      'exec',
-      'turbo',
-      'run',
-      'build',
-      `--filter=${application}...`,
-      '--output-logs=errors-only',
-      '--',
-      '--no-dts',
-    ]),
+    pnpm(whole ? build : [...build, `--filter=${application}...`, '--', '--no-dts']),
   );
   writeStamps({ ...readStamps(), build: key });
 }
