@@ -6,9 +6,14 @@ import { Arena } from '@minke/tensor';
 import { DeepSeekModel, type ModelConfig } from '@minke/transformer';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Engine, type EngineOptions } from './engine.ts';
-import { ModelStep } from './model-step.ts';
 import { testConfig } from './testing/test-language.ts';
-import { logitsOfThree, threePrompts as prompts } from './testing/three-prompts.ts';
+import {
+  drawn,
+  logitsOfThree,
+  threePrompts as prompts,
+  sameInBatchAndAlone,
+  sameInPieces,
+} from './testing/three-prompts.ts';
 
 const config = { ...testConfig(128), kvLoraRank: 32, qkRopeHeadDim: 20, initStd: 0.1 };
 const backend = nativeAvailable().available ? await createNative({ threads: 2 }) : await createWasm();
@@ -26,8 +31,6 @@ afterAll(async () => {
   for (const engine of engines) await engine.dispose();
   backend.dispose();
 });
-const sampling = { temperature: 1, topP: 0.95, topK: 0, minP: 0 };
-const request = { maxNewTokens: 14, sampling, seed: 4, stopTokenIds: [] };
 
 /** What keeps past tokens, with the bytes of a token and layer in each type. */
 const kept = {
@@ -69,27 +72,15 @@ describe.each(Object.entries(kept))('%s', (_, { model, pinned, bytes }) => {
 
   it.each(rounded)('in %s give a request the same in a batch as alone, and in a group', async (cacheType) => {
     const engine = newEngine({ cacheType });
-    const together = await Promise.all(
-      prompts.map((promptIds) => engine.generate({ ...request, promptIds }).rest()),
-    );
-    for (const [p, promptIds] of prompts.entries())
-      expect(await engine.generate({ ...request, promptIds }).rest()).toEqual(together[p]);
+    const together = await sameInBatchAndAlone(engine);
     const promptIds = prompts[1]!;
-    const group = await Promise.all([1, 2, 3].map(() => engine.generate({ ...request, promptIds }).rest()));
+    const group = await Promise.all([1, 2, 3].map(() => engine.generate({ ...drawn, promptIds }).rest()));
     for (const one of group) expect(one).toEqual(together[1]);
   });
 
-  it.each(rounded)('in %s come of a prompt in pieces as of one at once', async (cacheType) => {
-    const step = new ModelStep(model, { slots: 2, maxTokens: 32, cacheType, ...pinned });
-    const ids = Int32Array.from(prompts[2]!);
-    const chunk = (slot: number, start: number, end: number) =>
-      step.run([{ slot, ids: ids.subarray(start, end), role: 'prompt' }]);
-    const whole = await chunk(0, 0, ids.length);
-    await chunk(1, 0, 5);
-    await chunk(1, 5, 6);
-    expect(await chunk(1, 6, ids.length)).toEqual(whole);
-    step.dispose();
-  });
+  it.each(rounded)('in %s come of a prompt in pieces as of one at once', (cacheType) =>
+    sameInPieces(model, { cacheType, ...pinned }),
+  );
 });
 
 it('says what cannot be, with nothing held', () => {

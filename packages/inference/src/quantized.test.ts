@@ -16,9 +16,8 @@ import {
 } from '@minke/transformer';
 import { afterAll, expect, it } from 'vitest';
 import { Engine, type EngineOptions } from './engine.ts';
-import { ModelStep } from './model-step.ts';
 import { testConfig } from './testing/test-language.ts';
-import { logitsOfThree, threePrompts as prompts } from './testing/three-prompts.ts';
+import { logitsOfThree, sameInBatchAndAlone, sameInPieces } from './testing/three-prompts.ts';
 
 const config = {
   ...testConfig(128),
@@ -62,27 +61,13 @@ it.each(['q8_0', 'q4_0'] as const)(
   async (quantize) => {
     const engine = newEngine({ quantize });
     expect(engine.packedBytes).toBeGreaterThan(0);
-    const sampling = { temperature: 1, topP: 0.95, topK: 0, minP: 0 };
-    const request = { maxNewTokens: 14, sampling, seed: 4, stopTokenIds: [] };
-    const together = await Promise.all(
-      prompts.map((promptIds) => engine.generate({ ...request, promptIds }).rest()),
-    );
-    for (const [p, promptIds] of prompts.entries())
-      expect(await engine.generate({ ...request, promptIds }).rest()).toEqual(together[p]);
+    await sameInBatchAndAlone(engine);
   },
 );
 
-it.each(['q8_0', 'q4_0'] as const)('with %s computes a prompt in pieces as at once', async (quantize) => {
-  const step = new ModelStep(model, { slots: 2, maxTokens: 32, quantize });
-  const ids = Int32Array.from(prompts[2]!);
-  const chunk = (slot: number, start: number, end: number) =>
-    step.run([{ slot, ids: ids.subarray(start, end), role: 'prompt' }]);
-  const whole = await chunk(0, 0, ids.length);
-  await chunk(1, 0, 5);
-  await chunk(1, 5, 6);
-  expect(await chunk(1, 6, ids.length)).toEqual(whole);
-  step.dispose();
-});
+it.each(['q8_0', 'q4_0'] as const)('with %s computes a prompt in pieces as at once', (quantize) =>
+  sameInPieces(model, { quantize }),
+);
 
 it.each(['q8_0', 'q4_0'] as const)(
   'has the logits of a quantised folder in %s, and of a model that was rounded as it was read, bit for bit',

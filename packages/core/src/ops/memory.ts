@@ -20,7 +20,7 @@ import {
 export const holdsRows = (cache: Shape, width: number): boolean =>
   at(cache, 1) === width || at(cache, 1) === 32 * Math.ceil(width / 32);
 
-/** Storage types of latent caches that round. */
+/** Storage types of caches that round. */
 export const roundedTypes = ['bf16', 'q8_0'] as const;
 
 /** Rows of the op table: memory. */
