@@ -8,7 +8,7 @@
 import { check, MinkeError } from '@minke/core';
 import { type Arena, gatherRows, type LowRank, lowRankLinear, type Module, type Tensor } from '@minke/tensor';
 import { attention, cachedAttention } from './attention.ts';
-import { type CacheSize, ExpandedCache } from './cache.ts';
+import { ExpandedCache } from './cache.ts';
 import type { CacheType } from './cache-type.ts';
 import {
   type AttentionOptions,
@@ -20,6 +20,7 @@ import {
 } from './layer.ts';
 import type { Llama3RopeConfig } from './llama3-rope.ts';
 import { type RopeLayout, RopeTable } from './rope.ts';
+import type { CacheSize } from './sequence-cache.ts';
 import type { YarnConfig } from './yarn.ts';
 
 export interface GqaConfig {

@@ -11,13 +11,7 @@ export {
   type SharingSequence,
   type TokenRole,
 } from './batch.ts';
-export {
-  type AppendRequest,
-  type AttentionCache,
-  type CacheSize,
-  ExpandedCache,
-  LatentCache,
-} from './cache.ts';
+export { type AttentionCache, ExpandedCache, type ExpandedCacheSize, LatentCache } from './cache.ts';
 export { type CacheElements, type CacheShape, cacheElements, publishedCacheShapes } from './cache-share.ts';
 export { type CacheType, cachedRowBytes, cacheTypes } from './cache-type.ts';
 export { gatheredAttention } from './gathered-attention.ts';
@@ -35,4 +29,5 @@ export {
   mlaRope,
 } from './mla.ts';
 export { type RopeConfig, type RopeLayout, RopeTable, ropeFrequencies, ropeTables } from './rope.ts';
+export type { AppendRequest, CacheSize } from './sequence-cache.ts';
 export { attentionScale, type YarnConfig, yarnFrequencies, yarnMagnitude, yarnRotaryFactor } from './yarn.ts';

@@ -4,7 +4,8 @@
 import { type Backend, check, Random } from '@minke/core';
 import { Arena, normalInit, type Tensor } from '@minke/tensor';
 import { type AttentionBatch, type AttentionForm, packSequences } from './batch.ts';
-import type { AttentionCache, SequenceCache } from './cache.ts';
+import type { AttentionCache } from './cache.ts';
+import type { SequenceCache } from './sequence-cache.ts';
 
 /** Where a new module's weights live and come from. */
 export interface InitOptions {

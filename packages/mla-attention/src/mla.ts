@@ -10,7 +10,7 @@ import { type Backend, check, MinkeError } from '@minke/core';
 import { type Arena, concat, gatherRows, type LowRank, type Module, slice, type Tensor } from '@minke/tensor';
 import { attention, cachedAttention, latentAttention } from './attention.ts';
 import { type AttentionBatch, type AttentionForm, formOf } from './batch.ts';
-import { type AttentionCache, type CacheSize, ExpandedCache, LatentCache } from './cache.ts';
+import { type AttentionCache, ExpandedCache, LatentCache } from './cache.ts';
 import type { CacheType } from './cache-type.ts';
 import { type KeyBias, withKeyBias } from './key-bias.ts';
 import { LatentProjections } from './latent-projections.ts';
@@ -23,6 +23,7 @@ import {
   initParameters,
 } from './layer.ts';
 import { type RopeLayout, RopeTable } from './rope.ts';
+import type { CacheSize } from './sequence-cache.ts';
 import { attentionScale, type YarnConfig } from './yarn.ts';
 
 export interface MlaConfig {

@@ -9,7 +9,7 @@
 import { type Backend, check, MinkeError } from '@minke/core';
 import { type Arena, scatterRows, type Tensor } from '@minke/tensor';
 import type { AttentionBatch } from '../batch.ts';
-import { type AppendRequest, type CacheSize, SequenceCache } from '../cache.ts';
+import { type AppendRequest, type CacheSize, SequenceCache } from '../sequence-cache.ts';
 import { type LayerPlan, validateLayerPlan } from './layer-plan.ts';
 import { rewriteWindowBatch, windowBatch } from './window-batch.ts';
 

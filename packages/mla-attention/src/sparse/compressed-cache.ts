@@ -8,7 +8,7 @@
 import { type Backend, check, MinkeError } from '@minke/core';
 import { type Arena, scatterRows, type Tensor } from '@minke/tensor';
 import type { AttentionBatch } from '../batch.ts';
-import { type AppendRequest, type CacheSize, SequenceCache, type TableSize } from '../cache.ts';
+import { type AppendRequest, type CacheSize, SequenceCache, type TableSize } from '../sequence-cache.ts';
 import { type CompressedAttentionConfig, windowsOf } from './compressed-config.ts';
 
 export interface CompressedCacheSize extends Omit<CacheSize, 'layers'> {

@@ -4,7 +4,7 @@
  */
 import type { Backend } from '@minke/core';
 import { scatterRows, type Tensor } from '@minke/tensor';
-import { type CacheSize, SequenceCache, type TableSize } from '../cache.ts';
+import { type CacheSize, SequenceCache, type TableSize } from '../sequence-cache.ts';
 import { blocksWithin, branches, type NativeSparseConfig } from './native-config.ts';
 
 export interface NativeSparseCacheSize extends CacheSize {

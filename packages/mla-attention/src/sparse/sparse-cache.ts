@@ -4,7 +4,7 @@
  */
 import type { Backend } from '@minke/core';
 import { scatterRows, type Tensor } from '@minke/tensor';
-import { type CacheSize, SequenceCache } from '../cache.ts';
+import { type CacheSize, SequenceCache } from '../sequence-cache.ts';
 
 export interface SparseCacheSize extends CacheSize {
   /** Numbers of a token's latent and shared key: R + P. */

@@ -2,7 +2,7 @@
 import { type Backend, Random } from '@minke/core';
 import { Arena, type Tensor } from '@minke/tensor';
 import type { AttentionBatch } from '../batch.ts';
-import type { SequenceCache } from '../cache.ts';
+import type { SequenceCache } from '../sequence-cache.ts';
 import { distance } from './tensors.ts';
 
 export interface Pieces {
