@@ -24,7 +24,8 @@ constexpr int fewLanes = 1;
 constexpr int fewVectors = 4;
 #endif
 
-constexpr int fewGroup = fewLanes < 6 ? fewLanes : 6;  // rows that fit the registers beside `fewVectors`
+/** Lanes that fit the registers beside `fewVectors` of values. */
+constexpr int fewGroup = fewLanes < 6 ? fewLanes : 6;
 
 /** Keys and values of a head, rows apart as the strides say. */
 struct HeadTile {
@@ -41,6 +42,7 @@ struct KeptRows {
   Ahead ofHead(idx m0, idx n, idx hk, idx steps) const {
     return p ? Ahead(p + m0 * stride + hk * head, max(n, 0), head, stride, steps) : Ahead();
   }
+  /** All of rows m0 .. m0 + n. */
   Ahead whole(idx m0, idx n, idx steps) const { return p ? Ahead(p + m0 * stride, max(n, 0) * stride, steps) : Ahead(); }
 };
 
@@ -53,7 +55,7 @@ struct AttentionTask {
   const float *bias = nullptr, *sink = nullptr;  // [N, H] for ranges of four numbers, and [H]
   const int32_t* rows = nullptr;                 // [N, M]: the rows of k, one key head, that take the place of M keys
   idx rowCount = 0;                              // of k
-  MinkeWeightsAhead* weightsAhead = nullptr;     // asked for beside keys, where these are fewer than the arithmetic
+  MinkeWeightsAhead* weightsAhead = nullptr;     // asked for beside keys, where arithmetic takes longer than these
   RoundedRows rounded = {}, roundedValues = {};  // in place of k and v; of v only with several key heads
 
   /** Floats of a tile of keys and values that lie close together, or of rounded rows when they are widened. */
@@ -116,6 +118,7 @@ MINKE_INLINE void loadKeys(const float* from, idx stride, idx rows, idx columns,
   transposeRegisters(block);
 }
 
+/** Memory of two kinds, asked for side by side. */
 struct AheadOfTwo {
   Ahead values, keys;
 
@@ -251,8 +254,13 @@ static void fewSection(const AttentionTask& t, const Block& block, idx h0, idx h
   const KeptRows keys = t.keptKeys(), values = t.keptValues();
   const bool apart = heads < h.keyHeads;
   auto rowsFrom = [&](idx m0) { return min(keyTile, end - m0); };
-  if (apart) keys.ofHead(begin, rowsFrom(begin), h0, 1).step();
-  else if (values.p) keys.whole(begin, rowsFrom(begin), 1).step(), values.whole(begin, rowsFrom(begin), 1).step();
+  const idx atOnce = 1;
+  if (apart) {
+    keys.ofHead(begin, rowsFrom(begin), h0, atOnce).step();
+  } else if (values.p) {
+    keys.whole(begin, rowsFrom(begin), atOnce).step();
+    values.whole(begin, rowsFrom(begin), atOnce).step();
+  }
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = rowsFrom(m0), next = m0 + n, steps = (n + W - 1) / W * ((t.dk + W - 1) / W);
     AheadOfTwo ahead;

@@ -131,9 +131,11 @@ static void weightsOf(int op, const Tensor* t, F found) {
   if (t[0].d[0] > fewRows) return;
   switch (op) {
     case OP_MATMUL:
+    case OP_MATMUL_BF16:
       if (t[0].rank == 2) found(t[1]);
       return;
     case OP_MATMUL_PACKED:
+    case OP_MATMUL_PACKED_BF16:
     case OP_ABSORB_QUERY_QUANTIZED:
     case OP_ABSORB_OUTPUT_QUANTIZED: return found(t[1]);
     case OP_MATMUL_QUANTIZED: return found(t[2]);
