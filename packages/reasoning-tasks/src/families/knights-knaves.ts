@@ -80,19 +80,35 @@ function* orders(count: number, taken: readonly number[] = []): Generator<readon
 
 const everyOrder = [0, 1, 2, 3, 4, 5].map((count) => [...orders(count)]);
 
+/** Claims in the order of their text, which is that of canonical forms: no claim begins with another. */
+const claims = ['different', 'knave', 'knight', 'same'] as const;
+
+/**
+ * The smallest, as text, of all renamings of the people: what person 0 says, then person 1, .... A statement is compared
+ * as a number: its claim, then its people in ascending order.
+ */
 function smallestForm({ statements }: KnightsKnavesFacts): string {
-  let smallest = '';
-  for (const order of everyOrder[statements.length] as (readonly number[])[]) {
-    const form: string[] = [];
-    statements.forEach(({ claim, of }, person) => {
-      const [a, b] = of.map((one) => order[one] as number) as [number, number?];
-      const people = b === undefined ? `${a}` : a < b ? `${a}${b}` : `${b}${a}`;
-      form[order[person] as number] = `${claim}${people}`;
+  const count = statements.length;
+  const said = statements.map(({ claim, of }) => ({ rank: claims.indexOf(claim) * 100, of }));
+  let smallest = new Array<number>(count).fill(Number.POSITIVE_INFINITY);
+  let form = new Array<number>(count).fill(0);
+  for (const order of everyOrder[count] as (readonly number[])[]) {
+    said.forEach(({ rank, of: [a, b] }, person) => {
+      const first = order[a as number] as number;
+      const second = b === undefined ? undefined : (order[b] as number);
+      const people = second === undefined ? first : 10 * Math.min(first, second) + Math.max(first, second);
+      form[order[person] as number] = rank + people;
     });
-    const text = form.join(',');
-    if (smallest === '' || text < smallest) smallest = text;
+    const differs = form.findIndex((code, i) => code !== smallest[i]);
+    if (differs !== -1 && (form[differs] as number) < (smallest[differs] as number))
+      [smallest, form] = [form, smallest];
   }
-  return smallest;
+  const written = (code: number) => {
+    const claim = claims[Math.floor(code / 100)] as (typeof claims)[number];
+    const digits = claim === 'same' || claim === 'different' ? 2 : 1;
+    return `${claim}${String(code % 100).padStart(digits, '0')}`;
+  };
+  return smallest.map(written).join(',');
 }
 
 function sentence({ claim, of }: KnightsKnavesStatement, language: Language): string {
