@@ -18,22 +18,14 @@ const firstAnswerLimitSeconds = 180;
 const secondAnswerLimitSeconds = 5;
 const startTimeoutMs = 10 * 60_000;
 const compilerName = /(^|-)(g\+\+|gcc|cc|c\+\+|cpp|clang|clang\+\+|c89|c99|tcc|zig)(-[\d.]+)?$/;
-/**
- * What computes, where the want of a compiler may show; but for what the whole run does with the same WebAssembly, and for
- * commands that only read files and fetch them.
- */
+/** What computes, where the want of a compiler may show; but for what the whole run does with the same WebAssembly. */
 const testsOnKernels = [
   ...['gpu-backends', 'tensor', 'mla-attention', 'moe-router', 'transformer', 'inference', 'rl-trainer'].map(
     (name) => `packages/${name}/`,
   ),
   ...['packages/evaluation/', 'packages/tiny-reasoner/', 'packages/tokenizer-merging/src/merging'],
   ...['apps/', 'tools/study/'],
-  ...[
-    '**/conformance.test.ts',
-    '**/wasm.test.ts',
-    'apps/cli/src/inspect.test.ts',
-    'apps/cli/src/pull.test.ts',
-  ].map((path) => `--exclude=${path}`),
+  ...['**/conformance.test.ts', '**/wasm.test.ts'].map((path) => `--exclude=${path}`),
 ];
 const questions = [
   'What is 348 + 977?',

@@ -15,13 +15,13 @@ const start = performance.now();
 const steps = [];
 
 await setUpOrExit(ensureInstalled);
-const installed = performance.now();
+await build();
+const built = performance.now();
 const nativeKernels = await ensureNative({ retry: true });
 if (nativeKernels !== 'absent') {
-  const seconds = secondsSince(installed);
+  const seconds = secondsSince(built);
   steps.push({ title: 'native kernels', seconds, ...passOrFail(nativeKernels !== 'failed') });
 }
-await build();
 
 const filters = process.argv.slice(2);
 if (filters.length === 0) {
@@ -44,7 +44,7 @@ console.log(`${'all'.padEnd(16)} ${secondsSince(start).toFixed(1).padStart(6)} s
 console.log(countLine(total));
 process.exitCode = total.failed + total.skipped > 0 ? 1 : 0;
 
-/** The server's and the command line's tests run what is built; all others run the sources. */
+/** The server's and the command line's tests run what is built; all others run the sources. Kernels compile beside. */
 async function build() {
   const begin = performance.now();
   let built = true;
