@@ -1,6 +1,7 @@
-// `pnpm bench decode [--quick] [--only PATTERN]`: tokens a second of a DeepSeek-shaped model of 4 and 8 bits, one
-// sequence behind 512 and 4,096 tokens (there with each type of cache) and 16 sequences together, beside node-llama-cpp and the plain loop over its
-// library, each with its better number of threads. `--quick` takes a smaller model of the same shape.
+// `pnpm bench decode [--quick] [--only PATTERN]`: tokens a second of a DeepSeek-shaped and a dense model of 4 and 8 bits,
+// one sequence behind 512 and 4,096 tokens (exact caches and smaller ones) and 16 sequences together, beside
+// node-llama-cpp and the plain loop over its library, each with its better number of threads. `--quick` takes a smaller
+// DeepSeek-shaped model.
 //
 // The share is of the time that reading the bytes of a step takes at the bandwidth of memory, measured in the same run.
 
