@@ -1,6 +1,7 @@
 // Everything that must hold, in one run: `npm test` and the checks that need more than Node and npm. A step
 // ends with its own `N passed, M failed` line, whose counts are used, or else counts as one check. All steps
-// run, whatever fails before them; the last line sums them up.
+// run, whatever fails before them; the end names what failed, as the steps did in lines that begin with FAILED, and the last
+// line sums them up.
 //
 // Two lanes side by side, since few steps keep two cores busy: `npm test` and the kills, shown as they run, and the others,
 // each shown when it ends. What is measured against the clock runs alone, and so does what builds the files that others run.
@@ -102,6 +103,7 @@ for (const step of wanted) {
 }
 
 console.log('');
+for (const { title, failures } of results) for (const line of failures) console.log(`${title}: ${line}`);
 for (const { title, seconds, counts } of results) {
   console.log(`${title.padEnd(40)} ${seconds.toFixed(0).padStart(5)} s  ${countLine(counts)}`);
 }
@@ -126,7 +128,8 @@ async function runStep({ title, commands = {}, prepare, work }, show) {
   const begin = performance.now();
   const end = (counts, output) => {
     if (!show) console.log(`${heading}\n${output}`);
-    results.push({ title, seconds: secondsSince(begin), counts });
+    const failures = output.split('\n').filter((line) => line.startsWith('FAILED'));
+    results.push({ title, seconds: secondsSince(begin), counts, failures });
   };
   try {
     await ensureCommands(commands);
@@ -137,7 +140,7 @@ async function runStep({ title, commands = {}, prepare, work }, show) {
     if (!(error instanceof SetupError)) throw error;
     const counts = parseCountLine(error.stdout ?? '');
     const failed = counts?.failed > 0 || counts?.skipped > 0;
-    const said = `${title}: ${error.message}`;
+    const said = `FAILED: ${error.message}`;
     if (show) console.log(said);
     end(failed ? counts : passOrFail(false), `${error.log ?? ''}\n${said}`);
   }

@@ -1,12 +1,12 @@
 // `npm test`: does all set-up that is still missing, then checks the build, format and lint, types, layers and
 // README examples, and runs every test. The last line is `N passed, M failed`: the tests plus these checks,
-// each of which counts as one. A skipped or unfinished test makes the run fail. Arguments go to vitest; with any, the
+// each of which counts as one; each failure has a line that begins with FAILED. A skipped or unfinished test makes the run fail. Arguments go to vitest; with any, the
 // checks of format, types, layers and examples, which look at everything, are left to the whole run.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { childEnvironment, repositoryRoot, SetupError } from './process.mjs';
 import { ensureBuilt, ensureInstalled, ensureNative, setUpOrExit } from './setup.mjs';
 import { countLine, passOrFail, secondsSince } from './steps.mjs';
@@ -88,6 +88,7 @@ function testCounts(report, code) {
   } catch {
     return passOrFail(false); // vitest itself failed before it could write a report
   }
+  for (const line of results.flatMap(failuresOf)) console.log(line);
   const tests = results.flatMap((file) => file.assertionResults);
   const passed = tests.filter(({ status }) => status === 'passed').length;
   const failedTests = tests.filter(({ status }) => status === 'failed').length;
@@ -97,6 +98,14 @@ function testCounts(report, code) {
   const skipped = tests.length - passed - failedTests;
   const elsewhere = code !== 0 && failedTests + failedFiles === 0 ? 1 : 0;
   return { passed, failed: failedTests + failedFiles + elsewhere, skipped };
+}
+
+/** `FAILED file: test: what it said first`, as the other checks of CI name theirs. */
+function failuresOf({ name, status, message, assertionResults }) {
+  const failed = assertionResults.filter((test) => test.status === 'failed');
+  const said = failed.map(({ fullName, failureMessages: [first] }) => `${fullName}: ${first}`);
+  if (status === 'failed' && failed.length === 0) said.push(message);
+  return said.map((text) => `FAILED ${relative(repositoryRoot, name)}: ${text.split('\n', 1)[0]}`);
 }
 
 function node(args) {
