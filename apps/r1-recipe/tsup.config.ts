@@ -6,7 +6,6 @@ export default defineConfig({
   format: 'esm',
   target: 'node20',
   splitting: false,
-  dts: { entry: { index: 'src/index.ts' } },
   sourcemap: true,
   clean: true,
 });

@@ -4,7 +4,6 @@ export default defineConfig({
   entry: { index: 'src/index.ts', 'engine-worker': 'src/engine-worker.ts' },
   format: 'esm',
   target: 'node20',
-  dts: { entry: { index: 'src/index.ts' } },
   sourcemap: true,
   clean: true,
 });

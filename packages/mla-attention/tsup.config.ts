@@ -8,7 +8,6 @@ export default defineConfig({
   },
   format: 'esm',
   target: 'node20',
-  dts: true,
   sourcemap: true,
   clean: true,
 });

@@ -9,7 +9,6 @@ export default defineConfig({
   },
   format: 'esm',
   target: 'node20',
-  dts: { entry: { index: 'src/index.ts' } },
   sourcemap: true,
   clean: true,
 });

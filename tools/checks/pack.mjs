@@ -82,6 +82,7 @@ async function step(title, work) {
 async function packAll(names) {
   const filters = names.map((name) => `--filter=${name}`);
   await pnpm(['exec', 'turbo', 'run', 'build', ...filters, '--output-logs=errors-only']);
+  await run(process.execPath, [join(repositoryRoot, 'tools/scripts/declarations.mjs')]);
   const tarballs = new Map();
   for (const name of names) {
     const folder = join(work, 'tarballs', name.replace('/', '-'));

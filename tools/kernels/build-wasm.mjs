@@ -85,7 +85,7 @@ export function compileWasm(build) {
       `export const memoryPages = ${pages};`,
       '/** The byte that says whether memory is shared: 3, or 1 where it is not. */',
       `export const sharedFlagAt = ${flagAt};`,
-      `export const wasmBase64 =\n  '${bytes.toString('base64')}';`,
+      `export const wasmBase64: string =\n  '${bytes.toString('base64')}';`,
       '',
     ].join('\n');
   } finally {

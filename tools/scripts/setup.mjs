@@ -16,6 +16,7 @@ import { buildKey, compilersOnPath, installKey, nativeKey, workspacePackages } f
 
 const stampFile = join(nodeModulesDir, '.minke-setup.json');
 const nativeScript = join(repositoryRoot, 'tools/kernels/build-native.mjs');
+const declarationsScript = join(repositoryRoot, 'tools/scripts/declarations.mjs');
 const nativeOutput = join(repositoryRoot, 'packages/gpu-backends/build/minke.node');
 
 /** The package whose build `npm start` needs; turbo adds everything it depends on. */
@@ -49,7 +50,7 @@ export async function ensureNative({ retry = false } = {}) {
 
 /**
  * Builds the command line and every workspace package it depends on, and the native kernels.
- * @param whole every package, with its type declarations, which take three quarters of a build's time
+ * @param whole every package, and the type declarations
  */
 export async function ensureBuilt({ whole = false } = {}) {
   await ensureInstalled();
@@ -102,9 +103,8 @@ async function buildPackages(whole) {
   if (!whole && builtUpToDate()) return;
   const key = buildKey();
   const build = ['exec', 'turbo', 'run', 'build', '--output-logs=errors-only'];
-  await phase('built packages', () =>
-    pnpm(whole ? build : [...build, `--filter=${application}...`, '--', '--no-dts']),
-  );
+  await phase('built packages', () => pnpm(whole ? build : [...build, `--filter=${application}...`]));
+  if (whole) await phase('declared types', () => run(process.execPath, [declarationsScript]));
   writeStamps({ ...readStamps(), build: key });
 }
 
