@@ -5,6 +5,7 @@
  * a name that bundlers leave alone.
  */
 import { type Backend, MinkeError } from '@minke/core';
+import { patiently } from './patience.ts';
 import { WebgpuBackend } from './webgpu-backend.ts';
 
 /** Where the backend runs. */
@@ -17,11 +18,14 @@ export interface WebgpuOptions {
  *  while another has devices. It does not keep Node from exiting. */
 let dawnEntry: GPU | undefined;
 
+const ownGpu = (): GPU | undefined => (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+const inNode = (): boolean => typeof process !== 'undefined' && Boolean(process.versions?.node);
+
 /** The entry of WebGPU: `navigator.gpu`, or Dawn's in Node. */
 async function findGpu(): Promise<GPU> {
-  const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  const own = ownGpu();
   if (own !== undefined) return own;
-  if (typeof process === 'undefined' || !process.versions?.node)
+  if (!inNode())
     throw new MinkeError(
       'unsupported',
       'webgpu: expected navigator.gpu, got none; use a browser with WebGPU',
@@ -67,7 +71,9 @@ export async function createWebgpu(options: WebgpuOptions = {}): Promise<Backend
   const name = [vendor, architecture || description].filter((part) => part !== '').join(' ');
   const reason = options.device === undefined ? 'asked for: WebGPU' : 'the device given';
   const info = { name: 'webgpu', reason, device: name || 'unnamed adapter', threads: 1, bits: 32 } as const;
-  return new WebgpuBackend(device, info, () => {
+  const close = () => {
     if (options.device === undefined) device.destroy();
-  });
+  };
+  const ofDawn = ownGpu() === undefined && inNode();
+  return new WebgpuBackend(device, info, { close, wait: ofDawn ? patiently : (work) => work });
 }

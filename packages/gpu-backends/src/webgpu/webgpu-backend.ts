@@ -85,22 +85,29 @@ function decodeAttributes<O extends OpName>(op: O, encoded: readonly number[]): 
   return Object.fromEntries(entries) as Attributes<O>;
 }
 
+/** What a backend needs of where it runs. */
+interface Host {
+  /** Called once the backend is disposed. */
+  readonly close: () => void;
+  /** Waits for what the device is to do. */
+  readonly wait: (work: Promise<undefined>) => Promise<undefined>;
+}
+
 export class WebgpuBackend implements Backend {
   readonly info: BackendInfo;
   readonly #device: GPUDevice;
   readonly #pool: MemoryPool;
   readonly #dispatcher: Dispatcher;
   readonly #live = new Set<WebgpuBuffer>();
-  readonly #close: () => void;
+  readonly #host: Host;
   #bytes = 0;
   #disposed = false;
   #failure: MinkeError | undefined;
 
-  /** @param close called once the backend is disposed. */
-  constructor(device: GPUDevice, info: BackendInfo, close: () => void) {
+  constructor(device: GPUDevice, info: BackendInfo, host: Host) {
     this.info = info;
     this.#device = device;
-    this.#close = close;
+    this.#host = host;
     this.#pool = new MemoryPool(device);
     this.#dispatcher = new Dispatcher(device, this.#pool);
     device.addEventListener('uncapturederror', ({ error }) => {
@@ -223,7 +230,7 @@ export class WebgpuBackend implements Backend {
       encoder.copyBufferToBuffer(block.gpu, start, staging, 0, size);
       this.#device.queue.submit([encoder.finish()]);
       try {
-        await staging.mapAsync(1); // GPUMapMode.READ
+        await this.#host.wait(staging.mapAsync(1)); // GPUMapMode.READ
         copy = staging.getMappedRange().slice(from - start, from - start + bytes);
       } catch (cause) {
         this.#alive('read');
@@ -255,7 +262,7 @@ export class WebgpuBackend implements Backend {
     this.#bytes = 0;
     this.#pool.dispose();
     this.#dispatcher.dispose();
-    this.#close();
+    this.#host.close();
   }
 
   #resolve(record: CommandRecord, index: number, bindings: Bindings | undefined) {
