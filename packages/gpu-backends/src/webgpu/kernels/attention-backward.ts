@@ -5,7 +5,7 @@
 import type { Dispatcher } from '../dispatcher.ts';
 import type { Tensor } from '../kernel.ts';
 import { reads, type Slot, shader, writes } from '../shader.ts';
-import { shapesOf, sizes, tileText } from './attention-forward.ts';
+import { shapesOf, sizes } from './attention-forward.ts';
 
 /** What differs between the ops. */
 export interface BackwardForm {
@@ -45,7 +45,8 @@ export function backwardPass({ op, range, biased }: BackwardForm) {
 
   /** Probability and gradient of the score of query row `g` (n H + h) and key row `m` of `key_head`. */
   const pairText = /* wgsl */ `
-${tileText}
+var<workgroup> scores: array<f32, 64>;
+var<workgroup> second_scores: array<f32, 64>;
 fn pair_of(g: u32, m: u32, key_head: u32${biased ? ', far: bool' : ''}) -> vec2f {
   let own = P.stats_at + ${stride} * g;
   if (is_minus_inf(stats[own])) { return vec2f(); }

@@ -1,13 +1,46 @@
 /**
- * The forward pass of attention: a workgroup a query and head, which walks its key range in tiles of 64, one key a
- * thread, with the running maximum and sum of Milakov and Gimelshein 2018; then threads share the value columns out. The
- * tiles begin at the range's first key, so nothing depends on other queries or on keys outside the range.
+ * The forward pass of attention: a workgroup for a query and a head, or four heads that share their keys, which walks the
+ * key range in tiles of 64, one key a thread, with the running maximum and sum of Milakov and Gimelshein 2018; then threads
+ * share the value columns out. The tiles begin at the range's first key, so nothing depends on other queries or on keys
+ * outside the range. The bits of a head are the same in both forms.
  */
 import type { Tensor } from '../kernel.ts';
 
-export const tileText = /* wgsl */ `
-var<workgroup> scores: array<f32, 64>;
-var<workgroup> second_scores: array<f32, 64>;`;
+/** Heads that share the keys a workgroup reads: each number of a key or value is then read once for all of them. */
+export type Lanes = 1 | 4;
+
+const lanesOf = (lanes: Lanes) => [0, 1, 2, 3].slice(0, lanes);
+const vector = (lanes: Lanes) => (lanes === 1 ? 'f32' : 'vec4f');
+const packed = (lanes: Lanes, each: (lane: number) => string) =>
+  lanes === 1 ? each(0) : `vec4f(${lanesOf(lanes).map(each).join(', ')})`;
+const component = (lanes: Lanes, name: string, lane: number) => (lanes === 1 ? name : `${name}[${lane}]`);
+
+/** Declarations of a forward pass: workgroup memory, and functions of a number for each lane. */
+export const forwardText = (lanes: Lanes) => {
+  const type = vector(lanes);
+  const each = (f: string) => packed(lanes, (lane) => `${f}(${component(lanes, 'x', lane)})`);
+  return /* wgsl */ `
+var<workgroup> scores: array<${type}, 64>;
+var<workgroup> maxima: array<${type}, 8>;
+fn exps(x: ${type}) -> ${type} { return ${each('exp_')}; }
+fn are_minus_inf(x: ${type}) -> ${lanes === 1 ? 'bool' : 'vec4<bool>'} {
+  return ${each('is_minus_inf').replace('vec4f', 'vec4<bool>')};
+}
+fn tile_max(t: u32, value: ${type}) -> ${type} {
+  workgroupBarrier();
+  scores[t] = value;
+  workgroupBarrier();
+  if (t < 8u) {
+    var part = scores[t * 8u];
+    for (var j = 1u; j < 8u; j++) { part = max(part, scores[t * 8u + j]); }
+    maxima[t] = part;
+  }
+  workgroupBarrier();
+  var most = maxima[0];
+  for (var j = 1u; j < 8u; j++) { most = max(most, maxima[j]); }
+  return most;
+}`;
+};
 
 /** Where a query's keys begin and end, for query n. */
 export const wholeRange = `
@@ -15,6 +48,8 @@ export const wholeRange = `
   let end = min(ranges[ranges_at + 2u * n + 1u], P.keys);`;
 
 interface ForwardForm {
+  /** More than one only where all heads share one key head. */
+  readonly lanes: Lanes;
   /** Where key row m, and the value of the tile's key j, begin. */
   readonly keyAt: string;
   readonly valueAt: string;
@@ -28,15 +63,19 @@ interface ForwardForm {
   readonly skip?: string;
   /** Changes `score`. */
   readonly shift?: string;
-  /** A score without a value, or minus infinity. */
-  readonly sink?: string;
+  /** A score without a value, or minus infinity, of a head. */
+  readonly sink?: (head: string) => string;
   /** Writes `lse`. */
   readonly lse?: string;
 }
 
-/** All forward forms. */
+/** Workgroups of a call. */
+export const groupsOf = (lanes: Lanes, rows: number, heads: number) => rows * Math.ceil(heads / lanes);
+
+/** The body of a forward form; its declarations are `forwardText`'s. */
 export function forwardBody(form: ForwardForm): string {
   const {
+    lanes,
     keyAt,
     valueAt,
     key,
@@ -47,56 +86,69 @@ export function forwardBody(form: ForwardForm): string {
     shift = '',
     lse = '',
   } = form;
+  const lines = (each: (lane: number) => string) => lanesOf(lanes).map(each).join('\n  ');
+  const of = (each: (lane: number) => string) => packed(lanes, each);
+  const type = vector(lanes);
   // Beside the sink the sums shrink by `kept`.
   const sink = form.sink
     ? `
-  let sink_ = ${form.sink};
-  let top = max(most, sink_);
-  let kept = select(exp_(most - top), 1.0, is_minus_inf(top));
-  let whole = select(fma(total, kept, exp_(sink_ - top)), total, is_minus_inf(top));`
+  let sinks = ${of((lane) => form.sink?.(`head${lane}`) ?? '')};
+  let top = max(most, sinks);
+  let kept = select(exps(most - top), ${type}(1.0), are_minus_inf(top));
+  let whole = select(fma(total, kept, exps(sinks - top)), total, are_minus_inf(top));`
     : `
   let top = most;
-  let kept = 1.0;
+  let kept = ${type}(1.0);
   let whole = total;`;
   return `
-  if (group >= P.rows * P.heads) { return; }
-  let n = group / P.heads;${range}
-  let key_head = ((group % P.heads) * P.key_heads) / P.heads;
-  let query = q_at + group * P.width;
-  let to = o_at + group * P.value_width;
-  for (var c = t; c < P.value_width; c += 64u) { o[to + c] = 0.0; }
-  var most = -infinity();
-  var total = 0.0;
+  let blocks = (P.heads + ${lanes - 1}u) / ${lanes}u;
+  if (group >= P.rows * blocks) { return; }
+  let n = group / blocks;${range}
+  ${lines((lane) => `let head${lane} = min(group % blocks * ${lanes}u + ${lane}u, P.heads - 1u);`)}
+  let key_head = (head0 * P.key_heads) / P.heads;
+  ${lines((lane) => `let query${lane} = q_at + (n * P.heads + head${lane}) * P.width;`)}
+  ${lines((lane) => `let to${lane} = o_at + (n * P.heads + head${lane}) * P.value_width;`)}
+  for (var c = t; c < P.value_width; c += 64u) {
+    ${lines((lane) => `o[to${lane} + c] = 0.0;`)}
+  }
+  var most = ${type}(-infinity());
+  var total = ${type}();
   for (var base = first; base < end; base += 64) {
     let m = base + i32(t);
-    var score = -infinity();
+    var score = ${type}(-infinity());
     if (m < end) {${before}
       let begin = ${keyAt};
-      var dot_ = 0.0;
-      for (var c = 0u; c < P.width; c++) { dot_ = fma(q[query + c], ${key}[begin + c], dot_); }
-      score = P.scale * dot_;${shift}
+      var dots = ${type}();
+      for (var c = 0u; c < P.width; c++) {
+        dots = fma(${of((lane) => `q[query${lane} + c]`)}, ${type}(${key}[begin + c]), dots);
+      }
+      score = P.scale * dots;${shift}
     }
     let before = most;
-    most = max(before, group_max(t, score));
-    let shift = select(most, 0.0, is_minus_inf(most));
-    let correction = exp_(before - shift);
-    scores[t] = exp_(score - shift);
+    most = max(before, tile_max(t, score));
+    let shift = select(most, ${type}(), are_minus_inf(most));
+    let correction = exps(before - shift);
+    scores[t] = exps(score - shift);
     workgroupBarrier();
     let count = u32(min(end - base, 64));
-    var part = 0.0;
+    var part = ${type}();
     for (var j = 0u; j < count; j++) { part += scores[j]; }
     total = fma(total, correction, part);
     for (var c = t; c < P.value_width; c += 64u) {
-      var sum = 0.0;
+      var sum = ${type}();
       for (var j = 0u; j < count; j++) {${skip}
-        sum = fma(scores[j], ${value}[${valueAt} + c], sum);
+        sum = fma(scores[j], ${type}(${value}[${valueAt} + c]), sum);
       }
-      o[to + c] = fma(o[to + c], correction, sum);
+      let kept_so_far = fma(${of((lane) => `o[to${lane} + c]`)}, correction, sum);
+      ${lines((lane) => `o[to${lane} + c] = ${component(lanes, 'kept_so_far', lane)};`)}
     }
     workgroupBarrier();
   }
-  let empty = total <= 0.0;${sink}
-  for (var c = t; c < P.value_width; c += 64u) { o[to + c] = select(o[to + c] * kept / whole, 0.0, empty); }
+  let empty = total <= ${type}();${sink}
+  for (var c = t; c < P.value_width; c += 64u) {
+    let result = select(${of((lane) => `o[to${lane} + c]`)} * kept / whole, ${type}(), empty);
+    ${lines((lane) => `o[to${lane} + c] = ${component(lanes, 'result', lane)};`)}
+  }
   ${lse}`;
 }
 

@@ -2,7 +2,7 @@
 import type { Kernels } from '../kernel.ts';
 import { reads, shader, writes } from '../shader.ts';
 import { backwardPass } from './attention-backward.ts';
-import { forwardBody, shapesOf, sizes, tileText, wholeRange } from './attention-forward.ts';
+import { forwardBody, forwardText, groupsOf, shapesOf, sizes, wholeRange } from './attention-forward.ts';
 
 const rangeMask = shader(
   'rangeMask',
@@ -22,10 +22,10 @@ const attention_ = shader(
   forwardBody({
     keyAt: 'k_at + (u32(m) * P.key_heads + key_head) * P.width',
     valueAt: 'v_at + ((u32(base) + j) * P.key_heads + key_head) * P.value_width',
-    ...{ key: 'k', value: 'v' },
+    ...{ key: 'k', value: 'v', lanes: 1 },
     lse: 'if (t == 0u) { lse[lse_at + group] = select(most + log_(total), -infinity(), empty); }',
   }),
-  tileText,
+  forwardText(1),
 );
 
 const latent = shader(
@@ -35,9 +35,9 @@ const latent = shader(
   forwardBody({
     keyAt: 'cache_at + u32(m) * P.width',
     valueAt: 'cache_at + (u32(base) + j) * P.width',
-    ...{ key: 'cache', value: 'cache' },
+    ...{ key: 'cache', value: 'cache', lanes: 4 },
   }),
-  tileText,
+  forwardText(4),
 );
 
 const backward = backwardPass({ op: 'attentionGrad', range: wholeRange, biased: false });
@@ -60,6 +60,6 @@ export const attention: Pick<Kernels, 'rangeMask' | 'attention' | 'attentionGrad
     const [rows, heads, width] = [q.shape[0]!, q.shape[1]!, q.shape[2]!];
     const keys = cache.shape[0]!;
     const parameters = { rows, heads, key_heads: 1, keys, width, value_width: valueWidth, scale };
-    d.groups(latent, { q, cache, ranges, o }, parameters, rows * heads);
+    d.groups(latent, { q, cache, ranges, o }, parameters, groupsOf(4, rows, heads));
   },
 };

@@ -5,7 +5,7 @@
 import type { Kernels } from '../kernel.ts';
 import { reads, shader, writes } from '../shader.ts';
 import { backwardPass } from './attention-backward.ts';
-import { forwardBody, shapesOf, sizes, tileText } from './attention-forward.ts';
+import { forwardBody, forwardText, groupsOf, shapesOf, sizes } from './attention-forward.ts';
 
 /** Rows before `first` weigh nothing: they are passed over. */
 const parts = `
@@ -30,14 +30,14 @@ const split = shader(
   forwardBody({
     keyAt: 'k_at + (u32(m) * P.key_heads + key_head) * P.width',
     valueAt: 'v_at + ((u32(base) + j) * P.key_heads + key_head) * P.value_stride',
-    ...{ key: 'k', value: 'v' },
+    ...{ key: 'k', value: 'v', lanes: 1 },
     range: parts,
     shift: `
       if (m < near) { score += bias[bias_at + group]; }`,
-    sink: 'sink[sink_at + group % P.heads]',
+    sink: (head) => `sink[sink_at + ${head}]`,
     lse: 'if (t == 0u) { lse[lse_at + group] = select(top + log_(whole), -infinity(), is_minus_inf(top)); }',
   }),
-  tileText,
+  forwardText(1),
 );
 
 const gathered = shader(
@@ -51,15 +51,15 @@ const gathered = shader(
     valueAt: 'cache_at + u32(rows[rows_at + n * u32(P.count) + u32(base) + j]) * P.width',
     skip: `
         if (!is_there(rows[rows_at + n * u32(P.count) + u32(base) + j])) { continue; }`,
-    ...{ key: 'cache', value: 'cache' },
+    ...{ key: 'cache', value: 'cache', lanes: 4 },
     range: `
   let first = 0;
   let end = select(P.count, 0, P.keys == 0);`,
     shift: `
-      if (!is_there(row)) { score = -infinity(); }`,
-    sink: 'sink[sink_at + group % P.heads]',
+      if (!is_there(row)) { score = vec4f(-infinity()); }`,
+    sink: (head) => `sink[sink_at + ${head}]`,
   }),
-  `${tileText}
+  `${forwardText(4)}
 fn is_there(row: i32) -> bool { return row >= 0 && row < P.keys; }`,
 );
 
@@ -86,6 +86,6 @@ export const splitAttention: Pick<Kernels, 'splitAttention' | 'splitAttentionGra
       value_width: valueWidth,
     };
     const parameters = { ...sizes_, scale, count: rows.shape[1]! };
-    d.groups(gathered, { q, cache, rows, sink, o }, parameters, queries * heads);
+    d.groups(gathered, { q, cache, rows, sink, o }, parameters, groupsOf(4, queries, heads));
   },
 };
