@@ -55,7 +55,6 @@ struct AttentionTask {
   const float *bias = nullptr, *sink = nullptr;  // [N, H] for ranges of four numbers, and [H]
   const int32_t* rows = nullptr;                 // [N, M]: the rows of k, one key head, that take the place of M keys
   idx rowCount = 0;                              // of k
-  MinkeWeightsAhead* weightsAhead = nullptr;     // asked for beside keys, where arithmetic takes longer than these
   RoundedRows rounded = {}, roundedValues = {};  // in place of k and v; of v only with several key heads
 
   /** Floats of a tile of keys and values that lie close together, or of rounded rows when they are widened. */

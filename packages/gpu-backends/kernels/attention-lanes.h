@@ -129,7 +129,6 @@ struct Ahead {
   const char *next = nullptr, *end = nullptr;
   idx bytes = 0, stride = 0, more = 0;  // of a row, from one to the next, and rows after this one
   idx lines = 0;                        // with each step of a loop
-  MinkeWeightsAhead* also = nullptr;    // a piece of these with each step
 
   Ahead() = default;
   Ahead(const float* from, idx floats, idx steps) : Ahead((const char*)from, floats * 4, steps) {}
@@ -139,7 +138,6 @@ struct Ahead {
         lines(linesOf(rows * roundUp(width + 60, 64), steps)) {}
 
   MINKE_INLINE void step() {
-    if (also) also->ask();
     for (idx i = 0; i < lines && next < end; i++) {
       __builtin_prefetch(next, 0, 2);
       next += 64;

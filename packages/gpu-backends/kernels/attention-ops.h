@@ -18,7 +18,6 @@ static void latentAttention(const Call& call) {
   const Heads heads = {q.d[0], H, 1, H, cache.d[0], call.t[2].i()};
   AttentionTask t = {heads, q.f(), cache.f(), cache.f(), call.t[3].f(), nullptr, C, (idx)call.attributes[1], C, C,
                      call.attributeFloat(0)};
-  t.weightsAhead = call.host->weightsAhead;
   runAttention(call, t);
 }
 
@@ -29,7 +28,6 @@ static void latentAttentionRounded(const Call& call) {
   AttentionTask t = {heads, q.f(), nullptr, nullptr, call.t[3].f(), nullptr, q.d[2], (idx)call.attributes[1], stride, stride,
                      call.attributeFloat(0)};
   t.rounded = RoundedRows(cache);
-  t.weightsAhead = call.host->weightsAhead;
   runAttention(call, t);
 }
 

@@ -250,7 +250,6 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
       tile = {scratch.k, scratch.v, t.dk, t.dv, m0, n};
     } else if (t.heads.keyHeads == 1) {
       ahead = t.keptKeys().whole(m0 + n, min(keyTile, end - m0 - n), (t.dv + laneRows - 1) / laneRows);
-      ahead.also = t.weightsAhead;
     }
     for (idx b = 0; b < count; b++)
       if (blocks[b].high > m0) state[b].take(t, blocks[b], tile, section, begin, scratch.s, &ahead);

@@ -1,5 +1,5 @@
-// Weights that the next calls of a program read, asked for while memory is idle: by threads that wait for each other, and
-// by kernels that compute more than they read.
+// Weights that the next calls of a program read, asked for while memory is idle: by threads that wait for each other.
+// (Attention that asked for them, too, was slower where memory was fast.)
 //
 // With few rows a program is bound by reading its weights, and they are known before it runs (but for the experts that a
 // router will choose). All of them lie end to end in the order of the calls; what has been asked for is a position there,
