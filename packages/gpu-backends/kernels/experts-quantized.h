@@ -41,10 +41,10 @@ static void moeFeedForwardQuantized(const Call& call) {
   float *y = (float*)(memory + yAt), *sharedY = (float*)(memory + sharedYAt);
   char* packed = memory + packedAt;
   const idx found = expertRuns(offsets, E, R, runs, {Cleared{gates, F}, Cleared{ups, F}, Cleared{y, D}});
-  auto pack = [&](const int8_t* from, const float* scale, idx total, const int32_t* index, idx count, idx K, const bool (&formats)[2]) {
-    const Strips made = makeStrips(call, from, scale, total, index, count, K, formats, packed);
+  auto stripsOfRows = [&](const ByteRows& from, idx count, idx K, const bool (&formats)[2]) {
+    char* at = packed;
     packed += stripBytes(count, K, formats);
-    return made;
+    return stripsIn(at, from, count, K, formats);
   };
   auto product = [](const Strips* x, idx columns, const Tensor& w, idx e, float* y) {
     return QuantizedProduct{x, columns, w.p + e * (w.count / 1024 / max(1, w.rank == 4 ? w.d[0] : 1)) * blockBytesOf(w), formatOf(w), y, 0, 0, 0};
@@ -53,29 +53,32 @@ static void moeFeedForwardQuantized(const Call& call) {
   idx count = 0;
   for (idx i = 0; i < found; i++) {
     const auto [e, first, n] = runs[i];
-    strips[i] = pack(bytes, scales, N, rows.i() + first, n, D, wide);
+    strips[i] = stripsOfRows({bytes, scales, N, rows.i() + first}, n, D, wide);
     products[count++] = product(strips + i, F, gate, e, gates + first * F);
     products[count++] = product(strips + i, F, up, e, ups + first * F);
   }
   if (S) {
-    strips[found] = pack(bytes, scales, N, nullptr, N, D, sharedWide);
+    strips[found] = stripsOfRows({bytes, scales, N, nullptr}, N, D, sharedWide);
     products[count++] = product(strips + found, S, sharedGate, 0, gates + R * F);
     products[count++] = product(strips + found, S, sharedUp, 0, ups + R * F);
   }
+  const idx groups = found + (S ? 1 : 0);
+  packStrips(call, strips, groups);
   runQuantized(call, products, count);
   gatedRows(call, gates, ups, gates, inner);
   quantizeInto(call, gates, inner / groupSize, bytes, scales);
   packed = memory + packedAt;
   for (idx i = 0; i < found; i++) {
     const auto [e, first, n] = runs[i];
-    strips[i] = pack(bytes + first * F, scales + first * (F / groupSize), n, nullptr, n, F, back);
+    strips[i] = stripsOfRows({bytes + first * F, scales + first * (F / groupSize), n, nullptr}, n, F, back);
     products[i] = product(strips + i, D, down, e, y + first * D);
   }
   if (S) {
-    strips[found] = pack(bytes + R * F, scales + R * F / groupSize, N, nullptr, N, S, sharedBack);
+    strips[found] = stripsOfRows({bytes + R * F, scales + R * F / groupSize, N, nullptr}, N, S, sharedBack);
     products[found] = product(strips + found, D, sharedDown, 0, sharedY);
   }
-  runQuantized(call, products, found + (S ? 1 : 0));
+  packStrips(call, strips, groups);
+  runQuantized(call, products, groups);
   combineRows(call, y, R, weights.f(), slots, S ? sharedY : nullptr, D, call.t[11].f());
 }
 

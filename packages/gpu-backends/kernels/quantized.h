@@ -16,7 +16,7 @@ namespace MINKE_NS {
 /** Rows that share a read of a block, and the vectors of columns they are summed for at a time. */
 constexpr int stripRows = 8;
 template <int R>
-constexpr int vectorsOf = W == 16 ? 2 : R == 1 ? 4 : R <= 3 ? 2 : 1;
+constexpr int vectorsOf = W == 16 ? 2 : R <= 3 ? 4 : R == 4 ? 2 : 1;
 
 /** Rows in strips of about equal height: where each begins. */
 MINKE_INLINE idx stripsOf(idx rows) { return (rows + stripRows - 1) / stripRows; }
@@ -26,11 +26,35 @@ MINKE_INLINE idx stripStart(idx rows, idx strip) { return rows * strip / stripsO
 template <class Weights>
 constexpr idx wordsPerRow = (Weights::Way::wide ? 2 * groupWords : groupWords) + 2;
 
+/**
+ * Rows of bytes with a scale for each group: those that `index` names (zeros where it names none of `total`), or the first
+ * ones where it is null.
+ */
+struct ByteRows {
+  const int8_t* bytes;
+  const float* scales;
+  idx total;
+  const int32_t* index;
+};
+
 /** Activations in strips, for weights of either format (null where no product has it). */
 struct Strips {
   idx rows, K;
+  ByteRows from;
   char* of[2];
+  idx firstStrip;  // of those that are packed together
 };
+
+/** The last of `count` whose `first` is at most `value`. */
+template <class F>
+MINKE_INLINE idx lastFrom(idx count, idx value, F first) {
+  idx low = 0;
+  for (idx high = count; high - low > 1;) {
+    const idx middle = (low + high) / 2;
+    (first(middle) <= value ? low : high) = middle;
+  }
+  return low;
+}
 
 /** 0 for 8-bit weights, 1 for 4-bit ones. */
 MINKE_INLINE int formatOf(const Tensor& w) { return w.dtype == Q8_0 ? 0 : 1; }
@@ -47,54 +71,67 @@ static idx stripBytes(idx rows, idx K, const bool (&used)[2]) {
 /** Group g of `count` rows as a strip holds it. `from[r]` is a row's bytes, or null for zeros. */
 template <class Weights>
 static void packStripGroup(const int8_t* const* from, const float* const* scales, idx count, idx g, int32_t* to) {
+  typedef int16_t halves __attribute__((vector_size(groupSize)));
   constexpr idx words = wordsPerRow<Weights> - 2;
   for (idx r = 0; r < count; r++) {
-    int32_t bytes[groupWords] = {}, even = 0, odd = 0;
-    if (from[r]) copy(bytes, from[r] + g * groupSize, groupSize);
+    halves w = {};
+    if (from[r]) copy(&w, from[r] + g * groupSize, groupSize);
+    const halves even = (w << 8) >> 8, odd = w >> 8, sums = even + odd;  // bytes 0 and 2 of each word, 1 and 3
+    int32_t first[groupWords], second[groupWords];
+    copy(first, Weights::Way::wide ? &even : &w, groupSize);
+    copy(second, &odd, groupSize);
     for (idx i = 0; i < groupWords; i++) {
-      const int32_t b = bytes[i], b0 = (int8_t)b, b1 = (int8_t)(b >> 8), b2 = (int8_t)(b >> 16), b3 = b >> 24;
-      even += b0 + b1;
-      odd += b2 + b3;
       if (Weights::Way::wide) {
-        to[2 * i * count + r] = (int32_t)((uint32_t)(b0 & 0xffff) | (uint32_t)b2 << 16);
-        to[(2 * i + 1) * count + r] = (int32_t)((uint32_t)(b1 & 0xffff) | (uint32_t)b3 << 16);
+        to[2 * i * count + r] = first[i];
+        to[(2 * i + 1) * count + r] = second[i];
       } else {
-        to[i * count + r] = b;
+        to[i * count + r] = first[i];
       }
     }
-    to[words * count + r] = Weights::Way::start(even, odd, Weights::offset);
+    int32_t sum[2] = {};
+    for (int i = 0; i < groupSize / 2; i++) sum[i & 1] += sums[i];
+    to[words * count + r] = Weights::Way::start(sum[0], sum[1], Weights::offset);
     const float scale = from[r] ? scales[r][g] : 0;
     copy(to + (words + 1) * count + r, &scale, 4);
   }
 }
 
 template <class Weights>
-static void packStrips(const Call& call, const int8_t* bytes, const float* scales, idx total, const int32_t* index, idx rows, idx K, char* memory) {
-  const idx G = K / groupSize;
-  call.pieces(stripsOf(rows), stripRows * K, [&](idx b, idx e, int) {
-    for (idx s = b; s < e; s++) {
-      const idx first = stripStart(rows, s), count = stripStart(rows, s + 1) - first;
-      const int8_t* from[stripRows];
-      const float* scale[stripRows];
-      for (idx r = 0; r < count; r++) {
-        const idx n = index ? index[first + r] : first + r;
-        const bool there = n >= 0 && n < total;
-        from[r] = there ? bytes + n * K : nullptr;
-        scale[r] = scales + (there ? n * G : 0);
-      }
-      int32_t* to = (int32_t*)memory + first * G * wordsPerRow<Weights>;
-      for (idx g = 0; g < G; g++, to += count * wordsPerRow<Weights>) packStripGroup<Weights>(from, scale, count, g, to);
-    }
-  });
+static void packStrip(const Strips& x, idx strip, char* memory) {
+  const idx G = x.K / groupSize, first = stripStart(x.rows, strip), count = stripStart(x.rows, strip + 1) - first;
+  const int8_t* from[stripRows];
+  const float* scale[stripRows];
+  for (idx r = 0; r < count; r++) {
+    const idx n = x.from.index ? x.from.index[first + r] : first + r;
+    const bool there = n >= 0 && n < x.from.total;
+    from[r] = there ? x.from.bytes + n * x.K : nullptr;
+    scale[r] = x.from.scales + (there ? n * G : 0);
+  }
+  int32_t* to = (int32_t*)memory + first * G * wordsPerRow<Weights>;
+  for (idx g = 0; g < G; g++, to += count * wordsPerRow<Weights>) packStripGroup<Weights>(from, scale, count, g, to);
 }
 
-/** Strips of `rows` rows of `total`: those `index` names (zeros where it names none), or all where it is null. */
-static Strips makeStrips(const Call& call, const int8_t* bytes, const float* scales, idx total, const int32_t* index, idx rows, idx K,
-                         const bool (&used)[2], char* memory) {
-  Strips x = {rows, K, {memory, memory + (used[0] ? stripBytes<Weights8>(rows, K) : 0)}};
-  if (used[0]) packStrips<Weights8>(call, bytes, scales, total, index, rows, K, x.of[0]);
-  if (used[1]) packStrips<Weights4>(call, bytes, scales, total, index, rows, K, x.of[1]);
-  return x;
+/** Strips of `rows` rows in memory of `stripBytes`, to be packed. */
+static Strips stripsIn(char* memory, const ByteRows& from, idx rows, idx K, const bool (&used)[2]) {
+  char* second = memory + (used[0] ? stripBytes<Weights8>(rows, K) : 0);
+  return {rows, K, from, {used[0] ? memory : nullptr, used[1] ? second : nullptr}, 0};
+}
+
+/** Packs all strips of products that run together. */
+static void packStrips(const Call& call, Strips* strips, idx count) {
+  idx total = 0, K = 1;
+  for (idx i = 0; i < count; i++) {
+    strips[i].firstStrip = total;
+    total += stripsOf(strips[i].rows);
+    K = max(K, strips[i].K);
+  }
+  call.pieces(total, stripRows * K, [&](idx b, idx e, int) {
+    for (idx s = b; s < e; s++) {
+      const Strips& x = strips[lastFrom(count, s, [&](idx i) { return strips[i].firstStrip; })];
+      if (x.of[0]) packStrip<Weights8>(x, s - x.firstStrip, x.of[0]);
+      if (x.of[1]) packStrip<Weights4>(x, s - x.firstStrip, x.of[1]);
+    }
+  });
 }
 
 #if !defined(__ARM_NEON)  // quantized-neon.h has its own
@@ -115,7 +152,7 @@ static void quantizedTile(const int32_t* strip, const char* tile, idx G, float* 
         for (int v = 0; v < V; v++) sum[r][v] = Way::begin(starts[r]);
       MINKE_ROLLED
       for (idx s = 0; s < Weights::steps; s++) {
-        if (R == 1 && j == 0) {
+        if (R <= 4 && j == 0) {
           __builtin_prefetch(tile + s * lineBytes + 2048);
           __builtin_prefetch(tile + s * lineBytes + 2048 + 64);
         }
@@ -190,12 +227,7 @@ static void runQuantized(const Call& call, QuantizedProduct* products, idx count
     work += (double)p.x->rows * (double)p.N * (double)p.x->K;
   }
   auto body = [&](idx task, int) {
-    idx i = 0;
-    for (idx high = count; high - i > 1;) {
-      const idx middle = (i + high) / 2;
-      (products[middle].firstTask <= task ? i : high) = middle;
-    }
-    const QuantizedProduct& p = products[i];
+    const QuantizedProduct& p = products[lastFrom(count, task, [&](idx i) { return products[i].firstTask; })];
     const idx t = (task - p.firstTask) / p.tall * p.tiles, part = (task - p.firstTask) % p.tall;
     const idx strips = stripsOf(p.x->rows), s0 = strips * part / p.tall, s1 = strips * (part + 1) / p.tall;
     const idx end = min(t + p.tiles, tilesOf(p));
@@ -214,7 +246,8 @@ static void matmulQuantized(const Call& call) {
   const bool used[2] = {formatOf(w) == 0, formatOf(w) == 1};
   char* memory = call.workspace(stripBytes(M, K, used));
   if (!memory) return;
-  const Strips x = makeStrips(call, (const int8_t*)rows.p, scales.f(), M, nullptr, M, K, used, memory);
+  Strips x = stripsIn(memory, {(const int8_t*)rows.p, scales.f(), M, nullptr}, M, K, used);
+  packStrips(call, &x, 1);
   QuantizedProduct product = {&x, y.d[1], w.p, formatOf(w), y.f(), 0, 0, 0};
   runQuantized(call, &product, 1);
 }
@@ -233,10 +266,11 @@ static void groupedMatmulQuantized(const Call& call) {
   const idx found = expertRuns(offsets, E, R, runs, {Cleared{y.f(), N}});
   for (idx i = 0; i < found; i++) {
     const auto [e, first, n] = runs[i];
-    strips[i] = makeStrips(call, (const int8_t*)rows.p + first * K, scales.f() + first * G, n, nullptr, n, K, used, memory);
+    strips[i] = stripsIn(memory, {(const int8_t*)rows.p + first * K, scales.f() + first * G, n, nullptr}, n, K, used);
     memory += stripBytes(n, K, used);
     products[i] = {strips + i, N, w.p + e * w.d[1] * G * blockBytesOf(w), formatOf(w), y.f() + first * N, 0, 0, 0};
   }
+  packStrips(call, strips, found);
   runQuantized(call, products, found);
 }
 
