@@ -3,8 +3,8 @@
 // run, whatever fails before them; the end names what failed, as the steps did in lines that begin with FAILED, and the last
 // line sums them up.
 //
-// Two lanes side by side, since few steps keep two cores busy: `npm test` and the kills, shown as they run, and the others,
-// each shown when it ends. What is measured against the clock runs alone, and so does what builds the files that others run.
+// Two lanes side by side, since few steps keep two cores busy: `npm test`, shown as it runs, and the others, each shown when
+// it ends. What is measured against the clock runs alone, and so does what builds the files that others run.
 //
 //   node tools/ci/run.mjs [step ...]      default: all
 
@@ -60,7 +60,7 @@ const steps = [
   {
     name: 'kills',
     title: 'the recipe killed and resumed',
-    lane: 'first',
+    lane: 'second',
     work: (options) => run(process.execPath, ['tools/kills/run.mjs', '--kills', '4'], options),
   },
   {
