@@ -5,7 +5,7 @@
  * a name that bundlers leave alone.
  */
 import { type Backend, MinkeError } from '@minke/core';
-import { patiently } from './patience.ts';
+import { waitForDawn } from './wait-for-dawn.ts';
 import { WebgpuBackend } from './webgpu-backend.ts';
 
 /** Where the backend runs. */
@@ -58,8 +58,9 @@ async function requestDevice(gpu: GPU): Promise<GPUDevice> {
 /**
  * Creates the WebGPU backend: f32, every op forward and backward, on whatever adapter there is.
  *
- * In Node the package `webgpu` must be installed. `read` waits for the device and there is no `readSync`. Throws
- * `unsupported` when there is no WebGPU, no adapter, or the package is missing.
+ * `read` waits for the device and there is no `readSync`. In Node the package `webgpu` must be installed, and the event loop
+ * rests up to a millisecond a turn while something is read. Throws `unsupported` when there is no WebGPU, no adapter, or the
+ * package is missing.
  *
  * @example
  * const backend = await createWebgpu();
@@ -75,5 +76,5 @@ export async function createWebgpu(options: WebgpuOptions = {}): Promise<Backend
     if (options.device === undefined) device.destroy();
   };
   const ofDawn = ownGpu() === undefined && inNode();
-  return new WebgpuBackend(device, info, { close, wait: ofDawn ? patiently : (work) => work });
+  return new WebgpuBackend(device, info, { close, wait: ofDawn ? waitForDawn : (work) => work });
 }

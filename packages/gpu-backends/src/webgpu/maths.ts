@@ -94,38 +94,38 @@ fn order_key(x: f32) -> u32 {
 }
 `;
 
-/** Sum and maximum over the 64 threads of a workgroup, in a fixed order; every thread gets the result. */
-export const groupText = /* wgsl */ `
-var<workgroup> group_values: array<f32, 64>;
-var<workgroup> group_parts: array<f32, 8>;
-
-fn group_sum(t: u32, value: f32) -> f32 {
+/**
+ * A function `name(t, value)` that combines the values of a workgroup's 64 threads in a fixed order; every thread calls it,
+ * and gets the result. `initial` comes before the first value.
+ */
+export function groupReduction(
+  name: string,
+  type: string,
+  combine: (a: string, b: string) => string,
+  initial?: string,
+): string {
+  const [values, parts] = [`${name}_values`, `${name}_parts`];
+  const eight = (result: string, at: (j: string) => string) => `
+    var ${result} = ${initial ?? at('0u')};
+    for (var j = ${initial === undefined ? 1 : 0}u; j < 8u; j++) { ${result} = ${combine(result, at('j'))}; }`;
+  return /* wgsl */ `
+var<workgroup> ${values}: array<${type}, 64>;
+var<workgroup> ${parts}: array<${type}, 8>;
+fn ${name}(t: u32, value: ${type}) -> ${type} {
   workgroupBarrier();
-  group_values[t] = value;
+  ${values}[t] = value;
   workgroupBarrier();
-  if (t < 8u) {
-    var part = 0.0;
-    for (var j = 0u; j < 8u; j++) { part += group_values[t * 8u + j]; }
-    group_parts[t] = part;
+  if (t < 8u) {${eight('part', (j) => `${values}[t * 8u + ${j}]`)}
+    ${parts}[t] = part;
   }
-  workgroupBarrier();
-  var sum = 0.0;
-  for (var j = 0u; j < 8u; j++) { sum += group_parts[j]; }
-  return sum;
+  workgroupBarrier();${eight('whole', (j) => `${parts}[${j}]`)}
+  return whole;
+}`;
 }
 
-fn group_max(t: u32, value: f32) -> f32 {
-  workgroupBarrier();
-  group_values[t] = value;
-  workgroupBarrier();
-  if (t < 8u) {
-    var part = group_values[t * 8u];
-    for (var j = 1u; j < 8u; j++) { part = max(part, group_values[t * 8u + j]); }
-    group_parts[t] = part;
-  }
-  workgroupBarrier();
-  var most = group_parts[0];
-  for (var j = 1u; j < 8u; j++) { most = max(most, group_parts[j]); }
-  return most;
-}
-`;
+export const sumOf = (a: string, b: string) => `${a} + ${b}`;
+export const maximumOf = (a: string, b: string) => `max(${a}, ${b})`;
+
+/** Sum and maximum over a workgroup. */
+export const groupText =
+  groupReduction('group_sum', 'f32', sumOf, '0.0') + groupReduction('group_max', 'f32', maximumOf);

@@ -64,7 +64,7 @@ export function shader<B extends string, P extends string>(
     const { type, written } = buffers[one];
     return `@group(0) @binding(${index + 1}) var<storage, ${written ? 'read_write' : 'read'}> ${one}: array<${type}>;`;
   });
-  const usesGroup = /group_(sum|max|values|parts)/.test(body + declarations);
+  const usesGroup = /group_(sum|max)\(/.test(body + declarations);
   const code = `struct Parameters { ${fields.join(', ')} }
 @group(0) @binding(0) var<uniform> P: Parameters;
 ${bindings.join('\n')}

@@ -5,41 +5,28 @@
  * outside the range. The bits of a head are the same in both forms.
  */
 import type { Tensor } from '../kernel.ts';
+import { groupReduction, maximumOf } from '../maths.ts';
 
 /** Heads that share the keys a workgroup reads: each number of a key or value is then read once for all of them. */
 export type Lanes = 1 | 4;
 
 const lanesOf = (lanes: Lanes) => [0, 1, 2, 3].slice(0, lanes);
 const vector = (lanes: Lanes) => (lanes === 1 ? 'f32' : 'vec4f');
-const packed = (lanes: Lanes, each: (lane: number) => string) =>
-  lanes === 1 ? each(0) : `vec4f(${lanesOf(lanes).map(each).join(', ')})`;
+const packed = (lanes: Lanes, each: (lane: number) => string, type = 'f32') =>
+  lanes === 1 ? each(0) : `vec4<${type}>(${lanesOf(lanes).map(each).join(', ')})`;
 const component = (lanes: Lanes, name: string, lane: number) => (lanes === 1 ? name : `${name}[${lane}]`);
 
 /** Declarations of a forward pass: workgroup memory, and functions of a number for each lane. */
 export const forwardText = (lanes: Lanes) => {
   const type = vector(lanes);
-  const each = (f: string) => packed(lanes, (lane) => `${f}(${component(lanes, 'x', lane)})`);
+  const x = (lane: number) => component(lanes, 'x', lane);
   return /* wgsl */ `
 var<workgroup> scores: array<${type}, 64>;
-var<workgroup> maxima: array<${type}, 8>;
-fn exps(x: ${type}) -> ${type} { return ${each('exp_')}; }
+fn exps(x: ${type}) -> ${type} { return ${packed(lanes, (lane) => `exp_(${x(lane)})`)}; }
 fn are_minus_inf(x: ${type}) -> ${lanes === 1 ? 'bool' : 'vec4<bool>'} {
-  return ${each('is_minus_inf').replace('vec4f', 'vec4<bool>')};
+  return ${packed(lanes, (lane) => `is_minus_inf(${x(lane)})`, 'bool')};
 }
-fn tile_max(t: u32, value: ${type}) -> ${type} {
-  workgroupBarrier();
-  scores[t] = value;
-  workgroupBarrier();
-  if (t < 8u) {
-    var part = scores[t * 8u];
-    for (var j = 1u; j < 8u; j++) { part = max(part, scores[t * 8u + j]); }
-    maxima[t] = part;
-  }
-  workgroupBarrier();
-  var most = maxima[0];
-  for (var j = 1u; j < 8u; j++) { most = max(most, maxima[j]); }
-  return most;
-}`;
+${groupReduction('tile_max', type, maximumOf)}`;
 };
 
 /** Where a query's keys begin and end, for query n. */

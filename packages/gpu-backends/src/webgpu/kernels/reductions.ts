@@ -6,6 +6,7 @@
  * TAOCP 2, 4.2.2, theorem B).
  */
 import { around, type Kernels, rowsOf } from '../kernel.ts';
+import { groupReduction } from '../maths.ts';
 import { reads, type Shader, shader, writes } from '../shader.ts';
 
 type ReduceKind = 'sum' | 'mean' | 'max';
@@ -184,17 +185,7 @@ const topK = shader(
       let open = key < last_key || (key == last_key && i32(c) > last_index);
       if (open && (best.y == 0xffffffffu || key > best.x)) { best = vec2u(key, c); }
     }
-    workgroupBarrier();
-    found[t] = best;
-    workgroupBarrier();
-    if (t < 8u) {
-      var part = found[t * 8u];
-      for (var j = 1u; j < 8u; j++) { part = better(part, found[t * 8u + j]); }
-      found_parts[t] = part;
-    }
-    workgroupBarrier();
-    best = found_parts[0];
-    for (var j = 1u; j < 8u; j++) { best = better(best, found_parts[j]); }
+    best = best_of_all(t, best);
     last_key = best.x;
     last_index = i32(best.y);
     if (t == 0u) {
@@ -205,8 +196,7 @@ const topK = shader(
     }
   }`,
   `
-var<workgroup> found: array<vec2u, 64>;
-var<workgroup> found_parts: array<vec2u, 8>;
+${groupReduction('best_of_all', 'vec2u', (a, b) => `better(${a}, ${b})`)}
 fn better(a: vec2u, b: vec2u) -> vec2u {
   let second = a.y == 0xffffffffu || (b.y != 0xffffffffu && (b.x > a.x || (b.x == a.x && b.y < a.y)));
   return select(a, b, second);

@@ -21,7 +21,7 @@ function turn(): void {
 }
 
 /** `work`, with rests in the event loop until it is done. */
-export async function patiently<T>(work: Promise<T>): Promise<T> {
+export async function waitForDawn<T>(work: Promise<T>): Promise<T> {
   since = performance.now();
   awaited++;
   if (!turning) setImmediate(turn);

@@ -1,7 +1,7 @@
 /** Waiting without a whole core: what is awaited comes through, and the event loop turns seldom meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { patiently } from './patience.ts';
+import { waitForDawn } from './wait-for-dawn.ts';
 
 /** Turns of the event loop until `work` is done. */
 async function turnsDuring(work: Promise<unknown>): Promise<number> {
@@ -18,13 +18,13 @@ async function turnsDuring(work: Promise<unknown>): Promise<number> {
 }
 
 it('gives what the work gives, and throws what it throws', async () => {
-  expect(await patiently(sleep(5, 'numbers'))).toBe('numbers');
+  expect(await waitForDawn(sleep(5, 'numbers'))).toBe('numbers');
   const lost = new Error('device lost');
-  await expect(patiently(Promise.reject(lost))).rejects.toBe(lost);
+  await expect(waitForDawn(Promise.reject(lost))).rejects.toBe(lost);
 });
 
 it('lets the event loop rest until the last of several is done, and only until then', async () => {
-  const [short, long] = [patiently(sleep(20)), patiently(sleep(100))];
+  const [short, long] = [waitForDawn(sleep(20)), waitForDawn(sleep(100))];
   // A loop that only turns does so thousands of times in 100 ms.
   expect(await turnsDuring(Promise.all([short, long]))).toBeLessThan(1000);
   const plain = await turnsDuring(sleep(100));
