@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { npm, pnpm, repositoryRoot, run, SetupError } from '../scripts/process.mjs';
-import { ensureInstalled, setUpOrExit } from '../scripts/setup.mjs';
+import { ensureBuilt, ensureInstalled, setUpOrExit } from '../scripts/setup.mjs';
 import { workspacePackages } from '../scripts/stamps.mjs';
 import { countLine } from '../scripts/steps.mjs';
 import { firstCodeBlock } from './readme-examples.mjs';
@@ -80,9 +80,7 @@ async function step(title, work) {
 
 /** Builds the packages, with type declarations, and packs each; returns the tarball of each name. */
 async function packAll(names) {
-  const filters = names.map((name) => `--filter=${name}`);
-  await pnpm(['exec', 'turbo', 'run', 'build', ...filters, '--output-logs=errors-only']);
-  await run(process.execPath, [join(repositoryRoot, 'tools/scripts/declarations.mjs')]);
+  await ensureBuilt({ whole: true });
   const tarballs = new Map();
   for (const name of names) {
     const folder = join(work, 'tarballs', name.replace('/', '-'));
@@ -135,12 +133,7 @@ function checkTypes(file) {
   });
   const diagnostics = ts.getPreEmitDiagnostics(program);
   if (diagnostics.length === 0) return;
-  const host = {
-    getCanonicalFileName: (path) => path,
-    getCurrentDirectory: () => work,
-    getNewLine: () => '\n',
-  };
-  throw new Error(`types: ${ts.formatDiagnostics(diagnostics, host)}`);
+  throw new Error(`types: ${ts.formatDiagnostics(diagnostics, ts.createCompilerHost({}))}`);
 }
 
 async function checkTokenizerAlone(name, tarballs) {

@@ -12,11 +12,6 @@ import { workspacePackages } from './stamps.mjs';
 
 const sourceFile = /^(.*[\\/](?:packages|apps)[\\/][\w-]+[\\/])src([\\/].+)$/;
 
-const host = {
-  getCanonicalFileName: (path) => path,
-  getCurrentDirectory: () => repositoryRoot,
-  getNewLine: () => '\n',
-};
 const { config, error } = ts.readConfigFile(join(repositoryRoot, 'tsconfig.base.json'), ts.sys.readFile);
 if (error) fail([error]);
 const { options, errors } = ts.convertCompilerOptionsFromJson(config.compilerOptions, repositoryRoot);
@@ -67,6 +62,6 @@ function namesModule(parent, grandparent) {
 }
 
 function fail(diagnostics) {
-  console.error(ts.formatDiagnostics(diagnostics, host));
+  console.error(ts.formatDiagnostics(diagnostics, ts.createCompilerHost({})));
   process.exit(1);
 }

@@ -1,7 +1,8 @@
 // `npm test`: does all set-up that is still missing, then checks the build, format and lint, types, layers and
-// README examples, and runs every test. The last line is `N passed, M failed`: the tests plus these checks,
-// each of which counts as one; each failure has a line that begins with FAILED. A skipped or unfinished test makes the run fail. Arguments go to vitest; with any, the
-// checks of format, types, layers and examples, which look at everything, are left to the whole run.
+// README examples, and runs every test. Each failed test has a line that begins with FAILED; the last line is
+// `N passed, M failed`: the tests plus these checks, each of which counts as one. A skipped or unfinished test makes
+// the run fail. Arguments go to vitest; with any, the checks of format, types, layers and examples, which look at
+// everything, are left to the whole run.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
