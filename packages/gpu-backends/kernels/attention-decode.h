@@ -56,6 +56,7 @@ struct AttentionTask {
   const int32_t* rows = nullptr;                 // [N, M]: the rows of k, one key head, that take the place of M keys
   idx rowCount = 0;                              // of k
   RoundedRows rounded = {}, roundedValues = {};  // in place of k and v; of v only with several key heads
+  bool bfloat = false;                           // products of bf16 numbers (attention-bfloat.h)
 
   /** Floats of a tile of keys and values that lie close together, or of rounded rows when they are widened. */
   idx tileFloats() const { return keyTile * (rounded && !roundedValues ? max(dk + dv, keyStride) : dk + dv); }
@@ -82,7 +83,7 @@ struct AttentionTask {
     if (rounded || v == k) return {};
     return {(const char*)v, valueStride * 4, dv * 4};
   }
-  bool few(const Block& block) const { return !rows && block.count <= fewLanes; }
+  bool few(const Block& block) const { return !rows && !bfloat && block.count <= fewLanes; }
 };
 
 /** What a sink [H] makes of a lane's sums: what its outputs are multiplied by, and the log-sum-exp. */

@@ -3,10 +3,9 @@
 //
 // A key's entry is one chain over the latent, as the products of matmul are, and tiles and sums are those of
 // attention.h: so the bits are those of expanding all rows first, for weights in f32. Weights in blocks of 8 bits give
-// what their numbers in f32 give.
+// what their numbers in f32 give. With products of bf16 numbers latents, weights, keys and values are rounded to them.
 #pragma once
 #include "attention.h"
-#include "latent-quantized.h"
 
 namespace MINKE_NS {
 
@@ -19,6 +18,7 @@ struct Expansion {
   const float* cache;
   RoundedRows rounded;  // in place of `cache`
   idx width, R, nope, value, P;
+  bool bfloat;  // products of bf16 numbers
 
   idx keyPanels() const { return (nope + tileColumns - 1) / tileColumns; }
   idx valuePanels() const { return (value + tileColumns - 1) / tileColumns; }
@@ -26,7 +26,7 @@ struct Expansion {
   idx valueStride() const { return valuePanels() * tileColumns; }
   /** Floats of a head's panels, of a tile of keys and values, and of the rows on the way to panels. */
   idx panelFloats() const { return (keyPanels() + valuePanels()) * tileColumns * R; }
-  idx tileFloats() const { return keyTile * (keyStride() + valueStride() + (rounded ? width : 0)); }
+  idx tileFloats() const { return keyTile * (keyStride() + valueStride() + (rounded ? width : 0) + (bfloat ? wordsOf(R) : 0)); }
   idx rowFloats() const { return W * roundUp(R, W); }
 };
 
@@ -50,33 +50,54 @@ static void fillPanels(const Expansion& x, idx h, idx first, idx count, float* r
   }
 }
 
-/** n rows of latents times panels: to[row][column]. */
-static void expandRows(const Expansion& x, const float* latents, idx n, const float* panels, idx count, float* to, idx stride) {
+/** n rows of `depth` numbers (or words), `apart` floats from one to the next, times panels: to[row][column]. */
+template <class Op>
+static void expandRows(const Expansion& x, const float* rows, idx apart, idx depth, idx n, const float* panels, idx count, float* to,
+                       idx stride) {
   for (idx p = 0; p < count; p++)
     for (idx i = 0; i < n; i += tileRows)
-      tileUpTo<tileRows, 2, 0, 1, false>(n - i, x.R, latents + i * x.width, x.width, 1, panels + p * tileColumns * x.R, tileColumns,
-                                         to + i * stride + p * tileColumns, stride, false, nullptr);
+      tileUpTo<tileRows, 2, 0, 1, false, Op>(n - i, depth, rows + i * apart, apart, 1, panels + p * tileColumns * x.R, tileColumns,
+                                             to + i * stride + p * tileColumns, stride, false, nullptr);
 }
 
-/** A head's weights as panels, and a tile of its keys and values, and of latents where they are widened. */
+/** A head's weights as panels, and a tile of its keys and values, and of latents where they are widened or words. */
 struct HeadMemory {
-  float *keyPanels, *valuePanels, *k, *v, *latents;
+  float *keyPanels, *valuePanels, *k, *v, *words, *latents;
 
   HeadMemory(const Expansion& x, idx h, float* memory)
       : keyPanels(memory), valuePanels(memory + x.keyPanels() * tileColumns * x.R) {
     float* rows = memory + x.panelFloats();
     k = rows + x.rowFloats();
     v = k + keyTile * x.keyStride();
-    latents = v + keyTile * x.valueStride();
+    words = v + keyTile * x.valueStride();
+    latents = words + (x.bfloat ? keyTile * wordsOf(x.R) : 0);
     fillPanels(x, h, 0, x.nope, rows, keyPanels);
     fillPanels(x, h, x.nope, x.value, rows, valuePanels);
+    for (float* panel = keyPanels; x.bfloat && panel < rows; panel += tileColumns * x.R)
+      packAcross(panel, tileColumns, x.R, tileColumns, panel, tileColumns);
+  }
+
+  /** Keys and values of n rows of latents; where products are of bf16 numbers, as their words. */
+  void expand(const Expansion& x, const float* from, idx n) const {
+    const idx keyStride = x.keyStride(), valueStride = x.valueStride(), depth = wordsOf(x.R);
+    if (x.bfloat) {
+      for (idx i = 0; i < n; i++) packAlong(from + i * x.width, x.R, words + i * depth);
+      expandRows<BfloatStep>(x, words, depth, depth, n, keyPanels, x.keyPanels(), k, keyStride);
+      expandRows<BfloatStep>(x, words, depth, depth, n, valuePanels, x.valuePanels(), v, valueStride);
+    } else {
+      expandRows<Single>(x, from, x.width, x.R, n, keyPanels, x.keyPanels(), k, keyStride);
+      expandRows<Single>(x, from, x.width, x.R, n, valuePanels, x.valuePanels(), v, valueStride);
+    }
+    for (idx i = 0; i < n; i++) copyFloats(k + i * keyStride + x.nope, from + i * x.width + x.R, x.P);
+    if (!x.bfloat) return;
+    for (idx i = 0; i < n; i++) packAlong(k + i * keyStride, x.nope + x.P, k + i * keyStride);
+    packAcross(v, valueStride, n, x.value, v, valueStride);
   }
 };
 
 /** `count` blocks with one first key, for one head. */
 static void attendExpanded(const AttentionTask& t, const Expansion& x, const Block* blocks, idx count, idx h, const HeadMemory& head,
                            const LaneScratch& scratch, LaneState* state) {
-  float *k = head.k, *v = head.v;
   const idx begin = blocks->low;
   idx end = begin;
   for (idx b = 0; b < count; b++) {
@@ -87,10 +108,8 @@ static void attendExpanded(const AttentionTask& t, const Expansion& x, const Blo
     const idx n = min(keyTile, end - m0);
     const float* latents = x.rounded ? head.latents : x.cache + m0 * x.width;
     if (x.rounded) x.rounded.widen(m0, n, 0, x.rounded.width, head.latents);
-    expandRows(x, latents, n, head.keyPanels, x.keyPanels(), k, x.keyStride());
-    expandRows(x, latents, n, head.valuePanels, x.valuePanels(), v, x.valueStride());
-    for (idx i = 0; i < n; i++) copyFloats(k + i * x.keyStride() + x.nope, latents + i * x.width + x.R, x.P);
-    const KeyTile tile = {k, v, x.keyStride(), x.valueStride(), m0, n};
+    head.expand(x, latents, n);
+    const KeyTile tile = {head.k, head.v, x.keyStride(), x.valueStride(), m0, n};
     for (idx b = 0; b < count; b++)
       if (blocks[b].high > m0) state[b].take(t, blocks[b], tile, (m0 - begin) % sectionKeys, begin, scratch.s, nullptr);
   }
@@ -102,8 +121,9 @@ static void expandedAttention(const Call& call) {
   const Tensor &q = call.t[0], &cache = call.t[1], &w = call.t[2], &o = call.t[4];
   const idx H = q.d[1], nope = call.attributeInt(1), R = w.d[2];
   const Heads heads = {q.d[0], H, H, 1, cache.d[0], call.t[3].i()};
-  const AttentionTask t = {heads, q.f(), nullptr, nullptr, o.f(), nullptr, q.d[2], o.d[2], 0, 0, call.attributeFloat(0)};
-  const Expansion x = {w, cache.f(), RoundedRows(cache), cache.d[1], R, nope, o.d[2], q.d[2] - nope};
+  AttentionTask t = {heads, q.f(), nullptr, nullptr, o.f(), nullptr, q.d[2], o.d[2], 0, 0, call.attributeFloat(0)};
+  t.bfloat = call.attributeInt(2);
+  const Expansion x = {w, cache.f(), RoundedRows(cache), cache.d[1], R, nope, o.d[2], q.d[2] - nope, t.bfloat};
   if (heads.N * H == 0) return;
   const idx count = planBlocks(heads, nullptr), planned = roundUp(count * (idx)(sizeof(Block) + sizeof(BlockGroup)), 64);
   char* shared = call.shared(planned);

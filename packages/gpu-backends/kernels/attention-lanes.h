@@ -153,22 +153,22 @@ struct Ahead {
 };
 
 /** out[i][lane] (+)= sum over k of a[i * rsa + k * csa] b[k][lane] for V vectors of `stride` lanes, i < rows. */
-template <int V, bool MASKED>
+template <int V, bool MASKED, class Op = Single>
 static void laneProduct(idx rows, idx K, const float* a, idx rsa, idx csa, const float* b, float* out, idx stride, bool accumulate,
                         const int32_t* limits, Ahead* ahead = nullptr) {
   for (idx i = 0; i < rows; i += laneRows) {
     if (ahead) ahead->step();
-    tileUpTo<laneRows, V, 0, 0, MASKED>(rows - i, K, a + i * rsa, rsa, csa, b, stride, out + i * stride, stride, accumulate, limits);
+    tileUpTo<laneRows, V, 0, 0, MASKED, Op>(rows - i, K, a + i * rsa, rsa, csa, b, stride, out + i * stride, stride, accumulate, limits);
   }
 }
 
 /** s[key][lane] = sum over c of k[key][c] x[c][lane], for the lanes that `tile` has at each key. */
-template <int V>
+template <int V, class Op = Single>
 static void scoreTile(const TileLimits& tile, idx n, const float* k, idx stride, idx width, const float* x, float* s) {
   constexpr idx L = V * W;
-  laneProduct<V, false>(tile.both, width, k, stride, 1, x, s, L, false, nullptr);
+  laneProduct<V, false, Op>(tile.both, width, k, stride, 1, x, s, L, false, nullptr);
   if (V == 2 && tile.both < n)
-    laneProduct<1, false>(n - tile.both, width, k + tile.both * stride, stride, 1, x + W, s + tile.both * L + W, L, false, nullptr);
+    laneProduct<1, false, Op>(n - tile.both, width, k + tile.both * stride, stride, 1, x + W, s + tile.both * L + W, L, false, nullptr);
 }
 
 /** out[c][lane] += sum over keys of v[key][c] p[key][lane]; keys beyond a lane's limit are not looked at. */

@@ -28,6 +28,7 @@ static void latentAttentionRounded(const Call& call) {
   AttentionTask t = {heads, q.f(), nullptr, nullptr, call.t[3].f(), nullptr, q.d[2], (idx)call.attributes[1], stride, stride,
                      call.attributeFloat(0)};
   t.rounded = RoundedRows(cache);
+  t.bfloat = call.attributeInt(2);
   runAttention(call, t);
 }
 

@@ -5,8 +5,7 @@
 // and are merged in order, so that one query over a long context can be shared out among threads without
 // changing a bit. Several blocks of queries take their turn at a tile, copied close together for them.
 #pragma once
-#include "attention-decode.h"
-#include "attention-lanes.h"
+#include "attention-bfloat.h"
 #include "attention-rows.h"
 
 namespace MINKE_NS {
@@ -60,6 +59,7 @@ static void attendTile(const AttentionTask& t, const Ends& ends, const KeyTile& 
   const TileLimits limits(ends, tile.first, tile.n, V);
   RowsAhead own = tile.own;
   if (tile.named) scoreNamedTile<V>(tile.named->at[tile.named->current], tile.n, t.dk, qt, s, own);
+  else if (t.bfloat) scoreTile<V, BfloatStep>(limits, tile.n, tile.k, tile.keyStride, wordsOf(t.dk), qt, s);
   else scoreTile<V>(limits, tile.n, tile.k, tile.keyStride, t.dk, qt, s);
   const bool inParts = t.bias && tile.first < parts.last;
   if (inParts)
@@ -103,6 +103,7 @@ static void attendTile(const AttentionTask& t, const Ends& ends, const KeyTile& 
     if (!fresh && firstLane(~same) < W)
       for (idx c = 0; c < t.dv; c++) store(to.out + c * L + j * W, load(to.out + c * L + j * W) * correction);
   }
+  if (t.bfloat) return addRoundedTile<V>(limits, tile.n, tile.v, tile.valueStride, t.dv, s, to.out, ahead);
   if (!tile.named) return addTile<V>(limits, tile.n, tile.v, tile.valueStride, t.dv, s, to.out, ahead);
   RowsAhead next = tile.named->next(tile.first, (t.dv + namedRows - 1) / namedRows);
   addNamedTile<V>(tile.named->at[tile.named->current], tile.n, t.dv, s, to.out, next);
@@ -167,14 +168,17 @@ struct LaneScratch {
   idx each;
 
   static idx eachFloats(const AttentionTask& t) { return t.dk * lanes + 2 * LaneSums::floats(t.dv); }
+  static idx tileFloats(const AttentionTask& t) {
+    return t.bfloat ? roundedTileFloats(t.dk, t.dv, t.keyStride) : t.tileFloats();
+  }
   static idx floats(const AttentionTask& t, idx blocks) {
-    return lanes * max(t.dk, t.dv) + keyTile * lanes + t.tileFloats() + W + blocks * eachFloats(t);
+    return lanes * max(t.dk, t.dv) + keyTile * lanes + tileFloats(t) + W + blocks * eachFloats(t);
   }
   LaneScratch(const AttentionTask& t, float* memory) : rows(memory), each(eachFloats(t)) {
     s = rows + lanes * max(t.dk, t.dv);
     k = s + keyTile * lanes;
     v = k + keyTile * t.dk;
-    blocks = k + t.tileFloats();
+    blocks = k + tileFloats(t);
     blocks = memory + roundUp(blocks - memory, W);
   }
 };
@@ -194,7 +198,9 @@ struct LaneState {
     ends = Ends(t.heads, block);
     if (t.bias) parts = Parts(t.heads, block, hk, t.bias);
     withVectors(block, [&](auto v) {
+      constexpr idx L = decltype(v)::V * W;
       gatherLanes<decltype(v)::V>(t.heads, block, hk, t.q, t.dk, rows, own);
+      if (t.bfloat) packAcross(own, L, t.dk, L, own, L);
       clearSums<decltype(v)::V>(t.dv, total);
     });
   }
@@ -234,7 +240,7 @@ static void attendBlocks(const AttentionTask& t, const Block* blocks, idx count,
   }
   for (idx m0 = begin; m0 < end; m0 += keyTile) {
     const idx n = min(keyTile, end - m0), section = (m0 - blocks[0].low) % sectionKeys;
-    const HeadTile own = t.tile(hk, m0, n, scratch.k);
+    const HeadTile own = t.bfloat ? roundedTile(t.rounded, m0, n, t.dk, t.dv, scratch.k) : t.tile(hk, m0, n, scratch.k);
     KeyTile tile = {own.k, own.v, own.keyStride, own.valueStride, m0, n};
     Ahead ahead;
     if (t.rows) {

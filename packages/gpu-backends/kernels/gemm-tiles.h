@@ -28,6 +28,8 @@ struct Single {
   static constexpr idx depth = 1;
   MINKE_INLINE static vf splat(const float* p) { return MINKE_NS::splat(*p); }
   MINKE_INLINE static vf step(vf a, vf b, vf c) { return fma(a, b, c); }
+  /** Step k of the lanes whose limit is beyond it. */
+  MINKE_INLINE static vf stepUpTo(vi limits, idx k, vf a, vf b, vf c) { return fmaWhere(limits > splati((int32_t)k), a, b, c); }
 };
 
 #if defined(__wasm__)
@@ -58,7 +60,7 @@ MINKE_INLINE void tileLoop(idx K, const float* a, const float* b, vf (&sum)[R][V
 
 /**
  * c[i][j] (+)= sum over k of a[i * RSA + k * CSA] b[k * ldb + j], i < R, j < V * W.
- * RSA or CSA 0 means the run-time stride. With MASKED, lane j takes part only while k < limits[j].
+ * RSA or CSA 0 means the run-time stride. With MASKED, lane j takes part only in products before limits[j].
  * Meanwhile `lines` cache lines from `ahead`, which a later tile reads, move to the second-level cache.
  */
 template <int R, int V, int RSA, int CSA, bool MASKED, class Op = Single>
@@ -110,16 +112,12 @@ static void tile(idx K, const float* __restrict__ a, idx rsa, idx csa, const flo
       continue;
     }
 #endif
-    vi take[V];
-    if (MASKED)
-      MINKE_UNROLL
-      for (int j = 0; j < V; j++) take[j] = limit[j] > splati((int32_t)k);
     MINKE_UNROLL
     for (int i = 0; i < R; i++) {
       const vf x = Op::splat(a + i * rsa);
       MINKE_UNROLL
       for (int j = 0; j < V; j++)
-        sum[i][j] = MASKED ? fmaWhere(take[j], x, row[j], sum[i][j]) : Op::step(x, row[j], sum[i][j]);
+        sum[i][j] = MASKED ? Op::stepUpTo(limit[j], k, x, row[j], sum[i][j]) : Op::step(x, row[j], sum[i][j]);
     }
     a += csa;
     b += ldb;

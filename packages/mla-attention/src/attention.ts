@@ -79,16 +79,23 @@ export function cachedAttention(
  * the values (the latent), and whose other entries take part in the scores only (the rotary key).
  * Differentiable in q and keys, which may be in bf16 or q8_0 where no gradient is recorded, on backends that have that.
  * @param q [N, H, C]; @param keys [M, C]; @param ranges i32 [N, 2]
+ * @param options `bfloat` rounds the factors of its products to bf16 where keys are rounded, too
  * @returns [N, H, valueWidth]
  */
 export function latentAttention(
   q: Tensor,
   keys: Tensor,
   ranges: Tensor,
-  { scale, valueWidth }: { scale: number; valueWidth: number },
+  {
+    scale,
+    valueWidth,
+    bfloat = false,
+  }: { readonly scale: number; readonly valueWidth: number; readonly bfloat?: boolean },
 ): Tensor {
-  if (keys.dtype !== 'f32')
-    return call('latentAttentionRounded', [q, keys, ranges], { scale, valueWidth })[0] as Tensor;
+  if (keys.dtype !== 'f32') {
+    const attributes = { scale, valueWidth, bfloat: Number(bfloat) };
+    return call('latentAttentionRounded', [q, keys, ranges], attributes)[0] as Tensor;
+  }
   const needsGradient = q.arena.recordsGradients && (q.requiresGrad || keys.requiresGrad);
   if (!needsGradient && q.arena.backend.supports('latentAttention')) {
     return call('latentAttention', [q, keys, ranges], { scale, valueWidth })[0] as Tensor;

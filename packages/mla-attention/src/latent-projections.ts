@@ -68,22 +68,28 @@ export class LatentProjections {
     return expandKeys(up, ropeKey, dn);
   }
 
-  /** The absorbed form around `attend`, which takes queries [N, H, R + P] to latents [N, H, R]: [N, H, dv]. */
-  absorbed(q: Tensor, attend: (query: Tensor) => Tensor): Tensor {
+  /**
+   * The absorbed form around `attend`, which takes queries [N, H, R + P] to latents [N, H, R]: [N, H, dv]. It is told
+   * whether the weights are rounded to blocks.
+   */
+  absorbed(q: Tensor, attend: (query: Tensor, inBlocks: boolean) => Tensor): Tensor {
     const { qkNopeHeadDim: dn } = this.#config;
     const up = this.#up(q.arena);
-    return absorbOutput(attend(absorbQuery(q, up, dn)), up, dn);
+    return absorbOutput(attend(absorbQuery(q, up, dn), up.dtype !== 'f32'), up, dn);
   }
 
   /**
    * Attention of rotated queries [N, H, dn + P] to rows [M, R + P] of latents and keys in the expanded form, keys and
-   * values made on the way: [N, H, dv]. Null where gradients are recorded or the backend does not have it.
+   * values made on the way: [N, H, dv]. Weights in blocks and rounded rows make products of bf16 numbers. Null where gradients are
+   * recorded or the backend does not have it.
    */
   expandedAttention(q: Tensor, keys: Tensor, ranges: Tensor, scale: number): Tensor | null {
     const { arena } = q;
     if (arena.recordsGradients || !arena.backend.supports('expandedAttention')) return null;
-    const inputs = [q, keys, this.#up(arena), ranges];
-    return call('expandedAttention', inputs, { scale, nope: this.#config.qkNopeHeadDim })[0] as Tensor;
+    const up = this.#up(arena);
+    const bfloat = Number(up.dtype !== 'f32' && keys.dtype !== 'f32');
+    const attributes = { scale, nope: this.#config.qkNopeHeadDim, bfloat };
+    return call('expandedAttention', [q, keys, up, ranges], attributes)[0] as Tensor;
   }
 
   /** `kv_b_proj` by head, [H, dn + dv, R]: f32, or the blocks that it or an arena with packed weights has. */

@@ -243,8 +243,8 @@ export class MultiHeadLatentAttention implements Module {
   /** Attention of rotated queries to rows [M, R + P] of latents and keys, in the absorbed form: [N, H, dv]. */
   #absorbed(q: Tensor, keys: Tensor, ranges: Tensor): Tensor {
     const { kvLoraRank: valueWidth } = this.config;
-    return this.#projections.absorbed(q, (query) =>
-      latentAttention(query, keys, ranges, { scale: this.scale, valueWidth }),
+    return this.#projections.absorbed(q, (query, bfloat) =>
+      latentAttention(query, keys, ranges, { scale: this.scale, valueWidth, bfloat }),
     );
   }
 }

@@ -107,10 +107,11 @@ export const attentionOps = {
   latentAttentionRounded: {
     doc:
       'latentAttention to a cache that storeRounded wrote, without gradient: each number is what it stands for, in bf16, or in ' +
-      'q8_0 its scale times its integer; the rest is f32',
+      'q8_0 its scale times its integer; the rest is f32. With bfloat 1 products are of bf16 numbers: queries, what the cache ' +
+      'stands for and probabilities are rounded to them; sums are f32',
     inputs: [f32('q', 3), anyOf('cache', roundedTypes, 2), i32('ranges', 2)],
     outputs: [f32('o', 3)],
-    attributes: { scale: 'float', valueWidth: 'int' },
+    attributes: { scale: 'float', valueWidth: 'int', bfloat: 'int' },
     shapes: (inputs, { valueWidth }) => {
       expect(holdsRows(inputs[1]!, at(inputs[0]!, 2)), 'cache as wide as q, or up to whole blocks of 32');
       return latentShape(inputs, valueWidth!);
@@ -140,7 +141,7 @@ export const attentionOps = {
       'attention in the expanded form over latents, without gradient: of row m of cache [M, R + P] the key of head h is ' +
       'cache[m, : R] . w[h, i] for i < nope, then cache[m, R :]; its value the same products for every i from nope on; w f32, ' +
       'or blocks of 8 bits along R, each number its scale times its integer; cache f32 or as in latentAttentionRounded; ranges ' +
-      'as in attention',
+      'as in attention. With bfloat 1 products are of bf16 numbers, latents and weights, keys and values among them',
     inputs: [
       f32('q', 3),
       anyOf('cache', ['f32', ...roundedTypes], 2),
@@ -148,7 +149,7 @@ export const attentionOps = {
       i32('ranges', 2),
     ],
     outputs: [f32('o', 3)],
-    attributes: { scale: 'float', nope: 'int' },
+    attributes: { scale: 'float', nope: 'int', bfloat: 'int' },
     shapes: ([q, cache, w, ranges], { nope }) => {
       expect(at(w!, 0) === at(q!, 1), 'a matrix of w for each head');
       expect(nope! >= 0 && nope! <= at(q!, 2) && nope! <= at(w!, 1), 'nope within the widths of q and w');

@@ -53,6 +53,13 @@ const prefixedSizes: readonly (readonly [number, number, number, number, number,
   [44, 7, 7, 500, 20, 24],
 ];
 
+/** The same call with products of bf16 numbers. */
+const asBfloats = <O extends 'latentAttentionRounded' | 'expandedAttention'>(draft: Draft<O>): Draft<O> => ({
+  ...draft,
+  label: `${draft.label}, products of bf16`,
+  attributes: { ...draft.attributes, bfloat: 1 },
+});
+
 /** Queries in groups: each group has a prefix, every query rows of its own that end anywhere after it. */
 function groupRanges(rows: number, keys: number): HostTensor {
   const groups = [1, 20, 3, 8, 5];
@@ -154,15 +161,16 @@ export const attentionDrafts = {
   },
 
   latentAttentionRounded(draw: Draw): Draft<'latentAttentionRounded'>[] {
-    return (['bf16', 'q8_0'] as const).flatMap((to) =>
+    const exact: Draft<'latentAttentionRounded'>[] = (['bf16', 'q8_0'] as const).flatMap((to) =>
       [...attentionSizes, manyHeads].flatMap(([n, h, , m, d]) =>
         [...new Set([0, Math.floor(d / 2), d])].map((valueWidth) => ({
           label: `${to}, value width ${valueWidth} of ${d}, ${m} rows`,
           inputs: [draw.normal([n, h, d], 2), rounded(draw.normal([m, d]), to), draw.ranges(n, m)],
-          attributes: { scale: Math.fround(d ** -0.5), valueWidth },
+          attributes: { scale: Math.fround(d ** -0.5), valueWidth, bfloat: 0 },
         })),
       ),
     );
+    return [...exact, ...exact.map(asBfloats)];
   },
 
   attentionRounded(draw: Draw): Draft<'attentionRounded'>[] {
@@ -189,7 +197,7 @@ export const attentionDrafts = {
       ['f32', 'bf16'],
       ['q8_0', 'q8_0'],
     ] as const;
-    return types.flatMap(([dtype, kept]) =>
+    const exact: Draft<'expandedAttention'>[] = types.flatMap(([dtype, kept]) =>
       expandedSizes.map(({ n, h, m, nope, rotary, value, rank }) => {
         const width = dtype === 'f32' ? rank : 32 * Math.ceil(rank / 32);
         const w = draw.normal([h, nope + value, width], width ** -0.5);
@@ -202,10 +210,11 @@ export const attentionDrafts = {
             dtype === 'f32' ? w : forward('quantize', [w], { to: dtype })[0]!,
             n === m ? causalSegments([n]) : draw.ranges(n, m),
           ],
-          attributes: { scale: Math.fround((nope + rotary) ** -0.5), nope },
+          attributes: { scale: Math.fround((nope + rotary) ** -0.5), nope, bfloat: 0 },
         };
       }),
     );
+    return [...exact, ...exact.map(asBfloats)];
   },
 
   splitAttention(draw: Draw): Draft<'splitAttention'>[] {

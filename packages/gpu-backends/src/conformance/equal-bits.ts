@@ -132,7 +132,13 @@ export function equalBitsChecks(seed: number): ContractCheck[] {
     }),
     expandedAsComposed(draw),
     ...roundedAsWidened(draw),
-    batchInvariance('expandedAttention', '', [...expanding, far], [0, 3], { scale, nope: 24 }),
+    ...[0, 1].map((bfloat) =>
+      batchInvariance('expandedAttention', bfloat ? ', products of bf16' : '', [...expanding, far], [0, 3], {
+        scale,
+        nope: 24,
+        bfloat,
+      }),
+    ),
     batchInvariance('absorbQuery', '', [latent, draw.normal([3, 50, 67])], [0], { nope: 30 }),
     batchInvariance('absorbOutput', '', [latent, draw.normal([3, 50, 40])], [0], { start: 20 }),
     {

@@ -90,6 +90,7 @@ export function expandedAsComposed(draw: Draw): ContractCheck {
         const got = await execute(backend, 'expandedAttention', [q, cache, weights, ranges], {
           scale: 0.25,
           nope,
+          bfloat: 0,
         });
         equalBits(got, [want!], `with ${weights.dtype}`);
       }
@@ -133,7 +134,10 @@ export function roundedAsWidened(draw: Draw): ContractCheck[] {
         for (const [i, cache] of caches.entries())
           for (const q of queries) {
             const want = await execute(backend, 'latentAttention', [q, exact[i]!, ranges], attributes);
-            const got = await execute(backend, 'latentAttentionRounded', [q, cache, ranges], attributes);
+            const got = await execute(backend, 'latentAttentionRounded', [q, cache, ranges], {
+              ...attributes,
+              bfloat: 0,
+            });
             equalBits(got, want, `in ${cache.dtype}`);
           }
       },
@@ -169,16 +173,38 @@ export function roundedAsWidened(draw: Draw): ContractCheck[] {
       async run(backend) {
         for (const [i, cache] of caches.entries()) {
           const of = (from: HostTensor) =>
-            execute(backend, 'expandedAttention', [expanding, from, w, ranges], { scale, nope });
+            execute(backend, 'expandedAttention', [expanding, from, w, ranges], { scale, nope, bfloat: 0 });
           equalBits(await of(cache), await of(exact[i]!), `in ${cache.dtype}`);
         }
       },
     },
-    ...caches.map((cache) =>
-      batchInvariance('latentAttentionRounded', `, ${cache.dtype}`, [queries[2]!, cache, ranges], [0, 2], {
-        scale,
-        valueWidth: rank,
-      }),
+    {
+      name: 'latentAttentionRounded: of keys that are liked alike the mean of their values, with products of bf16',
+      op: 'latentAttentionRounded',
+      async run(backend) {
+        const none = f32([tokens, 16, rank + rotary], new Float32Array(tokens * 16 * (rank + rotary)));
+        const of = (bfloat: number) =>
+          execute(backend, 'latentAttentionRounded', [none, caches[0]!, ranges], {
+            scale,
+            valueWidth: rank,
+            bfloat,
+          });
+        const [[exact], [got]] = [await of(0), await of(1)];
+        const [want, found] = [exact!.data as Float32Array, got!.data as Float32Array];
+        const far = want.findIndex((x, i) => !(Math.abs(x - found[i]!) < 1e-5));
+        if (far >= 0) throw new Error(`expected ${want[far]} at ${far}, got ${found[far]}`);
+      },
+    },
+    ...caches.flatMap((cache) =>
+      [0, 1].map((bfloat) =>
+        batchInvariance(
+          'latentAttentionRounded',
+          `, ${cache.dtype}${bfloat ? ', products of bf16' : ''}`,
+          [queries[2]!, cache, ranges],
+          [0, 2],
+          { scale, valueWidth: rank, bfloat },
+        ),
+      ),
     ),
   ];
 }

@@ -38,10 +38,12 @@ describe.each(builds)('threads on $name', ({ create }) => {
     ] as const) {
       const ranges = i32([queries, 2], Array.from({ length: queries }, (_, n) => [0, keys - 7 * n]).flat());
       const q = draw.normal([queries, heads, width]);
-      alike('latentAttentionRounded', [q, cache, ranges], { scale: 0.125, valueWidth: rank });
       const own = draw.normal([queries, heads, 24 + width - rank]);
       const w = draw.normal([heads, 50, rank]);
-      alike('expandedAttention', [own, cache, w, ranges], { scale: 0.125, nope: 24 });
+      for (const bfloat of [0, 1]) {
+        alike('latentAttentionRounded', [q, cache, ranges], { scale: 0.125, valueWidth: rank, bfloat });
+        alike('expandedAttention', [own, cache, w, ranges], { scale: 0.125, nope: 24, bfloat });
+      }
       const ofHeads = draw.normal([queries, heads, width]);
       const attributes = { scale: 0.125, keyHeads: 1, valueWidth: width };
       alike('attentionRounded', [ofHeads, cache, cache, ranges], attributes);

@@ -4,9 +4,10 @@
  * attention that expands latents itself.
  */
 import { attention } from './attention.ts';
-import type { Kernels } from './kernel.ts';
+import type { Kernels, Tensor } from './kernel.ts';
 import { numbersOf } from './quantized.ts';
 import { widened } from './rounded.ts';
+import { bfloatOperand } from './weights.ts';
 
 export const latent: Pick<
   Kernels,
@@ -80,9 +81,10 @@ export const latent: Pick<
     latent.absorbOutput([z, numbersOf(w), y], attributes);
   },
 
-  expandedAttention([q, stored, w, ranges, o], { scale, nope }) {
-    const cache = widened(stored, w.shape[2]! + q.shape[2]! - nope);
-    const weights = w.dtype === 'f32' ? w : numbersOf(w);
+  expandedAttention([q, stored, w, ranges, o], { scale, nope, bfloat }) {
+    const operand = bfloat ? bfloatOperand : (x: Tensor) => x;
+    const cache = operand(widened(stored, w.shape[2]! + q.shape[2]! - nope));
+    const weights = operand(w.dtype === 'f32' ? w : numbersOf(w));
     const [heads, height, rank] = w.shape as [number, number, number];
     const [rows, width] = cache.shape as [number, number];
     const up = { ...w, dtype: 'f32', shape: [rows, heads, height] } as const;
@@ -105,6 +107,6 @@ export const latent: Pick<
     const [k, v] = [table(nope + width - rank), table(height - nope)];
     latent.expandKeys([expanded, shared, k, v], { nope });
     const lse = { ...up, shape: q.shape.slice(0, 2), data: new Float64Array(q.shape[0]! * heads) };
-    attention.attention([q, k, v, ranges, o, lse], { scale });
+    attention.attention([operand(q), operand(k), operand(v), ranges, o, lse], { scale });
   },
 };

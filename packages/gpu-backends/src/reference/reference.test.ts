@@ -290,6 +290,7 @@ describe('the reference keeps the rules of the op table', () => {
     const rounded = run(backend, 'latentAttentionRounded', [q, halves, ranges], {
       scale: Math.log(3) / 2,
       valueWidth: 1,
+      bfloat: 0,
     });
     expect(worst(rounded[0]!, [0, 1.5, 0])).toBeLessThan(1e-6);
   });

@@ -7,6 +7,7 @@ import { attention } from './attention.ts';
 import type { Kernels, Tensor } from './kernel.ts';
 import { memory } from './memory.ts';
 import { numbersOf, quantized } from './quantized.ts';
+import { bfloatOperand } from './weights.ts';
 
 function numbers(cache: Tensor): HostArray {
   if (cache.dtype === 'f32') return cache.data;
@@ -41,8 +42,10 @@ export const rounded: Pick<Kernels, 'storeRounded' | 'latentAttentionRounded' | 
     });
   },
 
-  latentAttentionRounded([q, cache, ranges, o], attributes) {
-    attention.latentAttention([q, widened(cache, q.shape[2]!), ranges, o], attributes);
+  // Probabilities are not rounded here: what they are rounded by depends on the order of the sums.
+  latentAttentionRounded([q, cache, ranges, o], { bfloat, ...attributes }) {
+    const operand = bfloat ? bfloatOperand : (x: Tensor) => x;
+    attention.latentAttention([operand(q), operand(widened(cache, q.shape[2]!)), ranges, o], attributes);
   },
 
   attentionRounded([q, k, v, ranges, o], { scale, keyHeads, valueWidth }) {
