@@ -42,6 +42,25 @@ MINKE_INLINE vi addPairs(vi a, vi b, vi c) {
 #endif
 }
 
+typedef int16_t group_halves __attribute__((vector_size(groupSize)));
+
+/** The sums of the even and of the odd ones of 16 numbers, which stay within 16 bits. */
+MINKE_INLINE void sumInTurns(group_halves x, int32_t& even, int32_t& odd) {
+#if defined(__AVX2__)
+  const __m256i all = (__m256i)x;
+  __m128i sum = _mm_add_epi16(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  sum = _mm_add_epi16(sum, _mm_srli_si128(sum, 8));
+  sum = _mm_add_epi16(sum, _mm_srli_si128(sum, 4));
+  const int32_t both = _mm_cvtsi128_si32(sum);
+  even = (int16_t)both;
+  odd = both >> 16;
+#else
+  int32_t sum[2] = {};
+  for (int i = 0; i < groupSize / 2; i++) sum[i & 1] += x[i];
+  even = sum[0], odd = sum[1];
+#endif
+}
+
 /** W numbers of f16, as f32. */
 MINKE_INLINE vf loadHalves16(const void* p) {
 #if defined(__AVX512F__)

@@ -71,12 +71,11 @@ static idx stripBytes(idx rows, idx K, const bool (&used)[2]) {
 /** Group g of `count` rows as a strip holds it. `from[r]` is a row's bytes, or null for zeros. */
 template <class Weights>
 static void packStripGroup(const int8_t* const* from, const float* const* scales, idx count, idx g, int32_t* to) {
-  typedef int16_t halves __attribute__((vector_size(groupSize)));
   constexpr idx words = wordsPerRow<Weights> - 2;
   for (idx r = 0; r < count; r++) {
-    halves w = {};
+    group_halves w = {};
     if (from[r]) copy(&w, from[r] + g * groupSize, groupSize);
-    const halves even = (w << 8) >> 8, odd = w >> 8, sums = even + odd;  // bytes 0 and 2 of each word, 1 and 3
+    const group_halves even = (w << 8) >> 8, odd = w >> 8, sums = even + odd;  // bytes 0 and 2 of each word, 1 and 3
     int32_t first[groupWords], second[groupWords];
     copy(first, Weights::Way::wide ? &even : &w, groupSize);
     copy(second, &odd, groupSize);
@@ -88,9 +87,9 @@ static void packStripGroup(const int8_t* const* from, const float* const* scales
         to[i * count + r] = first[i];
       }
     }
-    int32_t sum[2] = {};
-    for (int i = 0; i < groupSize / 2; i++) sum[i & 1] += sums[i];
-    to[words * count + r] = Weights::Way::start(sum[0], sum[1], Weights::offset);
+    int32_t evenSum, oddSum;
+    sumInTurns(sums, evenSum, oddSum);
+    to[words * count + r] = Weights::Way::start(evenSum, oddSum, Weights::offset);
     const float scale = from[r] ? scales[r][g] : 0;
     copy(to + (words + 1) * count + r, &scale, 4);
   }

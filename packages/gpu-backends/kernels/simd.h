@@ -150,6 +150,15 @@ MINKE_INLINE float sumLanes(vf v) {
 #if defined(__ARM_NEON)
   const float32x2_t pairs = vadd_f32(vget_low_f32((float32x4_t)v), vget_high_f32((float32x4_t)v));
   return vget_lane_f32(vpadd_f32(pairs, pairs), 0);
+#elif defined(__AVX2__)
+#if defined(__AVX512F__)
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#else
+  const __m256 eight = (__m256)v;
+#endif
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 #else
   float t[W];
   store(t, v);
