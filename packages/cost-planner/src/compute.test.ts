@@ -1,9 +1,10 @@
-import { type DeepSeekConfig, presets } from '@minke/transformer';
+import { type DeepSeekConfig, type ModelConfig, presets } from '@minke/transformer';
 import { describe, expect, it } from 'vitest';
 import {
   cacheBytesPerToken,
   decodeFlopsPerToken,
   forwardFlopsPerToken,
+  promptFlops,
   trainingFlopsPerToken,
 } from './compute.ts';
 import { countParameters } from './parameters.ts';
@@ -36,6 +37,33 @@ describe('FLOPs of a token', () => {
     const perKey = decodeFlopsPerToken(v3, 1001) - decodeFlopsPerToken(v3, 1000);
     expect(perKey).toBe(2 * 61 * 128 * 1088);
     expect(decodeFlopsPerToken(v3, 0)).toBe(2 * countParameters(v3).activeWithoutEmbedding);
+  });
+});
+
+describe('FLOPs of a prompt', () => {
+  const head = 2 * v3.vocabSize * v3.hiddenSize;
+
+  it('in one piece are those of its tokens, the vocabulary for the last one', () => {
+    const { products, attention } = promptFlops(v3, { tokens: 100, chunk: 100 });
+    const each = Array.from({ length: 100 }, (_, i) => forwardFlopsPerToken(v3, i + 1) - head);
+    expect(products + attention).toBe(each.reduce((a, b) => a + b, head));
+  });
+
+  it('in more pieces have latents expanded again, in attention', () => {
+    const [one, two] = [100, 60].map((chunk) => promptFlops(v3, { tokens: 100, chunk }));
+    expect(two!.products).toBe(one!.products);
+    expect(two!.attention - one!.attention).toBe(60 * 2 * 61 * 128 * 512 * (128 + 128));
+  });
+
+  it('of a dense model have nothing to expand', () => {
+    const dense: ModelConfig = {
+      ...{ modelType: 'llama', vocabSize: 128, hiddenSize: 24, intermediateSize: 40, numLayers: 2 },
+      ...{ numHeads: 6, numKeyValueHeads: 2, headDim: 20, qkvBias: false, normEps: 1e-6, ropeTheta: 10_000 },
+      ...{ llama3: null, yarn: null, maxPositions: 160, initStd: 0.1, tieEmbeddings: false },
+      ...{ bosTokenId: 0, eosTokenIds: [1], padTokenId: 2, moe: null, mtpLayers: 0 },
+    };
+    const [one, two] = [100, 10].map((chunk) => promptFlops(dense, { tokens: 100, chunk }));
+    expect(two).toEqual(one);
   });
 });
 

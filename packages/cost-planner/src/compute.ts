@@ -62,6 +62,37 @@ export function forwardFlopsPerToken(config: ModelConfig, context: number): numb
 }
 
 /**
+ * FLOPs of a prompt that is taken in pieces of `chunk` tokens, the vocabulary for its last token only: what products with
+ * weights take, and attention in the expanded form, for which every piece makes keys and values of all latents before
+ * its end anew, 2 H R (d_nope + d_v) a row. The two run at different rates where weights are integers.
+ */
+export function promptFlops(
+  config: ModelConfig,
+  { tokens, chunk }: { readonly tokens: number; readonly chunk: number },
+): { products: number; attention: number } {
+  const { numLayers, numHeads } = config;
+  const dense = isDenseConfig(config);
+  const expansion = dense ? 0 : numHeads * config.kvLoraRank * (config.qkNopeHeadDim + config.vHeadDim);
+  const head = config.vocabSize * config.hiddenSize;
+  const each = countParameters(config).activeWithoutEmbedding - head - numLayers * expansion;
+  let [keys, rows] = [0, 0];
+  for (let layer = 0; layer < numLayers; layer++) {
+    const most = reach(config, layer);
+    const growing = Math.min(tokens, most);
+    keys += (growing * (growing + 1)) / 2 + (tokens - growing) * growing;
+    keys += tokens * indexedKeys(config, (tokens + 1) / 2, numHeads * headWidth(config));
+    for (let start = 0; start < tokens; start += chunk) {
+      const size = Math.min(chunk, tokens - start);
+      rows += Math.min(start + size, most + size);
+    }
+  }
+  return {
+    products: 2 * (tokens * each + head),
+    attention: 2 * numHeads * headWidth(config) * keys + 2 * expansion * rows,
+  };
+}
+
+/**
  * FLOPs of decoding one token, latents in the absorbed form: 2 N_act + 2 L H (2 R + P) n. More arithmetic than the expanded
  * form, for much less memory to read.
  */

@@ -3,6 +3,7 @@ export {
   decodeFlopsPerToken,
   forwardFlopsPerToken,
   type MergedTokens,
+  promptFlops,
   trainingFlopsPerToken,
 } from './compute.ts';
 export { countDenseParameters, type DenseConfig, denseCacheBytes, distillPresets } from './dense.ts';

@@ -2,9 +2,10 @@
 // 1,024 to 16,384 tokens, decoding behind 1,024 to 32,768, and 8 to 256 experts of which six are active, on models of
 // DeepSeek's shape with few layers, in 4 and 8 bits.
 //
-// The planner's time is its FLOPs over the machine's multiply-add rate plus the bytes of a pass over the bandwidth of
-// memory (both measured in this run), times one factor that makes it right at the first point of a curve: so `ratio`, its
-// time over ours, says how the cost grows, and is 1 at that point. `within` is whether it is within 15 %. Decoding with more
+// The planner's time is its FLOPs over the machine's multiply-add rates (of 8-bit integers for products with weights, of
+// f32 for attention) plus the bytes of a pass over the bandwidth of memory (all measured in this run), times one factor
+// that makes it right at the first point of a curve: so `ratio`, its time over ours, says how the cost grows, and is 1 at
+// that point. `within` is whether it is within 15 %. Decoding with more
 // experts should cost nothing: those points are beside the first one whose weights exceed four times the last-level cache,
 // since smaller ones come from there.
 
@@ -14,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import {
   cacheBytesPerToken,
   decodeFlopsPerToken,
-  forwardFlopsPerToken,
+  promptFlops,
   weightBytes,
 } from '../../../packages/cost-planner/dist/index.js';
 import { bytesOfStep, curveShapes, expertCounts } from '../generation/shapes.mjs';
@@ -23,6 +24,7 @@ import { quick, wanted } from '../harness/options.mjs';
 import { Report } from '../harness/report.mjs';
 import { startNode } from '../harness/side.mjs';
 import { compileProbe } from '../machine-peak/compile.mjs';
+import { measurePeak } from '../machine-peak/peak.mjs';
 
 const threads = 2;
 const chunk = 512;
@@ -36,7 +38,10 @@ const longestPrompt = 16384;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const report = new Report('curves', [threads]);
-const peak = report.gflops(threads) * 1e9;
+const rates = {
+  attention: report.gflops(threads) * 1e9,
+  products: measurePeak([threads], 'int8').gflops[threads] * 1e9,
+};
 const bandwidth = measureBandwidth();
 for (const type of Object.keys(storage)) {
   await contexts(type);
@@ -57,11 +62,15 @@ async function contexts(type) {
   const prefill = curve((tokens) => {
     const pieces = tokens / chunk;
     const cache = cacheBytesPerToken(config, cachedBytes) * chunk * ((pieces * (pieces + 1)) / 2);
-    return plannedSeconds(promptFlops(config, tokens), pieces * readBytes(config, type) + cache);
+    const flops = promptFlops(config, { tokens, chunk });
+    return plannedSeconds(flops, pieces * readBytes(config, type) + cache);
   });
   const decode = curve((tokens) =>
     plannedSeconds(
-      decodeFlopsPerToken(config, tokens),
+      {
+        products: decodeFlopsPerToken(config, 0),
+        attention: decodeFlopsPerToken(config, tokens) - decodeFlopsPerToken(config, 0),
+      },
       bytesOfStep(curveShapes['curve-context'], type, 0, 1) +
         tokens * cacheBytesPerToken(config, cachedBytes),
     ),
@@ -81,7 +90,9 @@ async function experts(type) {
   const name = (phase, count) => `${type} ${phase} of ${count} experts ${threads}t`;
   const tokens = chunk;
   const lastLevel = lastLevelBytes();
-  const prefill = curve(({ config }) => plannedSeconds(promptFlops(config, tokens), readBytes(config, type)));
+  const prefill = curve(({ config }) =>
+    plannedSeconds(promptFlops(config, { tokens, chunk }), readBytes(config, type)),
+  );
   const decode = curve(() => 1);
   for (const count of quick ? [8, 64, 128] : expertCounts) {
     if (!wanted(name('prefill', count)) && !wanted(name('decode', count))) continue;
@@ -98,26 +109,20 @@ async function experts(type) {
   }
 }
 
-/** The planner's FLOPs of a prompt, the vocabulary for its last token only. */
-function promptFlops(config, tokens) {
-  const head = 2 * config.vocabSize * config.hiddenSize;
-  return tokens * (forwardFlopsPerToken(config, tokens / 2) - head) + head;
-}
-
 /** Bytes of all weights but the table, of which a pass reads some rows. */
 function readBytes(config, type) {
   return weightBytes(config, storage[type]) - 2 * config.vocabSize * config.hiddenSize;
 }
 
-function plannedSeconds(flops, bytes) {
-  return flops / peak + bytes / bandwidth;
+function plannedSeconds({ products, attention }, bytes) {
+  return products / rates.products + attention / rates.attention + bytes / bandwidth;
 }
 
 /** A curve's planned seconds, times what makes the first one the measured one; null without a compiler for the limits. */
 function curve(planned) {
   let factor = null;
   return (point, measured) => {
-    if (!(peak > 0 && bandwidth > 0)) return null;
+    if (!(rates.products > 0 && rates.attention > 0 && bandwidth > 0)) return null;
     factor ??= measured / planned(point);
     return factor * planned(point);
   };

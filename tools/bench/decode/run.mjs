@@ -11,7 +11,7 @@ import { bytesOfStep } from '../generation/shapes.mjs';
 const cases = [
   { name: 'decode 512', phase: 'decode', tokens: 512, batch: 1, cacheTypes: ['f32', 'bf16'] },
   { name: 'decode 4096', phase: 'decode', tokens: 4096, batch: 1, cacheTypes: ['f32', 'bf16', 'q8_0'] },
-  { name: 'decode 128 batch 16', phase: 'decode', tokens: 128, batch: 16 },
+  { name: 'decode 128 batch 16', phase: 'decode', tokens: 128, batch: 16, cacheTypes: ['f32', 'bf16'] },
 ];
 
 await benchGeneration('decode', cases, ({ shape, type, tokens, batch, seconds, bandwidth }) => ({

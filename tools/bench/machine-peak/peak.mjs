@@ -9,15 +9,16 @@ import { compileProbe } from './compile.mjs';
 const source = fileURLToPath(new URL('peak.cc', import.meta.url));
 
 /**
- * The f32 multiply-add peak from registers for each thread count, in GFLOP/s.
+ * The multiply-add peak from registers for each thread count, in G operations a second: of f32, or of 8-bit integers.
  *
  * @param {number[]} threadCounts
+ * @param {'f32' | 'int8'} [kind]
  * @returns {{ gflops: Record<number, number | null>, why?: string }}
  */
-export function measurePeak(threadCounts) {
+export function measurePeak(threadCounts, kind = 'f32') {
   const probe = compileProbe(source);
   if (probe.why) return { gflops: Object.fromEntries(threadCounts.map((n) => [n, null])), why: probe.why };
-  const once = (n) => Number(spawnSync(probe.binary, [String(n)], { encoding: 'utf8' }).stdout.trim());
+  const once = (n) => Number(spawnSync(probe.binary, [String(n), kind], { encoding: 'utf8' }).stdout.trim());
   const run = (n) => Math.max(once(n), once(n), once(n)); // a disturbance can outlast one run
   const gflops = Object.fromEntries(threadCounts.map((n) => [n, run(n)]));
   probe.dispose();

@@ -8,8 +8,8 @@ import { benchGeneration } from '../generation/cases.mjs';
 import { flopsOfPrompt } from '../generation/shapes.mjs';
 
 const cases = [
-  { name: 'prefill 512', phase: 'prefill', tokens: 512, batch: 1 },
-  { name: 'prefill 4096', phase: 'prefill', tokens: 4096, batch: 1 },
+  { name: 'prefill 512', phase: 'prefill', tokens: 512, batch: 1, cacheTypes: ['f32', 'bf16'] },
+  { name: 'prefill 4096', phase: 'prefill', tokens: 4096, batch: 1, cacheTypes: ['f32', 'bf16'] },
 ];
 
 await benchGeneration('prefill', cases, ({ shape, tokens }) => ({
