@@ -47,13 +47,21 @@ static void packAcross(const float* from, idx stride, idx rows, idx width, float
 #if defined(__AVX512BF16__)
 /** `packAcross` of rows that are bf16, `bytes` apart. */
 static void pairAcross(const char* from, idx bytes, idx rows, idx width, float* to) {
+  alignas(64) static constexpr auto turns = [] {
+    struct { uint16_t of[2][2 * W]; } t{};  // numbers of the first and of the second row, in turns
+    for (int half = 0; half < 2; half++)
+      for (int i = 0; i < 2 * W; i++) t.of[half][i] = (uint16_t)((i & 1) * 2 * W + half * W + i / 2);
+    return t;
+  }();
+  const __m512i low = _mm512_load_si512(turns.of[0]), high = _mm512_load_si512(turns.of[1]);
   for (idx i = 0; i < rows; i += 2)
-    for (idx c = 0; c < width; c += W) {
-      const __mmask16 columns = (__mmask16)((1u << min(W, width - c)) - 1);
+    for (idx c = 0; c < width; c += 2 * W) {
       const char* at = from + i * bytes + 2 * c;
-      const __m512i first = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, at));
-      const __m512i second = i + 1 < rows ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, at + bytes)) : __m512i{};
-      _mm512_mask_storeu_epi32(to + i / 2 * width + c, columns, _mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
+      const __m512i first = loadHalves((const uint16_t*)at, width - c);
+      const __m512i second = i + 1 < rows ? loadHalves((const uint16_t*)(at + bytes), width - c) : __m512i{};
+      float* words = to + i / 2 * width + c;
+      storePart(words, (vf)_mm512_permutex2var_epi16(first, low, second), min(W, width - c));
+      if (c + W < width) storePart(words + W, (vf)_mm512_permutex2var_epi16(first, high, second), min(W, width - c - W));
     }
 }
 #endif

@@ -187,21 +187,25 @@ static void absorbOutputQuantized(const Call& call) {
   const idx N = z.d[0], H = z.d[1], R = z.d[2], A = w.d[1], start = call.attributeInt(0), Y = y.d[2], G = R / groupSize;
   // Rows of weights that lie widened before each few rows of z, which are 4 KB or more apart, take their turn.
   const idx wide = N >= widenedRows ? widenedBlocks / max(1, G) : 0, many = max(1, wide);
-  call.pieces(H, N * R * Y, [&](idx b, idx e, int) {
+  call.pieces(H, N * R * Y, [&](idx b, idx e, int thread) {
     alignas(64) float numbers[widenedBlocks * groupSize];
-    for (idx h = b; h < e; h++)
+    // A head's rows of z are a power of two apart, where a cache has few places for them: they are copied close together.
+    float* near = wide ? (float*)call.local(thread, N * R * 4) : nullptr;
+    if (wide && !near) return;
+    for (idx h = b; h < e; h++) {
+      for (idx n = 0; near && n < N; n++) copyFloats(near + n * R, z.f() + (n * H + h) * R, R);
       for (idx j = 0; j < Y; j += many) {
         const idx count = min(many, Y - j);
         const InBlocks blocks = {w.p + (h * A + start + j) * G * block8Bytes, block8Bytes};
         if (wide) blocks.widen(count * G, numbers);
         for (idx n = 0; n < N; n += absorbedRows)
           for (idx k = 0; k < count; k++) {
-            const float* from = z.f() + (n * H + h) * R;
             float* to = y.f() + (n * H + h) * Y + j + k;
-            if (wide) absorbRowUpTo<absorbedRows>(N - n, from, H * R, Widened{numbers + k * R}, G, to, H * Y);
-            else absorbRowUpTo<absorbedRows>(N - n, from, H * R, blocks, G, to, H * Y);
+            if (wide) absorbRowUpTo<absorbedRows>(N - n, near + n * R, R, Widened{numbers + k * R}, G, to, H * Y);
+            else absorbRowUpTo<absorbedRows>(N - n, z.f() + (n * H + h) * R, H * R, blocks, G, to, H * Y);
           }
       }
+    }
   });
 }
 
