@@ -69,11 +69,9 @@ struct Pairs {
   }
   /** Products 2k and 2k + 1 of the lanes whose limit is beyond them; of `a` zero takes the place of what is not. */
   MINKE_INLINE static vf stepUpTo(vi limits, idx k, vf a, vf b, vf c) {
-    const __m512i last = (__m512i)splati((int32_t)(2 * k + 1));
-    const __mmask16 both = _mm512_cmpgt_epi32_mask((__m512i)limits, last), one = _mm512_cmpeq_epi32_mask((__m512i)limits, last);
-    const __m512i first = _mm512_and_si512((__m512i)a, _mm512_set1_epi32(0xffff));
-    const __m512 sum = _mm512_mask_dpbf16_ps((__m512)c, both, (__m512bh)(__m512i)a, (__m512bh)(__m512i)b);
-    return (vf)_mm512_mask_dpbf16_ps(sum, one, (__m512bh)first, (__m512bh)(__m512i)b);
+    const vi last = splati((int32_t)(2 * k + 1));
+    const vf one = step((vf)((vi)a & 0xffff), b, c);
+    return limits > last ? step(a, b, c) : limits == last ? one : c;
   }
 };
 

@@ -21,8 +21,9 @@ import { DeepSeekModel } from '@minke/transformer';
 export const thought = 'First add ones, then tens; carry nothing over.';
 export const answer = 'It is 46€😀!';
 
-/** Tokens a request may reach. */
+/** Tokens a request may reach, and one that has no end: some seconds of them, so that it runs while others come and go. */
 export const contextLength = 512;
+const endlessLength = 32 * contextLength;
 
 const hiddenSize = 64;
 
@@ -62,7 +63,7 @@ export async function writeSpeakingModel({ endless = false } = {}): Promise<{
       ropeTheta: 10000,
       ropeLayout: 'interleaved',
       yarn: null,
-      maxPositions: contextLength,
+      maxPositions: endless ? endlessLength : contextLength,
       initStd: 0.02,
       tieEmbeddings: false,
       bosTokenId: 0,
