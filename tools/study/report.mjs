@@ -55,8 +55,9 @@ const axes = [
 
 /** Files of the report by name. @param {Map<string, object[]>} results */
 export function reportFiles(results) {
-  const text = new Map([...results].filter(([, [run]]) => run.task === 'text'));
-  const tasks = new Map([...results].filter(([, [run]]) => run.task === 'reasoning'));
+  const [text, tasks] = ['text', 'reasoning'].map((task) =>
+    onOneMachine(new Map([...results].filter(([, [run]]) => run.task === task))),
+  );
   const files = new Map();
   const plots = [];
   for (const { title, file, series } of groups) {
@@ -85,6 +86,24 @@ export function reportFiles(results) {
   return files;
 }
 
+/**
+ * The runs with seconds as on the machine of the first plain one: theirs, by what a step of the plain model takes there and
+ * took beside them. Runs that do not know it keep their own.
+ */
+function onOneMachine(results) {
+  const [reference] = results.get('plain') ?? results.get('tasks-plain') ?? [];
+  const { plainStepSeconds } = reference?.machine ?? {};
+  const scaled = (run) => {
+    const own = run.machine.plainStepSeconds;
+    if (!plainStepSeconds || !own) return run;
+    return {
+      ...run,
+      training: { ...run.training, seconds: (run.training.seconds * plainStepSeconds) / own },
+    };
+  };
+  return new Map([...results].map(([name, runs]) => [name, runs.map(scaled)]));
+}
+
 function sections(text, tasks, plots) {
   const [some] = [...text.values(), ...tasks.values()].flat();
   if (some === undefined) return ['# A study of merging and attention', 'No results yet.'];
@@ -92,7 +111,7 @@ function sections(text, tasks, plots) {
   const commits = [...new Set([...text.values(), ...tasks.values()].flat().map(({ commit }) => commit))];
   return [
     '# A study of merging and attention',
-    `Written by \`node tools/study/report.mjs\` from the files in \`results\`; nothing here is typed by hand. Setting \`${some.setting}\`, context ${settings.context}, ${(some.parameters.active / 1e6).toFixed(2)}M active parameters (unmerged), ${machine.cpu}, ${machine.cores} cores, backend ${machine.backend}; commit ${commits.join(', ')}. Training FLOPs of all arms are the same by the count of \`@minke/cost-planner\`, so cheaper arms see more tokens. Intervals are 95 %, over documents of the test split, drawn in pairs for differences; with several seeds a document counts with its mean, and single seeds are listed.`,
+    `Written by \`node tools/study/report.mjs\` from the files in \`results\`; nothing here is typed by hand. Setting \`${some.setting}\`, context ${settings.context}, ${(some.parameters.active / 1e6).toFixed(2)}M active parameters (unmerged), ${machine.cpu}, ${machine.cores} cores, backend ${machine.backend}; commit ${commits.join(', ')}. Training FLOPs of all arms are the same by the count of \`@minke/cost-planner\`, so cheaper arms see more tokens. Seconds are of one thread, as on the machine of the first plain run, by the time of a plain step there and beside each run. Intervals are 95 %, over documents of the test split, drawn in pairs for differences; with several seeds a document counts with its mean, and single seeds are listed.`,
     ...(text.size > 0 ? ['## Real text', textTable(text), '### Floors', floorTable(text)] : []),
     ...(text.size > 0 ? ['### Differences to the plain model', differenceTable(text)] : []),
     ...(tasks.size > 0 ? ['## Reasoning tasks', taskTable(tasks)] : []),

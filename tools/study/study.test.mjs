@@ -71,6 +71,7 @@ describe('the driver', { timeout: 600_000 }, () => {
       expect(training.curve.at(-1)[1], arm).toBeLessThan(training.curve[0][1]);
       expect(training.tokens).toBeGreaterThanOrEqual(settings.tiny.tokens);
       expect(training.seconds).toBeGreaterThan(0);
+      expect(rest.machine.plainStepSeconds).toBeGreaterThan(0);
       expect(cacheBytesPerToken).toBeGreaterThan(0);
       expect(compression > 1).toBe(/-2$/.test(arm));
       if (task === 'text') {
@@ -232,6 +233,22 @@ describe('the report', () => {
       expect(files.get(name[1])).toMatch(/^<svg .*<\/svg>\n$/s);
     expect(readdirSync(join(root, 'results'))).toHaveLength(6);
     expect([...reportFiles(new Map()).keys()]).toEqual(['README.md']);
+  });
+
+  it('gives seconds as on the machine of the first plain run', () => {
+    const on = (plainStepSeconds) => ({
+      machine: { cpu: 'x', cores: 2, backend: 'native', ...(plainStepSeconds && { plainStepSeconds }) },
+    });
+    const seconds = (...machines) => {
+      const [plain, ours] = machines.map((own, i) => result(['plain', 'ours-2'][i], 0, 1, on(own)));
+      const rows = reportFiles(of(plain, ours))
+        .get('README.md')
+        .match(/^\| the arm .*$/gm);
+      return rows.slice(0, 2).map((row) => Number(row.split(' | ').at(-2)));
+    };
+    expect(seconds(2, 2)).toEqual([1000, 1000]);
+    expect(seconds(2, 1)).toEqual([1000, 2000]);
+    expect(seconds(2, undefined)).toEqual([1000, 1000]);
   });
 
   it('refuses files that are no results', () => {

@@ -1,8 +1,17 @@
 // One run of the study: an arm and a seed, trained, measured, and written down. A run that was stopped goes on from its
 // last checkpoint; one that is complete is only read.
 
-import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { countParameters } from '../../packages/cost-planner/dist/index.js';
 import { bitsPerByte, evaluate, modelScorer } from '../../packages/evaluation/dist/index.js';
@@ -20,12 +29,15 @@ import {
   MergingTransformer,
   mergingStateBytes,
 } from '../../packages/transformer/dist/index.js';
-import { armConfig, armMerging, compressionOf, flopsPerToken, planArm } from './arms.mjs';
+import { armConfig, armMerging, arms, compressionOf, flopsPerToken, planArm } from './arms.mjs';
 import { stepsFor } from './data.mjs';
 import { greedy } from './greedy.mjs';
 
 /** How every arm is trained. */
 const training = { learningRate: 3e-3, warmupShare: 0.05, checkpoints: 10 };
+
+/** Steps that tell how fast a machine is; the first ones take memory. */
+const stepsOfPlain = 9;
 
 /**
  * @param {object} run
@@ -49,25 +61,8 @@ export async function trainArm({ arm, setting, seed, data, backend, folder, resu
   mkdirSync(folder, { recursive: true });
   const vocabSize = data.tokenizer.vocabSize;
   const plan = planArm(arm, setting, vocabSize);
-  const steps = stepsFor(data.source(seed), plan.tokens, setting.tokensPerStep);
-  const config = armConfig(arm, setting, vocabSize);
-  const merging = armMerging(arm, setting, seed);
-  const weights = new Arena(backend, { persistent: true, label: 'model' });
-  const model = modelOf(config, merging, seed, weights);
-  const learnerSettings = {
-    ...{ ...defaultSftLearner, optimizer: 'muon' },
-    ...(merging && merging.router === undefined && { compression: compressionOf(arm, steps) }),
-    ...(config.indexer && { indexer: { weight: 1, warmupSteps: Math.round(0.1 * steps) } }),
-  };
-  const learner = new LocalLearner(model, learnerSettings);
-  const sft = {
-    ...defaultSft,
-    ...{ steps, seed, tokensPerStep: setting.tokensPerStep, learningRate: training.learningRate },
-    // Training of sparse attention holds all pairs of a batch: one sequence at a time.
-    tokensPerMicroBatch: config.indexer ? setting.context : setting.tokensPerStep,
-    schedule: { ...defaultSft.schedule, warmupSteps: Math.round(training.warmupShare * steps) },
-    checkpointEvery: Math.max(1, Math.ceil(steps / training.checkpoints)),
-  };
+  const begun = begin({ arm, setting, seed, data, backend });
+  const { steps, config, merging, weights, model, learnerSettings, learner, sft } = begun;
   const { active, activeWithoutEmbedding, total } = countParameters(config);
   say(
     `${arm.name} seed ${seed}: ${steps} steps, ${(plan.tokens / 1e6).toFixed(2)}M tokens, ` +
@@ -130,6 +125,7 @@ export async function trainArm({ arm, setting, seed, data, backend, folder, resu
       cores: cpus().length,
       backend: backend.info.name,
       node: process.version,
+      plainStepSeconds: await plainStepSeconds({ task: arm.task, setting, data, backend }),
     },
     commit,
   };
@@ -139,6 +135,50 @@ export async function trainArm({ arm, setting, seed, data, backend, folder, resu
   weights.dispose();
   say(`${arm.name} seed ${seed}: ${summary(record)}`);
   return record;
+}
+
+/** The model of an arm with what trains it. */
+function begin({ arm, setting, seed, data, backend }) {
+  const vocabSize = data.tokenizer.vocabSize;
+  const plan = planArm(arm, setting, vocabSize);
+  const steps = stepsFor(data.source(seed), plan.tokens, setting.tokensPerStep);
+  const config = armConfig(arm, setting, vocabSize);
+  const merging = armMerging(arm, setting, seed);
+  const weights = new Arena(backend, { persistent: true, label: 'model' });
+  const model = modelOf(config, merging, seed, weights);
+  const learnerSettings = {
+    ...{ ...defaultSftLearner, optimizer: 'muon' },
+    ...(merging && merging.router === undefined && { compression: compressionOf(arm, steps) }),
+    ...(config.indexer && { indexer: { weight: 1, warmupSteps: Math.round(0.1 * steps) } }),
+  };
+  const sft = {
+    ...defaultSft,
+    ...{ steps, seed, tokensPerStep: setting.tokensPerStep, learningRate: training.learningRate },
+    // Training of sparse attention holds all pairs of a batch: one sequence at a time.
+    tokensPerMicroBatch: config.indexer ? setting.context : setting.tokensPerStep,
+    schedule: { ...defaultSft.schedule, warmupSteps: Math.round(training.warmupShare * steps) },
+    checkpointEvery: Math.max(1, Math.ceil(steps / training.checkpoints)),
+  };
+  const learner = new LocalLearner(model, learnerSettings);
+  return { steps, config, merging, weights, model, learnerSettings, learner, sft };
+}
+
+/** Seconds of a step of the plain model on the task of `data`, here and now: runs on other machines compare by it. */
+export async function plainStepSeconds({ task, setting, data, backend }) {
+  const arm = arms.find((one) => one.kind === 'plain' && one.task === task);
+  const { weights, learner, sft } = begin({ arm, setting, seed: 0, data, backend });
+  const folder = mkdtempSync(join(tmpdir(), 'minke-study-'));
+  const clock = clockOf(join(folder, 'clock.jsonl'));
+  try {
+    const config = { ...sft, steps: stepsOfPlain };
+    const onStep = ({ global_step: step }) => clock.tick(step);
+    await trainSft({ learner, source: data.source(0), config, folder, onStep });
+  } finally {
+    await learner.dispose();
+    weights.dispose();
+    rmSync(folder, { recursive: true });
+  }
+  return clock.seconds() / stepsOfPlain;
 }
 
 /** What a result says in a line. */
