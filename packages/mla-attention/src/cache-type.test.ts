@@ -3,7 +3,7 @@ import { type Backend, byteLength, Random } from '@minke/core';
 import { createNative, nativeAvailable } from '@minke/gpu-backends/cpu';
 import { createReference } from '@minke/gpu-backends/reference';
 import { withoutOps } from '@minke/gpu-backends/testing';
-import { Arena } from '@minke/tensor';
+import { Arena, PackedWeights } from '@minke/tensor';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type AttentionCache, ExpandedCache, LatentCache } from './cache.ts';
 import { cachedRowBytes } from './cache-type.ts';
@@ -35,12 +35,18 @@ const rounded = ['bf16', 'q8_0'] as const;
 type Kept = 'f32' | (typeof rounded)[number];
 type Form = 'expanded' | 'absorbed';
 
-/** Outputs of a sequence's tokens, in pieces. */
-function inPieces(mla: MultiHeadLatentAttention, cache: LatentCache, pieces: readonly number[], form?: Form) {
+/** Outputs of a sequence's tokens, in pieces; from packed weights where they are given. */
+function inPieces(
+  mla: MultiHeadLatentAttention,
+  cache: LatentCache,
+  pieces: readonly number[],
+  form?: Form,
+  packed?: PackedWeights,
+) {
   const { arena: weights } = mla.parameters().get('o_proj.weight')!;
   const outputs: number[] = [];
   for (const count of pieces) {
-    using arena = new Arena(weights.backend);
+    using arena = new Arena(weights.backend, packed && { packed });
     const start = cache.length(0);
     const batch = cache.append(arena, [{ sequence: 0, count, role: 'prompt' }]);
     const x = arena.tensor(data.slice(start * 20, (start + count) * 20), [count, 20]);
@@ -96,6 +102,33 @@ describe.each(backends)('on %s', (_, backend) => {
     };
     expect(run([9, 4, 17])).toEqual([...run([9, 0, 0]), ...run([0, 4, 0]), ...run([0, 0, 17])]);
   });
+
+  it.each(rounded)(
+    '%s: beside weights in blocks products are of bf16 numbers, in pieces, too',
+    (cacheType) => {
+      const own = layer(backend);
+      const up = own.parameters().get('kv_b_proj.weight')!;
+      // Multiples of 2^-8 whose largest one of each block is 127: blocks hold them exactly.
+      const random = new Random(6);
+      const integers = Float32Array.from({ length: up.size }, (_, i) =>
+        i % 32 === 0 ? 127 : Math.floor(random.uniform() * 255) - 127,
+      );
+      up.write(integers.map((x) => x / 256));
+      using packed = new PackedWeights(backend, [], { rows: [up] });
+      for (const form of ['expanded', 'absorbed'] as const) {
+        const run = (kept: Kept, pieces: readonly number[], inBlocks: boolean) => {
+          using cache = newCache(own, kept);
+          return inPieces(own, cache, pieces, form, inBlocks ? packed : undefined);
+        };
+        const [exact, got] = [run(cacheType, [T], false), run(cacheType, [T], true)];
+        expect(distance(got, exact)).toBeGreaterThan(1e-4);
+        expect(distance(got, exact)).toBeLessThan(0.02 * Math.max(...exact.map(Math.abs)));
+        expect(distance(run('f32', [T], true), run('f32', [T], false))).toBeLessThan(1e-5);
+        for (const pieces of [new Array<number>(T).fill(1), [5, 1, 11, 7]])
+          expect(run(cacheType, pieces, true)).toEqual(got);
+      }
+    },
+  );
 
   it.each(rounded)(
     '%s: tokens that were taken back leave nothing behind, and copies hold the same',
