@@ -36,7 +36,7 @@ import { greedy } from './greedy.mjs';
 /** How every arm is trained. */
 const training = { learningRate: 3e-3, warmupShare: 0.05, checkpoints: 10 };
 
-/** Steps that tell how fast a machine is; the first ones take memory. */
+/** Steps whose median tells how fast a machine is. */
 const stepsOfPlain = 9;
 
 /**
@@ -59,10 +59,9 @@ export async function trainArm({ arm, setting, seed, data, backend, folder, resu
     return JSON.parse(readFileSync(result, 'utf8'));
   }
   mkdirSync(folder, { recursive: true });
-  const vocabSize = data.tokenizer.vocabSize;
-  const plan = planArm(arm, setting, vocabSize);
+  const { vocabSize } = data.tokenizer;
   const begun = begin({ arm, setting, seed, data, backend });
-  const { steps, config, merging, weights, model, learnerSettings, learner, sft } = begun;
+  const { plan, steps, config, merging, weights, model, learnerSettings, learner, sft } = begun;
   const { active, activeWithoutEmbedding, total } = countParameters(config);
   say(
     `${arm.name} seed ${seed}: ${steps} steps, ${(plan.tokens / 1e6).toFixed(2)}M tokens, ` +
@@ -139,7 +138,7 @@ export async function trainArm({ arm, setting, seed, data, backend, folder, resu
 
 /** The model of an arm with what trains it. */
 function begin({ arm, setting, seed, data, backend }) {
-  const vocabSize = data.tokenizer.vocabSize;
+  const { vocabSize } = data.tokenizer;
   const plan = planArm(arm, setting, vocabSize);
   const steps = stepsFor(data.source(seed), plan.tokens, setting.tokensPerStep);
   const config = armConfig(arm, setting, vocabSize);
@@ -160,7 +159,7 @@ function begin({ arm, setting, seed, data, backend }) {
     checkpointEvery: Math.max(1, Math.ceil(steps / training.checkpoints)),
   };
   const learner = new LocalLearner(model, learnerSettings);
-  return { steps, config, merging, weights, model, learnerSettings, learner, sft };
+  return { plan, steps, config, merging, weights, model, learnerSettings, learner, sft };
 }
 
 /** Seconds of a step of the plain model on the task of `data`, here and now: runs on other machines compare by it. */

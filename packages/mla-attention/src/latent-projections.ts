@@ -80,8 +80,8 @@ export class LatentProjections {
 
   /**
    * Attention of rotated queries [N, H, dn + P] to rows [M, R + P] of latents and keys in the expanded form, keys and
-   * values made on the way: [N, H, dv]. Weights in blocks and rounded rows make products of bf16 numbers. Null where gradients are
-   * recorded or the backend does not have it.
+   * values made on the way: [N, H, dv]. Products of weights in blocks with rounded rows are of bf16 numbers. Null where
+   * gradients are recorded or the backend does not have it.
    */
   expandedAttention(q: Tensor, keys: Tensor, ranges: Tensor, scale: number): Tensor | null {
     const { arena } = q;

@@ -4,10 +4,10 @@
  * attention that expands latents itself.
  */
 import { attention } from './attention.ts';
-import type { Kernels, Tensor } from './kernel.ts';
+import type { Kernels } from './kernel.ts';
 import { numbersOf } from './quantized.ts';
 import { widened } from './rounded.ts';
-import { bfloatOperand } from './weights.ts';
+import { operandsOf } from './weights.ts';
 
 export const latent: Pick<
   Kernels,
@@ -82,7 +82,7 @@ export const latent: Pick<
   },
 
   expandedAttention([q, stored, w, ranges, o], { scale, nope, bfloat }) {
-    const operand = bfloat ? bfloatOperand : (x: Tensor) => x;
+    const operand = operandsOf(bfloat);
     const cache = operand(widened(stored, w.shape[2]! + q.shape[2]! - nope));
     const weights = operand(w.dtype === 'f32' ? w : numbersOf(w));
     const [heads, height, rank] = w.shape as [number, number, number];

@@ -7,7 +7,7 @@ import { attention } from './attention.ts';
 import type { Kernels, Tensor } from './kernel.ts';
 import { memory } from './memory.ts';
 import { numbersOf, quantized } from './quantized.ts';
-import { bfloatOperand } from './weights.ts';
+import { operandsOf } from './weights.ts';
 
 function numbers(cache: Tensor): HostArray {
   if (cache.dtype === 'f32') return cache.data;
@@ -44,7 +44,7 @@ export const rounded: Pick<Kernels, 'storeRounded' | 'latentAttentionRounded' | 
 
   // Probabilities are not rounded here: what they are rounded by depends on the order of the sums.
   latentAttentionRounded([q, cache, ranges, o], { bfloat, ...attributes }) {
-    const operand = bfloat ? bfloatOperand : (x: Tensor) => x;
+    const operand = operandsOf(bfloat);
     attention.latentAttention([operand(q), operand(widened(cache, q.shape[2]!)), ranges, o], attributes);
   },
 

@@ -17,6 +17,11 @@ export function bfloatOperand(t: Tensor): Tensor {
   return { dtype: 'f32', shape: t.shape, data: bfloat16ToFloat32(bits).map(normal) };
 }
 
+/** Factors of products as the attribute `bfloat` has them: rounded to bf16, or as they are. */
+export function operandsOf(bfloat: number): (t: Tensor) => Tensor {
+  return bfloat ? bfloatOperand : (t) => t;
+}
+
 /** Where element [n, k] of w [N, K] lies among the elements of its packed form. */
 function packedPosition(n: number, k: number, inner: number, dtype: DType): number {
   const pairs = dtype === 'bf16' ? 2 : 1;
