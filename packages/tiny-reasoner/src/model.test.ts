@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Backend } from '@minke/core';
 import { backendInfo, createBackend } from '@minke/gpu-backends';
-import { complete, Engine, type LanguageModel, loadLanguageModel } from '@minke/inference';
+import {
+  complete,
+  Engine,
+  type EngineOptions,
+  type LanguageModel,
+  loadLanguageModel,
+  ModelStep,
+} from '@minke/inference';
 import { loadStatistics } from '@minke/moe-router';
 import { familyNames, heldOut, TaskStream } from '@minke/reasoning-tasks';
 import { packExamples, TaskSource } from '@minke/rl-trainer';
@@ -65,6 +72,39 @@ describe('the embedded model', () => {
     const [text] = await ask(language, ['What is 348 + 977?']);
     expect(text).toContain('</think>');
     expect(text?.split('</think>')[1]).toContain('1325');
+  });
+
+  it('in 8 bits is as near the exact logits with a cache in bf16 as with one in f32', async () => {
+    const { model, tokenizer } = language;
+    const text = Array.from({ length: 16 }, (_, i) => `What is ${37 * i + 8} + ${91 * i}? Sort ${i} 9 4 17.`);
+    const ids = [...tokenizer.encode(text.join(' '))].slice(0, 200);
+    const [prompt, rest] = [ids.slice(0, 100), ids.slice(100)];
+    const logits = async (
+      options: Pick<EngineOptions, 'cacheType' | 'quantize'>,
+      pieces: readonly (readonly number[])[],
+    ) => {
+      const step = new ModelStep(model, { slots: 1, maxTokens: 200, ...options });
+      const all: number[] = [];
+      for (const piece of pieces) {
+        const role = piece.length === 1 ? 'generated' : 'prompt';
+        all.push(...(await step.run([{ slot: 0, ids: Int32Array.from(piece), role }])));
+      }
+      step.dispose();
+      return all;
+    };
+    for (const pieces of [
+      [prompt, rest],
+      [prompt, ...rest.map((id) => [id])],
+    ]) {
+      const exact = await logits({}, pieces);
+      const far = async (cacheType: 'f32' | 'bf16') => {
+        const got = await logits({ cacheType, quantize: 'q8_0' }, pieces);
+        return Math.hypot(...got.map((x, i) => x - exact[i]!)) / Math.hypot(...exact);
+      };
+      const [f32, bf16] = [await far('f32'), await far('bf16')];
+      expect(bf16).toBeGreaterThan(0);
+      expect(bf16).toBeLessThan(1.25 * f32);
+    }
   });
 
   it('uses every expert of every layer', async () => {
