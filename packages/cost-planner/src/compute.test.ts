@@ -55,6 +55,15 @@ describe('FLOPs of a prompt', () => {
     expect(two!.attention - one!.attention).toBe(60 * 2 * 61 * 128 * 512 * (128 + 128));
   });
 
+  it.each([
+    [100, 0],
+    [-1, 10],
+    [100, 0.5],
+    [100, Number.NaN],
+  ])('of %d tokens in pieces of %d are refused', (tokens, chunk) => {
+    expect(() => promptFlops(v3, { tokens, chunk })).toThrow(/expected whole tokens >= 0 and chunk >= 1/);
+  });
+
   it('of a dense model have nothing to expand', () => {
     const dense: ModelConfig = {
       ...{ modelType: 'llama', vocabSize: 128, hiddenSize: 24, intermediateSize: 40, numLayers: 2 },

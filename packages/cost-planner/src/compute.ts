@@ -65,11 +65,16 @@ export function forwardFlopsPerToken(config: ModelConfig, context: number): numb
  * FLOPs of a prompt that is taken in pieces of `chunk` tokens, the vocabulary for its last token only: what products with
  * weights take, and attention in the expanded form, for which every piece makes keys and values of all latents before
  * its end anew, 2 H R (d_nope + d_v) a row. The two run at different rates where weights are integers.
+ * @param size tokens, 0 or more, and those of a piece, 1 or more; throws RangeError for others
  */
 export function promptFlops(
   config: ModelConfig,
   { tokens, chunk }: { readonly tokens: number; readonly chunk: number },
 ): { products: number; attention: number } {
+  if (!(Number.isSafeInteger(tokens) && tokens >= 0 && Number.isSafeInteger(chunk) && chunk >= 1))
+    throw new RangeError(
+      `promptFlops: expected whole tokens >= 0 and chunk >= 1, got ${tokens} and ${chunk}`,
+    );
   const { numLayers, numHeads } = config;
   const dense = isDenseConfig(config);
   const expansion = dense ? 0 : numHeads * config.kvLoraRank * (config.qkNopeHeadDim + config.vHeadDim);
