@@ -7,6 +7,8 @@ Written from formulas, token by token and without any code of the papers' author
 - `blocks`: our own block (merger, a middle layer that mixes each entry with the one before it, inflator), with
   the gradient of every parameter. Loops over tokens where the package works on whole batches.
 - `hnet`: routing, smoothing and ratio loss of H-Net (arXiv 2507.07955, equations 4, 5 and 10).
+- `convolutions`: the causal depthwise convolution of `torch.nn.functional.conv1d`, each sequence padded by itself, added
+  to its input. PyTorch's kernels count from the oldest token, ours from the latest.
 - `tome`: bipartite soft matching of ToMe (arXiv 2210.09461, section 3): tokens at even places propose, the r most
   similar pairs merge, means weighted by size; and the energies of PiToMe (arXiv 2405.16148, equation 4).
 """
@@ -166,6 +168,19 @@ def tome(tokens, width, r):
             "margin": margin, "energy": energy.tolist()}
 
 
+def convolution(kernel, counts, width):
+    h, weight = randn(sum(counts), width), randn(kernel, width, scale=0.5)
+    for t in (h, weight):
+        t.requires_grad_()
+    filters = weight.flip(0).T[:, None]
+    outs = [rows.T + F.conv1d(F.pad(rows.T, (kernel - 1, 0)), filters, groups=width) for rows in h.split(counts)]
+    out = torch.cat([o.T for o in outs])
+    dy = randn(*out.shape)
+    (out * dy).sum().backward()
+    return {"kernel": kernel, "counts": counts, "inputs": {"h": flat(h), "weight": flat(weight)}, "output": flat(out),
+            "dy": flat(dy), "grads": {"h": flat(h.grad), "weight": flat(weight.grad)}}
+
+
 fixtures = {
     "blocks": [
         block("everything", [11, 1, 8], 5, 4, "gated", True, True, True, {5, 14}, 2.0),
@@ -174,6 +189,7 @@ fixtures = {
     ],
     "hnet": hnet(),
     "tome": [tome(12, 4, 3), tome(13, 3, 6), tome(9, 2, 4)],
+    "convolutions": [convolution(4, [9, 1, 3], 5), convolution(2, [4], 3)],
 }
 
 folder = pathlib.Path(sys.argv[1])

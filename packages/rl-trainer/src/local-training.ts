@@ -262,7 +262,9 @@ export class LocalTraining<M extends TransformerModel = DeepSeekModel> {
   #newOptimizer(): AdamW | Muon {
     const { optimizer, momentum, beta1, beta2, eps, weightDecay, maxGradNorm } = this.#options;
     const trained = new Map([...this.parameters].filter(([, p]) => p.requiresGrad));
-    const decay = (name: string, shape: Shape) => shape.length >= 2 && !name.includes('embed_tokens');
+    // Neither tables nor filters: decay would pull a convolution towards no mixing.
+    const decay = (name: string, { length }: Shape) =>
+      length >= 2 && !/embed_tokens|\.convolution\./.test(name);
     const shared = { lr: 0, weightDecay, maxGradNorm };
     if (optimizer !== 'muon') return new AdamW(trained, { ...shared, beta1, beta2, eps, decay });
     const adamW = { beta1, beta2, eps, decay };

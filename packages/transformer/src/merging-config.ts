@@ -6,6 +6,7 @@
  */
 import { MinkeError } from '@minke/core';
 import {
+  type ConvolutionConfig,
   type InflatorConfig,
   inflatorParameterShapes,
   type MergerConfig,
@@ -23,6 +24,11 @@ export interface MergingConfig
   readonly preLayers: number;
   /** Layers after every token has its own row again. */
   readonly postLayers: number;
+  /**
+   * Tokens that a causal depthwise convolution between the first layers and the merging spans, 1 (default) for none. 4
+   * is what other work takes; at our sizes it decides how soon a model learns to copy.
+   */
+  readonly convKernel?: number;
   /**
    * What the attention of middle layers adds to the scores of an entry of s tokens, over log s: `learned`, a number for
    * each layer and head that is 0 at first (default), or one for all of them. 1 counts an entry as s tokens, 0 as one.
@@ -53,6 +59,7 @@ export function validateMerging(
   if (threshold !== undefined && !(threshold >= 0 && threshold <= 1))
     problems.push(`threshold from 0 to 1, got ${show(threshold)}`);
   if (maxRun !== undefined) count('maxRun', maxRun, 1);
+  if (config.convKernel !== undefined) count('convKernel', config.convKernel, 1);
   const { sizeBias = 'learned' } = config;
   if (sizeBias !== 'learned' && !Number.isFinite(sizeBias))
     problems.push(`sizeBias learned or a finite number, got ${show(sizeBias)}`);
@@ -79,16 +86,17 @@ export function middleLayers({ numLayers }: ModelConfig, { preLayers, postLayers
   return Array.from({ length: numLayers - preLayers - postLayers }, (_, i) => preLayers + i);
 }
 
-/** The settings of the merger and the inflator. */
+/** The settings of the convolution, null where there is none, the merger and the inflator. */
 export function partConfigs(
   { hiddenSize }: ModelConfig,
-  { preLayers: _pre, postLayers: _post, sizeBias: _bias, ...config }: MergingConfig,
-): { merger: MergerConfig; inflator: InflatorConfig } {
+  { preLayers: _pre, postLayers: _post, sizeBias: _bias, convKernel = 1, ...config }: MergingConfig,
+): { convolution: ConvolutionConfig | null; merger: MergerConfig; inflator: InflatorConfig } {
   const { threshold, mix, router, tokensPerEntry, seed, smoothing, offsets, refine, ...rest } = config;
   const shared = { ...rest, hiddenSize };
   const given = <T extends object>(settings: T) =>
     Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
   return {
+    convolution: convKernel > 1 ? { hiddenSize, kernel: convKernel } : null,
     merger: { ...shared, ...given({ threshold, mix, router, tokensPerEntry, seed }) },
     inflator: { ...shared, ...given({ smoothing, offsets, refine }) },
   };
@@ -99,8 +107,9 @@ export function mergingParameterShapes(
   config: ModelConfig,
   merging: MergingConfig,
 ): Map<string, readonly number[]> {
-  const { merger, inflator } = partConfigs(config, merging);
+  const { convolution, merger, inflator } = partConfigs(config, merging);
   const shapes = new Map<string, readonly number[]>();
+  if (convolution) shapes.set('merging.convolution.weight', [convolution.kernel, convolution.hiddenSize]);
   for (const [name, shape] of mergerParameterShapes(merger)) shapes.set(`merging.merger.${name}`, shape);
   for (const [name, shape] of inflatorParameterShapes(inflator))
     shapes.set(`merging.inflator.${name}`, shape);

@@ -8,12 +8,13 @@ import { type MergingConfig, validateMerging } from './merging-config.ts';
 
 /** The field `merging` of config.json, with every setting. */
 export function toMergingFields(config: MergingConfig): Record<string, unknown> {
-  const { threshold = 0.5, maxRun = 8, mix = 'gated', sizeBias = 'learned' } = config;
+  const { threshold = 0.5, maxRun = 8, mix = 'gated', sizeBias = 'learned', convKernel = 1 } = config;
   const { smoothing = true, offsets = true, refine = false } = config;
   const { router = 'learned', tokensPerEntry = 2, seed = 0 } = config;
   return {
     ...{ pre_layers: config.preLayers, post_layers: config.postLayers },
     ...{ threshold, max_run: maxRun, mix, size_bias: sizeBias, smoothing, offsets, refine },
+    ...(convKernel > 1 && { conv_kernel: convKernel }),
     ...(router !== 'learned' && { router, tokens_per_entry: tokensPerEntry, router_seed: seed }),
   };
 }
@@ -43,6 +44,7 @@ export function parseMergingConfig(json: unknown, config: ModelConfig): MergingC
     smoothing: fields.flag('smoothing', true),
     offsets: fields.flag('offsets', true),
     refine: fields.flag('refine', false),
+    ...(fields.raw('conv_kernel') !== undefined && { convKernel: fields.number('conv_kernel', 1) }),
     ...(fields.raw('router') !== undefined && {
       router: fields.text('router', 'learned') as NonNullable<MergingConfig['router']>,
       tokensPerEntry: fields.number('tokens_per_entry', 2),

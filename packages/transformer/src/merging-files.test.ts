@@ -45,6 +45,7 @@ const settings: Record<string, MergingConfig> = {
   },
   'every second token, copied back': { preLayers: 1, postLayers: 1, router: 'stride', ...copyBack },
   'random boundaries': { preLayers: 1, postLayers: 1, router: 'random', tokensPerEntry: 1.5, seed: 7 },
+  'behind a convolution': { preLayers: 1, postLayers: 1, convKernel: 4 },
   'without parameters of the inflator': { preLayers: 2, postLayers: 0, offsets: false, sizeBias: 0 },
 };
 

@@ -9,7 +9,7 @@ import { openCheckpoint } from '@minke/checkpoints';
 import { resolveModelPath } from '@minke/checkpoints/model-path';
 import { check, MinkeError, sameShape } from '@minke/core';
 import { Arena, type Tensor } from '@minke/tensor';
-import { DynamicTokenInflator, SoftTokenMerger } from '@minke/tokenizer-merging/merging';
+import { CausalConvolution, DynamicTokenInflator, SoftTokenMerger } from '@minke/tokenizer-merging/merging';
 import { under } from './block.ts';
 import { parseConfig } from './hugging-face-config.ts';
 import {
@@ -96,8 +96,11 @@ async function load(
   const parameters = new Map<string, Tensor>();
   for (const [name, shape] of shapes)
     parameters.set(name, arena.parameter(await weights.readFloat32(name), shape));
-  const { merger, inflator } = partConfigs(model.config, merging);
+  const { convolution, merger, inflator } = partConfigs(model.config, merging);
   return new MergingTransformer(model, merging, {
+    ...(convolution && {
+      convolution: new CausalConvolution(convolution, under(parameters, 'merging.convolution.')),
+    }),
     merger: new SoftTokenMerger(merger, under(parameters, 'merging.merger.')),
     inflator: new DynamicTokenInflator(inflator, under(parameters, 'merging.inflator.')),
     sizeBias: [...under(parameters, 'merging.layers.').values()],

@@ -28,7 +28,7 @@ export interface MergingStateSize {
   /** Default 1. */
   readonly sequences?: number;
   /**
-   * Tokens that `truncate` can take back, two rows as wide as the model each. Default `maxTokens`: any of them. With 0
+   * Tokens that `truncate` can take back, two rows as wide as the model each, three with a convolution. Default `maxTokens`: any of them. With 0
    * places must be saved before they can be returned to.
    */
   readonly rollback?: number;
@@ -39,7 +39,7 @@ export interface MergingStateSize {
 /** Bytes that a `MergingState` of a size holds, without making it: caches of outer and middle layers, and merging's. */
 export function mergingStateBytes(
   config: DeepSeekConfig,
-  { preLayers, postLayers, maxRun = 8, sizeBias }: MergingConfig,
+  { preLayers, postLayers, maxRun = 8, sizeBias, convKernel = 1 }: MergingConfig,
   size: MergingStateSize,
 ): { outer: number; middle: number; merge: number } {
   const { maxTokens, maxEntries = maxTokens, sequences = 1, form, rollback = maxTokens } = size;
@@ -48,12 +48,13 @@ export function mergingStateBytes(
     form === 'expanded'
       ? numHeads * (qkNopeHeadDim + qkRopeHeadDim + bias + vHeadDim)
       : kvLoraRank + qkRopeHeadDim + bias;
+  const inputs = convKernel > 1 ? convKernel - 1 + rollback : 0;
   const layers = preLayers + postLayers;
   const of = (numbers: number) => 4 * sequences * numbers;
   return {
     outer: of(layers * maxTokens * row(0)),
     middle: of((config.numLayers - layers) * maxEntries * row(Number(sizeBias !== 0))),
-    merge: of((maxRun + rollback + rollback + 1) * config.hiddenSize),
+    merge: of((maxRun + 2 * rollback + 1 + inputs) * config.hiddenSize),
   };
 }
 
@@ -80,7 +81,7 @@ export class MergingState {
   constructor(
     backend: Backend,
     config: DeepSeekConfig,
-    { preLayers, postLayers, sizeBias }: MergingConfig,
+    { preLayers, postLayers, sizeBias, convKernel = 1 }: MergingConfig,
     merger: SoftTokenMerger,
     size: MergingStateSize,
   ) {
@@ -106,7 +107,7 @@ export class MergingState {
       form,
       keyBias: sizeBias !== 0,
     });
-    this.merge = merger.createState({ backend, sequences, rollback });
+    this.merge = merger.createState({ backend, sequences, rollback, kernel: convKernel });
   }
 
   /** Bytes of device memory held. */

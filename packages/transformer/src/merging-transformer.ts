@@ -1,10 +1,10 @@
 /**
- * A model of the DeepSeek family whose middle layers see fewer rows: tokens, pre layers, soft token merging, middle
- * layers over entries, dynamic token inflation, post layers, head.
+ * A model of the DeepSeek family whose middle layers see fewer rows: tokens, pre layers, a short convolution where one is
+ * asked for, soft token merging, middle layers over entries, dynamic token inflation, post layers, head.
  *
  * The names are those of Yuan et al. (CVPR 2024 workshops), the layout is H-Net's (arXiv 2507.07955); no DeepSeek model
- * contains it. It stands around an existing model and shares its weights: with threshold 0 every token is an entry and
- * logits are that model's, bit for bit. Entries are rotated at the position of their boundary and routed to experts
+ * contains it. It stands around an existing model and shares its weights: with threshold 0 and no convolution every token
+ * is an entry and logits are that model's, bit for bit. Entries are rotated at the position of their boundary and routed to experts
  * like tokens; one of s tokens has gamma log s added to its scores (ToMe, arXiv 2210.09461, equation 1, gamma 1 there).
  * Does not do: multi-token prediction from its own states.
  */
@@ -12,6 +12,7 @@ import { type Backend, check } from '@minke/core';
 import { type AttentionBatch, type KeyBias, packSequences, type Segment } from '@minke/mla-attention';
 import { Arena, add, addParameters, constantInit, linear, type Module, type Tensor } from '@minke/tensor';
 import {
+  CausalConvolution,
   DynamicTokenInflator,
   type InitOptions,
   type MergeBatch,
@@ -60,6 +61,8 @@ export interface MergingResult extends MergingHidden {
 
 /** What stands around and in the middle layers of a model. */
 export interface MergingParts {
+  /** Where the config has a kernel of more than 1. */
+  readonly convolution?: CausalConvolution;
   readonly merger: SoftTokenMerger;
   readonly inflator: DynamicTokenInflator;
   /** For each middle layer where the config says `learned`, [H]. */
@@ -74,6 +77,7 @@ export interface MergingParts {
 export class MergingTransformer implements Module {
   readonly model: DeepSeekModel;
   readonly config: MergingConfig;
+  readonly convolution: CausalConvolution | null;
   readonly merger: SoftTokenMerger;
   readonly inflator: DynamicTokenInflator;
 
@@ -84,10 +88,17 @@ export class MergingTransformer implements Module {
   constructor(model: DeepSeekModel, config: MergingConfig, parts: MergingParts) {
     this.config = validateMerging(config, model.config);
     this.model = model;
+    this.convolution = parts.convolution ?? null;
     this.merger = parts.merger;
     this.inflator = parts.inflator;
     this.sizeBias = parts.sizeBias ?? [];
     const { hiddenSize, numHeads } = model.config;
+    const [kernel, expected] = [this.convolution?.config.kernel ?? 1, config.convKernel ?? 1];
+    check(
+      kernel === expected,
+      () =>
+        `MergingTransformer: expected a convolution over ${expected} tokens (1 is none), got one over ${kernel}`,
+    );
     const biases = middleLayers(model.config, config).length * Number(learnsBias(config));
     check(
       this.sizeBias.length === biases && this.sizeBias.every(({ size }) => size === numHeads),
@@ -95,19 +106,22 @@ export class MergingTransformer implements Module {
         `MergingTransformer: expected ${biases} size biases [${numHeads}], got ${this.sizeBias.map(({ shape }) => `[${shape.join(', ')}]`).join(', ') || 'none'}`,
     );
     const same = this.merger.config.maxRun === this.inflator.config.maxRun;
-    const widths = [this.merger.config.hiddenSize, this.inflator.config.hiddenSize];
+    const widths = [this.convolution, this.merger, this.inflator].map(
+      (part) => part?.config.hiddenSize ?? hiddenSize,
+    );
     check(
       same && widths.every((width) => width === hiddenSize),
       () =>
-        `MergingTransformer: expected a merger and an inflator of width ${hiddenSize} with the same maxRun, got widths ${widths.join(' and ')}, maxRun ${this.merger.config.maxRun} and ${this.inflator.config.maxRun}`,
+        `MergingTransformer: expected a convolution, a merger and an inflator of width ${hiddenSize} with the same maxRun, got widths ${widths.join(', ')}, maxRun ${this.merger.config.maxRun} and ${this.inflator.config.maxRun}`,
     );
   }
 
   /** Around a model, with a new merger and inflator. Throws `invalid-config`. */
   static init(model: DeepSeekModel, config: MergingConfig, options: InitOptions): MergingTransformer {
-    const { merger, inflator } = partConfigs(model.config, config);
+    const { convolution, merger, inflator } = partConfigs(model.config, config);
     const { arena = new Arena(model.backend, { persistent: true, label: 'merging weights' }) } = options;
     return new MergingTransformer(model, config, {
+      ...(convolution && { convolution: CausalConvolution.init(convolution, { arena }) }),
       merger: SoftTokenMerger.init(merger, { arena }),
       inflator: DynamicTokenInflator.init(inflator, { arena }),
       sizeBias: learnsBias(config)
@@ -125,9 +139,10 @@ export class MergingTransformer implements Module {
     return new Map([...this.model.parameters(), ...this.mergingParameters()]);
   }
 
-  /** `merging.merger.*`, `merging.inflator.*` and `merging.layers.{layer}.size_bias`. */
+  /** `merging.convolution.*`, `merging.merger.*`, `merging.inflator.*` and `merging.layers.{layer}.size_bias`. */
   mergingParameters(): Map<string, Tensor> {
     const own = new Map<string, Tensor>();
+    if (this.convolution) addParameters(own, 'merging.convolution', this.convolution);
     addParameters(own, 'merging.merger', this.merger);
     addParameters(own, 'merging.inflator', this.inflator);
     const layers = middleLayers(this.model.config, this.config);
@@ -229,12 +244,12 @@ export class MergingTransformer implements Module {
     const pinned = form === undefined ? {} : { form };
     const outer = { batch, ...pinned, ...(state && { cache: state.outer }) };
     const pre = runBlocks(layers.slice(0, preLayers), this.model.embed(batch.ids), outer);
-    const h = pre.x;
     const merging: MergeBatch = {
       ...decisions,
       counts: segments.map(({ count }) => count),
       ...(state && { state: state.merge, sequences: segments.map(({ sequence }) => sequence) }),
     };
+    const h = this.convolution?.forward(pre.x, merging) ?? pre.x;
     const { entries, plan } = await this.merger.forward(h, merging);
     let middle: ReturnType<typeof runBlocks> = { x: entries, loads: [], routings: [], indexerLosses: [] };
     let entrySegments: readonly Segment[] = [];

@@ -69,6 +69,7 @@ function build(backend: Backend, merger = SoftTokenMerger, settings = merging) {
   }
   return new MergingTransformer(model, settings, {
     merger: new merger(made.merger.config, made.merger.parameters()),
+    ...(made.convolution && { convolution: made.convolution }),
     ...{ inflator: made.inflator, sizeBias: made.sizeBias },
   });
 }
@@ -141,8 +142,12 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
     expect(sequences.map((_, b) => state.length(b))).toEqual(sequences.map(({ length }) => length));
     expect(state.bytes).toBe(4 * 3 * (2 * 32 * 21 + 2 * 30 * 22 + (4 + 1 + 2 * 32) * 36));
     for (const form of ['expanded', 'absorbed'] as const)
-      for (const sizeBias of ['learned', 0, 0.5] as const) {
-        const own = { ...merging, sizeBias };
+      for (const [sizeBias, convKernel] of [
+        ['learned', 1],
+        [0, 3],
+        [0.5, 4],
+      ] as const) {
+        const own = { ...merging, sizeBias, convKernel };
         const size = { maxTokens: 11, maxEntries: 7, sequences: 2, rollback: 3, form };
         using other = MergingTransformer.init(model.model, own, {}).createState(size);
         const { outer, middle, merge } = mergingStateBytes(config, own, size);
@@ -217,8 +222,9 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
     ['every second token', { router: 'stride' }],
     ['random boundaries', { router: 'random', tokensPerEntry: 1.5 }],
     ['changes copied back', copyBack],
+    ['a convolution before', { convKernel: 4 }],
   ] as const)(
-    'computes the same in pieces and at once, sees no future, and is the plain model at threshold 0: %s',
+    'computes the same in pieces and at once, sees no future, and without a convolution is the plain model at threshold 0: %s',
     async (_, settings) => {
       const own = build(backend, SoftTokenMerger, { ...merging, ...settings });
       const { logits, plan } = await logitsOf(own, [text]);
@@ -235,7 +241,9 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
       expect(pieces).toEqual(Array.from(logits));
       expect(await leaks(own)).toBe(0);
       const whole = await logitsOf(own, sequences, { threshold: 0 });
-      expect(whole.logits).toEqual((await logitsOf(model, sequences, { threshold: 0 })).logits);
+      const plain = (await logitsOf(model, sequences, { threshold: 0 })).logits;
+      if (own.convolution) expect(whole.logits).not.toEqual(plain);
+      else expect(whole.logits).toEqual(plain);
     },
   );
 
@@ -279,25 +287,29 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
     expect(await leaks(build(backend, LeakingMerger))).toBeGreaterThan(0);
   });
 
-  it('goes back to any token after guesses, and shares a prefix', async () => {
-    const { logits } = await logitsOf(model, [text]);
-    using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
-    for (let t = 0; t < 12; t++) {
-      using place = state.save([0]);
+  it.each([1, 4])(
+    'goes back to any token after guesses, and shares a prefix, kernel %i',
+    async (convKernel) => {
+      const model = build(backend, SoftTokenMerger, { ...merging, convKernel });
+      const { logits } = await logitsOf(model, [text]);
+      using state = model.createState({ maxTokens: 40, sequences: 2, form: 'expanded' });
+      for (let t = 0; t < 12; t++) {
+        using place = state.save([0]);
+        await step(model, state, [[0, sequences[2] as number[]]]);
+        state.restore(place);
+        expect(state.length(0)).toBe(t);
+        const ids = [text[t] as number];
+        expect(Array.from(await step(model, state, [[0, ids]]))).toEqual(rows(logits, t, t + 1));
+      }
+      using prefix = state.save([0]);
       await step(model, state, [[0, sequences[2] as number[]]]);
-      state.restore(place);
-      expect(state.length(0)).toBe(t);
-      const ids = [text[t] as number];
-      expect(Array.from(await step(model, state, [[0, ids]]))).toEqual(rows(logits, t, t + 1));
-    }
-    using prefix = state.save([0]);
-    await step(model, state, [[0, sequences[2] as number[]]]);
-    using arena = new Arena(backend);
-    state.copyTo(arena, prefix, 1);
-    arena.submit();
-    const rest = await step(model, state, [[1, text.slice(12)]]);
-    expect(Array.from(rest)).toEqual(rows(logits, 12, text.length));
-  });
+      using arena = new Arena(backend);
+      state.copyTo(arena, prefix, 1);
+      arena.submit();
+      const rest = await step(model, state, [[1, text.slice(12)]]);
+      expect(Array.from(rest)).toEqual(rows(logits, 12, text.length));
+    },
+  );
 
   it.each([
     ['at once', [text.length]],
@@ -382,9 +394,10 @@ it('names every problem of a config', () => {
     sizeBias: '1',
     mix: 'x',
     refine: 1,
+    convKernel: 1.5,
   };
   expect(() => validateMerging(wrong as never, config)).toThrow(
-    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; sizeBias.*"1"; mix.*"x"; refine.*1/,
+    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; convKernel.*1.5; sizeBias.*"1"; mix.*"x"; refine.*1/,
   );
   expect(() => validateMerging({ preLayers: 2, postLayers: 2 }, config)).toThrow(/leave one of 4 layers/);
   expect(validateMerging(merging, config)).toBe(merging);
@@ -399,6 +412,9 @@ it('refuses parts that do not fit each other', () => {
   };
   const unweighed = { ...merging, sizeBias: 0 };
   expect(() => new MergingTransformer(model, unweighed, parts)).toThrow(/same maxRun.*4 and 5/);
+  expect(() => new MergingTransformer(model, { ...merging, convKernel: 4 }, parts)).toThrow(
+    /a convolution over 4 tokens.*got one over 1/,
+  );
   expect(() => new MergingTransformer(model, merging, parts)).toThrow(
     /expected 2 size biases \[3\], got none/,
   );

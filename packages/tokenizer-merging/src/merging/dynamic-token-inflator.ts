@@ -148,7 +148,7 @@ export class DynamicTokenInflator implements Module {
       if (state && position > 0) {
         order.push(-1 - past.length);
         starts.push(1);
-        past.push(state.changeRow(sequence, entries - 1));
+        past.push(state.change.row(sequence, entries - 1));
         kept.push(-1);
       }
       const [first, end] = [plan.entryOffsets[b] as number, plan.entryOffsets[b + 1] as number];
@@ -156,7 +156,7 @@ export class DynamicTokenInflator implements Module {
       for (let e = first; e < end; e++) {
         order.push(e);
         const lasts = state !== undefined && end - e <= state.rollback + 1;
-        kept.push(lasts ? state.changeRow(sequence, entries + e - first) : -1);
+        kept.push(lasts ? state.change.row(sequence, entries + e - first) : -1);
         starts.push(Number(!this.config.smoothing || plan.forced[plan.entryRow[e] as number] === 1));
       }
       for (let t = plan.tokenOffsets[b] as number; t < (plan.tokenOffsets[b + 1] as number); t++) {
@@ -167,9 +167,9 @@ export class DynamicTokenInflator implements Module {
     const place = order.map((n) => (n < 0 ? -1 - n : past.length + n));
     let x = delta;
     if (state && past.length > 0)
-      x = takeRows(concat([takeRows(state.change, past, arena), delta], 0), place);
+      x = takeRows(concat([takeRows(state.change.table, past, arena), delta], 0), place);
     const z = starts.every(Boolean) ? x : smooth(x, this.#weights(plan, order), starts);
-    if (state && kept.some((row) => row >= 0)) scatterRows(z, indices(arena, kept), state.change);
+    if (state && kept.some((row) => row >= 0)) scatterRows(z, indices(arena, kept), state.change.table);
     return takeRows(z, rowOfToken);
   }
 

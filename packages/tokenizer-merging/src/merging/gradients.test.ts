@@ -7,6 +7,7 @@ import { AdamW, Arena, affine, gradcheck, mul, sum, type Tensor } from '@minke/t
 import { describe, expect, it } from 'vitest';
 import { distance, normals } from '../testing/numbers.ts';
 import {
+  CausalConvolution,
   DynamicTokenInflator,
   type InflatorConfig,
   type MergePlan,
@@ -36,6 +37,19 @@ describe('gradients', () => {
         return merger.forwardSync(h as Tensor, { counts, boundaries }).entries;
       },
       [{ shape: [T, D] }, ...names.map(([, { shape }]) => ({ shape }))],
+      { backend },
+    );
+    expect(report).toMatchObject({ ok: true });
+  });
+
+  it('of a convolution', async () => {
+    const config = { hiddenSize: D, kernel: 4 };
+    const report = await gradcheck(
+      (h, weight) =>
+        new CausalConvolution(config, new Map([['weight', weight as Tensor]])).forward(h as Tensor, {
+          counts,
+        }),
+      [{ shape: [T, D] }, { shape: [4, D] }],
       { backend },
     );
     expect(report).toMatchObject({ ok: true });

@@ -5,6 +5,7 @@ export {
   mergeBidirectional,
   mergeForLastPosition,
 } from './bidirectional.ts';
+export { CausalConvolution, type ConvolutionConfig } from './causal-convolution.ts';
 export {
   type CausalGroups,
   type CausalLocalMerge,
@@ -32,4 +33,4 @@ export {
   mergerParameterShapes,
   SoftTokenMerger,
 } from './soft-token-merger.ts';
-export type { MergeState } from './state.ts';
+export type { MergeState, MergeStateSize } from './state.ts';

@@ -16,7 +16,7 @@ const rowsOf = (values: ArrayLike<number>, start: number, end: number) =>
   Array.from({ length: (end - start) * D }, (_, i) => values[start * D + i] as number);
 const protect = Uint8Array.from({ length: total }, (_, t) => Number(t % 11 === 5));
 
-const mixes: Record<string, Partial<MergerConfig>> = {
+const mixes: Record<string, Partial<MergerConfig> & { kernel?: number }> = {
   gated: {},
   mass: { mix: 'mass' },
   select: { mix: 'select' },
@@ -25,6 +25,8 @@ const mixes: Record<string, Partial<MergerConfig>> = {
   'every second token': { router: 'stride' },
   'two of three tokens': { router: 'stride', tokensPerEntry: 1.5 },
   'random boundaries': { router: 'random', seed: 3 },
+  'behind a convolution': { kernel: 4 },
+  'behind a convolution wider than runs': { kernel: 6, maxRun: 2 },
 };
 
 describe.each(await testBackends())('on %s', (_, backend) => {
@@ -48,7 +50,7 @@ describe.each(await testBackends())('on %s', (_, backend) => {
     const whole = await full(which);
     for (const longest of [1, 2, 7]) {
       const random = new Random(longest);
-      using state = which.merger.createState({ backend, sequences: lengths.length });
+      using state = which.createState({ sequences: lengths.length });
       const memory: Memory = new Map();
       const got = lengths.map((): number[] => []);
       while (lengths.some((length, b) => state.length(b) < length)) {
@@ -81,7 +83,7 @@ describe.each(await testBackends())('on %s', (_, backend) => {
 
   const entryCounts = async (which: Stack) => {
     using arena = new Arena(backend);
-    const { plan } = await which.merger.forward(arena.tensor(data, [total, D]), { counts: lengths, protect });
+    const { plan } = await which.forward(arena.tensor(data, [total, D]), { counts: lengths, protect });
     return lengths.map((_, b) => (plan.entryOffsets[b + 1] as number) - (plan.entryOffsets[b] as number));
   };
 
@@ -209,14 +211,17 @@ describe.each(await testBackends())('on %s', (_, backend) => {
     }
   });
 
-  it('goes back to any token after speculating', async () => {
-    const whole = await stack.numbers(rowsOf(data, 0, 17));
-    using state = stack.merger.createState({ backend });
+  const remembering = ['gated', 'behind a convolution'];
+
+  it.each(remembering)('goes back to any token after speculating, %s', async (mix) => {
+    const which = stacks[mix] as Stack;
+    const whole = await which.numbers(rowsOf(data, 0, 17));
+    using state = which.createState();
     let memory: Memory = new Map();
     const step = async (values: number[]) => {
       using arena = new Arena(backend);
       const h = arena.tensor(values, [values.length / D, D]);
-      return Array.from(await (await stack.forward(h, { state }, memory)).output.read());
+      return Array.from(await (await which.forward(h, { state }, memory)).output.read());
     };
     for (let t = 0; t < 17; t++) {
       using saved = state.clone();
@@ -230,30 +235,37 @@ describe.each(await testBackends())('on %s', (_, backend) => {
     }
   });
 
-  it('shares a prefix: a copied sequence goes on in the place of another', async () => {
-    using state = stack.merger.createState({ backend, sequences: 3 });
-    const memory: Memory = new Map();
-    const step = async (values: number[], sequences: number[]) => {
-      using arena = new Arena(backend);
-      const h = arena.tensor(values, [values.length / D, D]);
-      const batch = { state, sequences, counts: sequences.map(() => values.length / D / sequences.length) };
-      return Array.from(await (await stack.forward(h, batch, memory)).output.read());
-    };
-    await step(rowsOf(data, 0, 7), [2]);
-    using prefix = state.clone([2]);
-    state.restore(prefix, [0]);
-    memory.set(0, memory.get(2) as ArrayLike<number>);
-    const rest = rowsOf(data, 7, 12);
-    const both = await step([...rest, ...rest], [0, 2]);
-    expect(both.slice(0, 5 * D)).toEqual(both.slice(5 * D));
-    expect(state.length(1)).toBe(0);
-  });
+  it.each(remembering)(
+    'shares a prefix: a copied sequence goes on in the place of another, %s',
+    async (mix) => {
+      const which = stacks[mix] as Stack;
+      using state = which.createState({ sequences: 3 });
+      const memory: Memory = new Map();
+      const step = async (values: number[], sequences: number[]) => {
+        using arena = new Arena(backend);
+        const h = arena.tensor(values, [values.length / D, D]);
+        const batch = { state, sequences, counts: sequences.map(() => values.length / D / sequences.length) };
+        return Array.from(await (await which.forward(h, batch, memory)).output.read());
+      };
+      await step(rowsOf(data, 0, 7), [2]);
+      using prefix = state.clone([2]);
+      state.restore(prefix, [0]);
+      memory.set(0, memory.get(2) as ArrayLike<number>);
+      const rest = rowsOf(data, 7, 12);
+      const both = await step([...rest, ...rest], [0, 2]);
+      expect(both.slice(0, 5 * D)).toEqual(both.slice(5 * D));
+      expect(state.length(1)).toBe(0);
+      const whole = await which.numbers(rowsOf(data, 0, 12));
+      expect(distance(both.slice(0, 5 * D), rowsOf(whole, 7, 12))).toBe(0);
+    },
+  );
 
-  it('computes packed documents as each alone', async () => {
-    const packed = await full();
+  it.each(remembering)('computes packed documents as each alone, %s', async (mix) => {
+    const which = stacks[mix] as Stack;
+    const packed = await full(which);
     for (const [b, length] of lengths.entries()) {
       const [start, end] = [starts[b] as number, (starts[b] as number) + length];
-      const alone = await stack.numbers(rowsOf(data, start, end), { protect: protect.slice(start, end) });
+      const alone = await which.numbers(rowsOf(data, start, end), { protect: protect.slice(start, end) });
       expect(distance(alone, rowsOf(packed, start, end))).toBe(0);
     }
   });

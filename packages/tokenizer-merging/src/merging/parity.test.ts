@@ -6,7 +6,7 @@ import { Arena, add, gatherRows, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { testBackends } from '../testing/backends.ts';
 import { Stack } from '../testing/stack.ts';
-import { type MergeMix, makePlan, ratioLoss, SoftTokenMerger } from './index.ts';
+import { CausalConvolution, type MergeMix, makePlan, ratioLoss, SoftTokenMerger } from './index.ts';
 import { smooth } from './smoothing.ts';
 
 interface Values {
@@ -34,6 +34,14 @@ interface Block {
   ratioLoss: number;
   grads: Record<string, Values>;
 }
+interface Convolution {
+  kernel: number;
+  counts: number[];
+  inputs: { h: Values; weight: Values };
+  output: Values;
+  dy: Values;
+  grads: { h: Values; weight: Values };
+}
 interface HNet {
   h: Values;
   probability: number[];
@@ -48,6 +56,7 @@ interface HNet {
 const fixture = JSON.parse(readFileSync(new URL('../../fixtures/merging.json', import.meta.url), 'utf8')) as {
   blocks: Block[];
   hnet: HNet;
+  convolutions: Convolution[];
 };
 
 function expectClose(
@@ -98,6 +107,24 @@ describe.each(await testBackends())('on %s', (_, backend) => {
         10 * tolerance,
         `gradient of ${name}`,
       );
+    owner.dispose();
+  });
+
+  it.each(fixture.convolutions)('convolves as PyTorch, over $kernel tokens', async (found) => {
+    const { kernel, counts, inputs, output, dy, grads } = found;
+    const owner = new Arena(backend, { persistent: true });
+    const [h, weight] = [inputs.h, inputs.weight].map(({ data, shape }) => owner.parameter(data, shape)) as [
+      Tensor,
+      Tensor,
+    ];
+    const hiddenSize = h.shape[1] as number;
+    const convolution = new CausalConvolution({ hiddenSize, kernel }, new Map([['weight', weight]]));
+    using arena = new Arena(backend, { grad: true });
+    const y = convolution.forward(arena.adopt(h), { counts });
+    expectClose(await y.read(), output.data, tolerance);
+    sum(mul(y, arena.tensor(dy.data, dy.shape))).backward();
+    expectClose(await (h.grad as Tensor).read(), grads.h.data, 10 * tolerance);
+    expectClose(await (weight.grad as Tensor).read(), grads.weight.data, 10 * tolerance);
     owner.dispose();
   });
 

@@ -4,6 +4,7 @@
 import { check, formatShape } from '@minke/core';
 import { concat, scatterRows, type Tensor } from '@minke/tensor';
 import type { MergePlan, SequenceStart } from './plan.ts';
+import type { RowRing } from './row-ring.ts';
 import { indices, takeRows } from './rows.ts';
 import type { MergeState } from './state.ts';
 
@@ -69,30 +70,35 @@ export function withPast(h: Tensor, batch: MergeBatch, starts: readonly Sequence
   starts.forEach(({ position, run }, b) => {
     if (state && position > 0) {
       const sequence = batch.sequences?.[b] ?? b;
-      for (let p = position - 1 - run; p < position; p++) past.push(state.historyRow(sequence, p));
+      for (let p = position - 1 - run; p < position; p++) past.push(state.history.row(sequence, p));
       last.push(past.length - 1);
     } else last.push(-1);
   });
   if (!state || past.length === 0) return { rows: h, offset: 0, last };
   return {
-    rows: concat([takeRows(state.history, past, h.arena), h], 0),
+    rows: concat([takeRows(state.history.table, past, h.arena), h], 0),
     offset: past.length,
     last,
   };
 }
 
-/** Writes the latest rows of each sequence into the state. */
-export function remember(h: Tensor, plan: MergePlan, state: MergeState, sequences: readonly number[]): void {
+/** Writes the latest rows of each sequence into a ring of a state, by their positions. */
+export function remember(
+  h: Tensor,
+  ring: RowRing,
+  counts: readonly number[],
+  starts: readonly SequenceStart[],
+  sequences: readonly number[],
+): void {
   check(
     !h.arena.recordsGradients,
     () => 'SoftTokenMerger: expected an arena without gradients beside a state; train without one',
   );
-  const places = new Int32Array(h.shape[0] as number).fill(-1);
-  sequences.forEach((sequence, b) => {
-    const [start, end] = [plan.tokenOffsets[b] as number, plan.tokenOffsets[b + 1] as number];
-    const { position } = plan.starts[b] as SequenceStart;
-    const first = Math.max(start, end - state.maxRun - state.rollback);
-    for (let row = first; row < end; row++) places[row] = state.historyRow(sequence, position + row - start);
+  const places = counts.flatMap((count, b) => {
+    const { position } = starts[b] as SequenceStart;
+    return Array.from({ length: count }, (_, i) =>
+      i < count - ring.each ? -1 : ring.row(sequences[b] as number, position + i),
+    );
   });
-  scatterRows(h, indices(h.arena, places), state.history);
+  scatterRows(h, indices(h.arena, places), ring.table);
 }

@@ -14,8 +14,12 @@ const guesses = normals(9 * D, 2);
 const rowsOf = (values: ArrayLike<number>, start: number, end: number) =>
   Array.from({ length: (end - start) * D }, (_, i) => values[start * D + i] as number);
 
-describe.each(await testBackends())('a state that is cut back, on %s', (_, backend) => {
-  const stack = new Stack(backend, { maxRun: 4 });
+const cases = (await testBackends()).flatMap(([name, backend]) =>
+  [1, 4].map((kernel) => [`${name}, behind a convolution over ${kernel}`, backend, kernel] as const),
+);
+
+describe.each(cases)('a state that is cut back, on %s', (_, backend, kernel) => {
+  const stack = new Stack(backend, { maxRun: 4, kernel });
   const whole = stack.numbers(text);
 
   /** Tokens through a state, and what the middle layer remembered after each length: its own cache of entries. */
@@ -25,7 +29,7 @@ describe.each(await testBackends())('a state that is cut back, on %s', (_, backe
     readonly #lasts: (ArrayLike<number> | undefined)[][];
 
     constructor(rollback: number, sequences = 1) {
-      this.state = stack.merger.createState({ backend, rollback, sequences });
+      this.state = stack.createState({ rollback, sequences });
       this.#lasts = Array.from({ length: sequences }, () => []);
     }
 
@@ -116,8 +120,8 @@ describe.each(await testBackends())('a state that is cut back, on %s', (_, backe
     expect(() => state.truncate(1, 0)).toThrow(/sequence below 1, got 1/);
     expect(state.length(0)).toBe(T);
     expect(state.truncate(0, 0)).toBe(0);
-    expect(() => stack.merger.createState({ backend, rollback: 1.5 })).toThrow(
-      /rollback of 0 tokens or more/,
+    expect(() => stack.createState({ rollback: 1.5 })).toThrow(
+      /rollback a whole number of 0 or more, got 1.5/,
     );
   });
 });

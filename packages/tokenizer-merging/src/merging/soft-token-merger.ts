@@ -34,7 +34,7 @@ import { countsOf, type MergeBatch, remember, sequencesOf, startsOf, withPast } 
 import { type MergePlan, makePlan } from './plan.ts';
 import { poolTails } from './pool.ts';
 import { takeRows } from './rows.ts';
-import { MergeState } from './state.ts';
+import { MergeState, type MergeStateSize } from './state.ts';
 
 /** Where a new module's weights live. */
 export interface InitOptions {
@@ -114,16 +114,11 @@ export class SoftTokenMerger implements Module {
   }
 
   /**
-   * A state for generating: `sequences` of them, all new.
-   * @param options.rollback tokens that can be taken back (`truncate`), two rows of D numbers each; default 0
+   * A state for generating: sequences that are all new. A token that can be taken back holds two rows of D numbers, and
+   * with a convolution three.
    */
-  createState(options: {
-    readonly backend: Backend;
-    readonly sequences?: number;
-    readonly rollback?: number;
-  }): MergeState {
-    const { hiddenSize, maxRun } = this.config;
-    return new MergeState(options.backend, options.sequences ?? 1, hiddenSize, maxRun, options.rollback);
+  createState({ backend, ...size }: MergeStateSize & { readonly backend: Backend }): MergeState {
+    return new MergeState(backend, this.config.hiddenSize, this.config.maxRun, size);
   }
 
   /** Decides about boundaries and merges: h [T, D]. The router's probabilities are read on the way. */
@@ -153,7 +148,7 @@ export class SoftTokenMerger implements Module {
     }
     if (state) {
       const sequences = sequencesOf(batch, plan);
-      remember(h, plan, state, sequences);
+      remember(h, state.history, countsOf(h, batch), plan.starts, sequences);
       state.advance(plan, sequences);
     }
     return entries;

@@ -1,15 +1,16 @@
 /**
- * What merging and inflation remember between calls, for each sequence: the tokens since the latest boundary, and
- * the latest smoothed change.
+ * What merging and inflation remember between calls, for each sequence: the tokens since the latest boundary, the
+ * latest smoothed change, and what a convolution before them still reaches.
  *
- * Memory is fixed: maxRun + 1 rows of D numbers a sequence. A state can be copied and put back at any token, and with
- * `rollback` also be cut back, to any of so many lengths before the longest it had: then it keeps, in rings, the rows
- * of that many tokens and changes more. That is what speculation and shared prefixes need. No gradient passes through
- * a state.
+ * Memory is fixed: maxRun + kernel rows of D numbers a sequence. A state can be copied and put back at any token, and
+ * with `rollback` also be cut back, to any of so many lengths before the longest it had: then it keeps, in rings, the
+ * rows of that many tokens and changes more. That is what speculation and shared prefixes need. No gradient passes
+ * through a state.
  */
 import { type Backend, check } from '@minke/core';
-import { Arena, call, scatterRows, type Tensor } from '@minke/tensor';
+import { Arena, scatterRows } from '@minke/tensor';
 import type { MergePlan, SequenceStart } from './plan.ts';
+import { RowRing } from './row-ring.ts';
 import { indices, takeRows } from './rows.ts';
 
 /** Where one sequence stands. */
@@ -20,6 +21,16 @@ interface Standing extends SequenceStart {
 
 const fresh: Standing = { position: 0, entries: 0, run: 0, oldest: 0 };
 
+/** How much a state holds. */
+export interface MergeStateSize {
+  /** Default 1. */
+  readonly sequences?: number;
+  /** Tokens that can be taken back (`truncate`). Default 0. */
+  readonly rollback?: number;
+  /** Tokens that a `CausalConvolution` before the merger spans. Default 1: there is none. */
+  readonly kernel?: number;
+}
+
 /** Made by `SoftTokenMerger.createState`. */
 export class MergeState {
   readonly sequences: number;
@@ -27,51 +38,51 @@ export class MergeState {
   readonly maxRun: number;
   /** Tokens that can be taken back. */
   readonly rollback: number;
-  /** @internal Rows of latest tokens: see `historyRow`. */
-  readonly history: Tensor;
-  /** @internal Smoothed changes of latest entries: see `changeRow`. */
-  readonly change: Tensor;
+  readonly kernel: number;
+  /** @internal What a convolution was given, by position. */
+  readonly inputs: RowRing;
+  /** @internal What was merged, by position. */
+  readonly history: RowRing;
+  /** @internal Smoothed changes, by entry. */
+  readonly change: RowRing;
   readonly #arena: Arena;
   readonly #standings: Standing[];
   /** Positions of latest boundaries, ascending: those that can be returned to, and one before. */
   readonly #boundaries: number[][];
 
   /** @internal */
-  constructor(backend: Backend, sequences: number, hiddenSize: number, maxRun: number, rollback = 0) {
-    check(
-      Number.isSafeInteger(sequences) && sequences >= 1,
-      () => `createState: expected sequences of 1 or more, got ${sequences}`,
-    );
-    check(
-      Number.isSafeInteger(rollback) && rollback >= 0,
-      () => `createState: expected a rollback of 0 tokens or more, got ${rollback}`,
-    );
+  constructor(backend: Backend, hiddenSize: number, maxRun: number, size: MergeStateSize = {}) {
+    const { sequences = 1, rollback = 0, kernel = 1 } = size;
+    for (const [name, value, least] of [
+      ['sequences', sequences, 1],
+      ['rollback', rollback, 0],
+      ['kernel', kernel, 1],
+    ] as const)
+      check(
+        Number.isSafeInteger(value) && value >= least,
+        () => `createState: expected ${name} a whole number of ${least} or more, got ${value}`,
+      );
     this.sequences = sequences;
     this.hiddenSize = hiddenSize;
     this.maxRun = maxRun;
     this.rollback = rollback;
+    this.kernel = kernel;
     this.#arena = new Arena(backend, { persistent: true, label: 'merge state' });
-    this.history = this.#arena.zeros([sequences * (maxRun + rollback), hiddenSize]);
-    this.change = this.#arena.zeros([sequences * (rollback + 1), hiddenSize]);
+    const ring = (each: number) => new RowRing(this.#arena, sequences, each, hiddenSize);
+    this.inputs = ring(kernel > 1 ? kernel - 1 + rollback : 0);
+    this.history = ring(maxRun + rollback);
+    this.change = ring(rollback + 1);
     this.#standings = Array.from({ length: sequences }, () => fresh);
     this.#boundaries = Array.from({ length: sequences }, () => []);
   }
 
   /** Bytes of device memory held. */
   get bytes(): number {
-    return 4 * (this.history.size + this.change.size);
+    return this.#rings.reduce((bytes, ring) => bytes + ring.bytes, 0);
   }
 
-  /** @internal Row of `history` for the token at a position. */
-  historyRow(sequence: number, position: number): number {
-    const each = this.maxRun + this.rollback;
-    return sequence * each + (position % each);
-  }
-
-  /** @internal Row of `change` for an entry, counted in its sequence. */
-  changeRow(sequence: number, entry: number): number {
-    const each = this.rollback + 1;
-    return sequence * each + (entry % each);
+  get #rings(): readonly RowRing[] {
+    return [this.inputs, this.history, this.change];
   }
 
   /** Tokens a sequence has seen. */
@@ -129,13 +140,7 @@ export class MergeState {
     this.#checkReach('copySequence', from, length);
     this.start(to);
     check(from !== to, () => `copySequence: expected another sequence, got ${from} to ${to}`);
-    for (const [table, each] of [
-      [this.history, this.maxRun + this.rollback],
-      [this.change, this.rollback + 1],
-    ] as const) {
-      const part = (sequence: number) => table.rows(sequence * each, (sequence + 1) * each);
-      call('copyInto', [part(from), part(to)], {}, arena);
-    }
+    for (const ring of this.#rings) ring.copySequence(arena, from, to);
     this.#standings[to] = this.start(from);
     this.#boundaries[to] = [...(this.#boundaries[from] as number[])];
     return this.truncate(to, length);
@@ -148,7 +153,8 @@ export class MergeState {
    */
   clone(sequences: readonly number[] = this.#all()): MergeState {
     const { backend } = this.#arena;
-    const copy = new MergeState(backend, sequences.length, this.hiddenSize, this.maxRun);
+    const size = { sequences: sequences.length, kernel: this.kernel };
+    const copy = new MergeState(backend, this.hiddenSize, this.maxRun, size);
     copy.#take(copy.#all(), this, sequences);
     return copy;
   }
@@ -161,9 +167,10 @@ export class MergeState {
     check(
       saved.sequences === sequences.length &&
         saved.maxRun === this.maxRun &&
+        saved.kernel === this.kernel &&
         saved.hiddenSize === this.hiddenSize,
       () =>
-        `restore: expected a state of ${sequences.length} sequences, width ${this.hiddenSize} and runs of ${this.maxRun}, got ${saved.sequences}, ${saved.hiddenSize} and ${saved.maxRun}`,
+        `restore: expected a state of ${sequences.length} sequences, width ${this.hiddenSize}, runs of ${this.maxRun} and a kernel of ${this.kernel}, got ${saved.sequences}, ${saved.hiddenSize}, ${saved.maxRun} and ${saved.kernel}`,
     );
     this.#take(sequences, saved, saved.#all());
   }
@@ -229,29 +236,42 @@ export class MergeState {
 
   /** Copies what goes on from where sequences of another state stand. */
   #take(targets: readonly number[], from: MergeState, sources: readonly number[]): void {
-    const history: [number, number][] = [];
-    const change: [number, number][] = [];
+    /** Rows from and to, of each ring. */
+    const moved = this.#rings.map((): [number, number][] => []);
     targets.forEach((target, i) => {
       const source = sources[i] as number;
       const { position, entries, run } = from.start(source);
       this.start(target);
       if (position > 0) {
-        for (let p = position - 1 - run; p < position; p++)
-          history.push([from.historyRow(source, p), this.historyRow(target, p)]);
-        change.push([from.changeRow(source, entries - 1), this.changeRow(target, entries - 1)]);
+        const firsts = [Math.max(0, position - this.kernel + 1), position - 1 - run, entries - 1];
+        const ends = [position, position, entries];
+        this.#rings.forEach((ring, n) => {
+          for (let at = firsts[n] as number; at < (ends[n] as number); at++)
+            moved[n]?.push([(from.#rings[n] as RowRing).row(source, at), ring.row(target, at)]);
+        });
       }
       this.#standings[target] = { position, entries, run, oldest: position };
       this.#boundaries[target] = (from.#boundaries[source] as number[]).slice(-1);
     });
-    if (change.length === 0) return;
+    if (moved.every(({ length }) => length === 0)) return;
     using arena = new Arena(this.#arena.backend, { label: 'merge state copy' });
-    for (const [a, b, rows] of [
-      [from.history, this.history, history],
-      [from.change, this.change, change],
-    ] as const) {
-      const [taken, places] = [0, 1].map((side) => rows.map((row) => row[side] as number));
-      scatterRows(takeRows(a, taken as number[], arena), indices(arena, places as number[]), b);
-    }
+    this.#rings.forEach((ring, n) => {
+      const rows = moved[n] as [number, number][];
+      if (rows.length === 0) return;
+      const taken = takeRows(
+        (from.#rings[n] as RowRing).table,
+        rows.map(([row]) => row),
+        arena,
+      );
+      scatterRows(
+        taken,
+        indices(
+          arena,
+          rows.map(([, row]) => row),
+        ),
+        ring.table,
+      );
+    });
     arena.submit();
   }
 }

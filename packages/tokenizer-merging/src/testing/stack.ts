@@ -1,15 +1,18 @@
 /**
- * A small stack: merge, a causal middle layer over entries, inflate; every parameter random. The middle layer mixes
+ * A small stack: mix neighbours where a kernel is given, merge, a causal middle layer over entries, inflate; every parameter random. The middle layer mixes
  * each entry with the one before it, so it has a state of its own, as attention has its cache.
  */
 import type { Backend } from '@minke/core';
 import { Arena, add, concat, gatherRows, linear, type Tensor, tanh } from '@minke/tensor';
 import {
+  CausalConvolution,
   DynamicTokenInflator,
   type InflatorConfig,
   type MergeBatch,
   type MergePlan,
   type MergerConfig,
+  type MergeState,
+  type MergeStateSize,
   SoftTokenMerger,
 } from '../merging/index.ts';
 import { normals } from './numbers.ts';
@@ -20,6 +23,8 @@ export const D = 6;
 export type Memory = Map<number, ArrayLike<number>>;
 
 export interface Result {
+  /** What was merged: the tokens, mixed where there is a convolution. */
+  readonly mixed: Tensor;
   readonly output: Tensor;
   readonly entries: Tensor;
   readonly middle: Tensor;
@@ -27,15 +32,22 @@ export interface Result {
 }
 
 export class Stack {
+  readonly convolution: CausalConvolution | null;
   readonly merger: SoftTokenMerger;
   readonly inflator: DynamicTokenInflator;
   readonly own: Tensor;
   readonly earlier: Tensor;
   readonly backend: Backend;
 
-  constructor(backend: Backend, config: Partial<MergerConfig> = {}, inflation: Partial<InflatorConfig> = {}) {
+  constructor(
+    backend: Backend,
+    { kernel = 1, ...config }: Partial<MergerConfig> & { kernel?: number } = {},
+    inflation: Partial<InflatorConfig> = {},
+  ) {
     this.backend = backend;
     const arena = new Arena(backend, { persistent: true });
+    this.convolution =
+      kernel > 1 ? CausalConvolution.init({ hiddenSize: config.hiddenSize ?? D, kernel }, { arena }) : null;
     this.merger = SoftTokenMerger.init({ hiddenSize: D, maxRun: 4, ...config }, { arena });
     this.inflator = DynamicTokenInflator.init(
       { hiddenSize: D, maxRun: config.maxRun ?? 4, refine: true, ...inflation },
@@ -54,9 +66,16 @@ export class Stack {
 
   parameters(): Map<string, Tensor> {
     return new Map([
+      ...[...(this.convolution?.parameters() ?? [])].map(([name, t]) => [`convolution.${name}`, t] as const),
       ...[...this.merger.parameters()].map(([name, t]) => [`merger.${name}`, t] as const),
       ...[...this.inflator.parameters()].map(([name, t]) => [`inflator.${name}`, t] as const),
     ]);
+  }
+
+  /** New sequences. */
+  createState(size: Omit<MergeStateSize, 'kernel'> = {}): MergeState {
+    const kernel = this.convolution?.config.kernel ?? 1;
+    return this.merger.createState({ backend: this.backend, kernel, ...size });
   }
 
   /** e[k] + tanh(own e[k] + earlier e[k - 1]). */
@@ -82,10 +101,11 @@ export class Stack {
   }
 
   async forward(h: Tensor, batch: MergeBatch = {}, memory?: Memory): Promise<Result> {
-    const { entries, plan } = await this.merger.forward(h, batch);
+    const mixed = this.convolution?.forward(h, batch) ?? h;
+    const { entries, plan } = await this.merger.forward(mixed, batch);
     const sequences = batch.sequences ?? plan.starts.map((_, b) => b);
     const middle = this.middle(entries, plan.entryOffsets, memory, sequences);
-    const output = this.inflator.forward(h, entries, middle, plan, batch);
+    const output = this.inflator.forward(mixed, entries, middle, plan, batch);
     if (memory) {
       const rows = await entries.read();
       for (const [b, sequence] of sequences.entries()) {
@@ -93,7 +113,7 @@ export class Stack {
         if (end > (plan.entryOffsets[b] as number)) memory.set(sequence, rows.slice((end - 1) * D, end * D));
       }
     }
-    return { output, entries, middle, plan };
+    return { mixed, output, entries, middle, plan };
   }
 
   /** Output numbers of whole sequences. */
