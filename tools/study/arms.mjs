@@ -118,11 +118,14 @@ export function modelConfig(setting, vocabSize) {
 /** Two layers before merging, four between, two behind. */
 const layoutOf = ({ shape }) => shape.layout ?? { preLayers: 2, postLayers: 2 };
 
+/** What every arm that merges has before the merging, unless its name says otherwise. */
+const convKernel = 4;
+
 const merging = (tokensPerEntry, changes) => ({
   kind: 'merging',
   tokensPerEntry,
   merging: ({ shape, seed }) => ({
-    ...layoutOf({ shape }),
+    ...{ ...layoutOf({ shape }), convKernel },
     ...(changes.router && { tokensPerEntry }),
     ...(changes.router === 'random' && { seed }),
     ...changes,
@@ -140,15 +143,36 @@ const attention = (configure) => ({ kind: 'attention', tokensPerEntry: 1, config
  * @property {number} tokensPerEntry aimed at
  */
 
-/** Arms on text. `plain` is also full attention. @type {readonly Arm[]} */
+/**
+ * Arms on text. `plain` is also full attention; `plain-conv` is it with the convolution of the arms that merge, which
+ * `-noconv` leave out.
+ *
+ * @type {readonly Arm[]}
+ */
 const textArms = [
   { name: 'plain', label: 'plain, full attention', seeds: 3, kind: 'plain', tokensPerEntry: 1 },
+  {
+    ...{ name: 'plain-conv', label: 'plain with a convolution', seeds: 3 },
+    ...merging(1, { router: 'stride', threshold: 0 }),
+  },
   { name: 'stride-2', label: 'fixed stride 2x', seeds: 3, ...merging(2, { router: 'stride' }) },
   { name: 'random-2', label: 'random boundaries 2x', seeds: 3, ...merging(2, { router: 'random' }) },
   { name: 'ours-2', label: 'ours 2x', seeds: 3, ...merging(2, {}) },
   { name: 'ours-2-copy', label: 'ours 2x, copied back', seeds: 3, ...merging(2, copyBack) },
   { name: 'ours-1.5', label: 'ours 1.5x', seeds: 1, ...merging(1.5, {}) },
   { name: 'ours-1.5-copy', label: 'ours 1.5x, copied back', seeds: 1, ...merging(1.5, copyBack) },
+  {
+    ...{ name: 'stride-2-noconv', label: 'fixed stride 2x, no convolution', seeds: 1 },
+    ...merging(2, { router: 'stride', convKernel: 1 }),
+  },
+  {
+    ...{ name: 'random-2-noconv', label: 'random boundaries 2x, no convolution', seeds: 1 },
+    ...merging(2, { router: 'random', convKernel: 1 }),
+  },
+  {
+    ...{ name: 'ours-2-noconv', label: 'ours 2x, no convolution', seeds: 1 },
+    ...merging(2, { convKernel: 1 }),
+  },
   {
     ...{ name: 'hybrid-3-1', label: '3 local to 1 global', seeds: 3 },
     ...attention(({ numLayers }, { window }) => ({ layerPlan: interleavedPlan(numLayers, { window }) })),

@@ -18,10 +18,21 @@ const groups = [
     file: 'merging',
     series: {
       plain: ['plain'],
+      'plain with a convolution': ['plain-conv'],
       'fixed stride': ['stride-2'],
       'random boundaries': ['random-2'],
       ours: ['ours-1.5', 'ours-2'],
       'ours, copied back': ['ours-1.5-copy', 'ours-2-copy'],
+    },
+  },
+  {
+    title: 'Merging without a convolution',
+    file: 'merging-noconv',
+    series: {
+      plain: ['plain'],
+      'fixed stride': ['stride-2-noconv'],
+      'random boundaries': ['random-2-noconv'],
+      ours: ['ours-2-noconv'],
     },
   },
   {
@@ -113,7 +124,10 @@ function sections(text, tasks, plots) {
     '# A study of merging and attention',
     `Written by \`node tools/study/report.mjs\` from the files in \`results\`; nothing here is typed by hand. Setting \`${some.setting}\`, context ${settings.context}, ${(some.parameters.active / 1e6).toFixed(2)}M active parameters (unmerged), ${machine.cpu}, ${machine.cores} cores, backend ${machine.backend}; commit ${commits.join(', ')}. Training FLOPs of all arms are the same by the count of \`@minke/cost-planner\`, so cheaper arms see more tokens. Seconds are of one thread, as on the machine of the first plain run, by the time of a plain step there and beside each run. Intervals are 95 %, over documents of the test split, drawn in pairs for differences; with several seeds a document counts with its mean, and single seeds are listed.`,
     ...(text.size > 0 ? ['## Real text', textTable(text), '### Floors', floorTable(text)] : []),
-    ...(text.size > 0 ? ['### Differences to the plain model', differenceTable(text)] : []),
+    ...(text.size > 0 ? ['### Differences to the plain model', differenceTable(text, 'plain')] : []),
+    ...(text.has('plain-conv')
+      ? ['### Differences to the plain model with a convolution', differenceTable(text, 'plain-conv')]
+      : []),
     ...(tasks.size > 0 ? ['## Reasoning tasks', taskTable(tasks)] : []),
     ...(plots.length > 0 ? ['## Plots', plots.join('\n')] : []),
     '## How to make it again',
@@ -159,9 +173,9 @@ function floorTable(results) {
   return table(['floor', '', 'difference in bits per byte'], rows);
 }
 
-function differenceTable(results) {
+function differenceTable(results, base) {
   const rows = [...results].flatMap(([name, [run]]) => {
-    const found = name === 'plain' ? null : difference(results, 'plain', name);
+    const found = name === base ? null : difference(results, base, name);
     return found ? [[run.label, signed(found), percent(found.relative)]] : [];
   });
   return rows.length === 0
