@@ -20,7 +20,11 @@ const V = 120;
 const backend = nativeAvailable().available ? await createNative({ threads: 2 }) : await createWasm();
 const arena = new Arena(backend, { persistent: true });
 const inner = DeepSeekModel.init({ ...testConfig(V), numLayers: 4 }, { arena, seed: 3 });
-const model = MergingTransformer.init(inner, { preLayers: 1, postLayers: 1, maxRun: 4 }, { arena });
+const model = MergingTransformer.init(
+  inner,
+  { preLayers: 1, postLayers: 1, maxRun: 4, convKernel: 4 },
+  { arena },
+);
 // Projections of the router that disagree, so that some tokens merge and some do not.
 const random = new Random(5);
 for (const weight of model.mergingParameters().values())

@@ -121,23 +121,48 @@ describe('training a model that merges', () => {
       expect(Array.from(await p.read()), name).toEqual(Array.from(await (own.get(name) as typeof p).read()));
   });
 
-  it('computes the log-probabilities that generating through a state computes, bit for bit', async () => {
-    const model = newModel();
-    const learner = new LocalLearner(model);
-    const { tokens } = sequences[0] as TrainingSequence;
-    const [trained] = await learner.forward([{ tokens, completionStart: 1 }], { temperature: 1 });
-    using state = model.createState({ maxTokens: 64, form: 'expanded' });
-    const stepped: number[] = [];
-    for (const [t, id] of tokens.slice(0, -1).entries()) {
-      using arena = new Arena(backend);
-      const batch = state.append(arena, [{ sequence: 0, count: 1, role: 'generated' }]);
-      const { logits } = await model.forward({ ids: arena.tensor([id], [1], 'i32'), ...batch }, { state });
-      const target = arena.tensor([tokens[t + 1] as number], [1], 'i32');
-      stepped.push((await tokenLogProbs(logits, target, 1).read())[0] as number);
-    }
-    expect(state.entries(0)).toBeLessThan(tokens.length - 1);
-    expect(stepped).toEqual(trained);
+  it('lets weights decay, but neither the table of tokens nor the filters of a convolution', async () => {
+    const names = [
+      'merging.merger.query.weight',
+      'model.embed_tokens.weight',
+      'merging.convolution.weight',
+    ] as const;
+    const after = async (weightDecay: number) => {
+      const model = newModel(backend, { convKernel: 4 });
+      const read = (name: string) => model.trainable().get(name)?.read() as Promise<Float32Array>;
+      model.trainable().get(names[2])?.write(normals);
+      const learner = new LocalLearner(model, { weightDecay });
+      await learner.forwardBackward(sequences, spec, totals);
+      await learner.optimStep({ learningRate: 1e-2 });
+      return Promise.all(names.map(async (name) => Array.from(await read(name))));
+    };
+    const random = new Random(6);
+    const normals = Float32Array.from({ length: 4 * config.hiddenSize }, () => random.normal());
+    const [kept, decayed] = [await after(0), await after(0.5)];
+    expect(names.map((_, i) => kept[i]!.every((x, j) => x === decayed[i]![j]))).toEqual([false, true, true]);
+    expect(kept[2]).not.toEqual(Array.from(normals));
   });
+
+  it.each([1, 4])(
+    'computes the log-probabilities that generating through a state computes, bit for bit, kernel %i',
+    async (convKernel) => {
+      const model = newModel(backend, { convKernel });
+      const learner = new LocalLearner(model);
+      const { tokens } = sequences[0] as TrainingSequence;
+      const [trained] = await learner.forward([{ tokens, completionStart: 1 }], { temperature: 1 });
+      using state = model.createState({ maxTokens: 64, form: 'expanded' });
+      const stepped: number[] = [];
+      for (const [t, id] of tokens.slice(0, -1).entries()) {
+        using arena = new Arena(backend);
+        const batch = state.append(arena, [{ sequence: 0, count: 1, role: 'generated' }]);
+        const { logits } = await model.forward({ ids: arena.tensor([id], [1], 'i32'), ...batch }, { state });
+        const target = arena.tensor([tokens[t + 1] as number], [1], 'i32');
+        stepped.push((await tokenLogProbs(logits, target, 1).read())[0] as number);
+      }
+      expect(state.entries(0)).toBeLessThan(tokens.length - 1);
+      expect(stepped).toEqual(trained);
+    },
+  );
 
   const run = (
     compression: Partial<Compression>,
