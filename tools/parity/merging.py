@@ -5,7 +5,8 @@
 Written from formulas, token by token and without any code of the papers' authors, in float64 from float32 inputs:
 
 - `blocks`: our own block (merger, a middle layer that mixes each entry with the one before it, inflator), with
-  the gradient of every parameter. Loops over tokens where the package works on whole batches.
+  the gradient of every parameter. Loops over tokens where the package works on whole batches. `paced` is the same with
+  a router that knows how many tokens came since the latest boundary.
 - `hnet`: routing, smoothing and ratio loss of H-Net (arXiv 2507.07955, equations 4, 5 and 10).
 - `convolutions`: the causal depthwise convolution of `torch.nn.functional.conv1d`, each sequence padded by itself, added
   to its input. PyTorch's kernels count from the oldest token, ours from the latest.
@@ -36,7 +37,7 @@ def probability(q, k):
     return 0.5 * (1 - F.cosine_similarity(q, k, dim=-1))
 
 
-def block(name, counts, width, max_run, mix, smoothing, offsets, refine, protect, aim):
+def block(name, counts, width, max_run, mix, smoothing, offsets, refine, protect, aim, router="learned"):
     """One pass over ragged sequences, its ratio loss, and gradients of sum(out dy) + 0.3 ratio loss."""
     total = sum(counts)
     h = randn(total, width)
@@ -45,6 +46,9 @@ def block(name, counts, width, max_run, mix, smoothing, offsets, refine, protect
          "merger.key.weight": (eye + randn(width, width, scale=0.3)).float().double(),
          "merger.importance.weight": randn(1, width, scale=0.5), "merger.gate": randn(width),
          "own": randn(width, width, scale=0.4), "earlier": randn(width, width, scale=0.4)}
+    if router == "paced":
+        p["merger.run_bias"] = randn(max_run, 1)
+        p["merger.sharpness"] = randn(1).abs() + 1
     if offsets:
         p["inflator.offset_scale"] = randn(max_run - 1, width, scale=0.3)
     if refine:
@@ -61,10 +65,16 @@ def block(name, counts, width, max_run, mix, smoothing, offsets, refine, protect
         previous_entry, z = torch.zeros(width).double(), None
         for t in range(count):
             certain = t == 0 or start + t in protect or len(tail) + 1 >= max_run
-            if t == 0:
+            if t == 0 and router == "learned":
                 prob = torch.tensor(0.5).double()
             else:
-                prob = probability(p["merger.query.weight"] @ rows[t], p["merger.key.weight"] @ rows[t - 1])
+                before = rows[t - 1] if t > 0 else torch.zeros(width).double()
+                q, k = p["merger.query.weight"] @ rows[t], p["merger.key.weight"] @ before
+                if router == "learned":
+                    prob = probability(q, k)
+                else:
+                    cosine = F.cosine_similarity(q, k, dim=-1)
+                    prob = torch.sigmoid(p["merger.run_bias"][len(tail), 0] - p["merger.sharpness"][0] * cosine)
             is_boundary = certain or prob.item() >= 0.5
             if is_boundary:
                 size = 1 + len(tail)
@@ -111,7 +121,7 @@ def block(name, counts, width, max_run, mix, smoothing, offsets, refine, protect
     dy = randn(*out.shape)
     ((out * dy).sum() + 0.3 * ratio).backward()
     grads = {k: flat(t.grad if t.grad is not None else torch.zeros_like(t)) for k, t in leaves.items()}
-    return {"name": name, "counts": counts, "maxRun": max_run, "mix": mix, "smoothing": smoothing,
+    return {"name": name, "router": router, "counts": counts, "maxRun": max_run, "mix": mix, "smoothing": smoothing,
             "offsets": offsets, "refine": refine, "protect": [int(i in protect) for i in range(total)], "aim": aim,
             "inputs": {k: flat(t) for k, t in leaves.items()}, "boundary": bs, "forced": fs, "size": sizes,
             "probability": [q.item() for q in ps], "entries": flat(torch.stack(all_entries)), "output": flat(out),
@@ -190,6 +200,7 @@ fixtures = {
     "hnet": hnet(),
     "tome": [tome(12, 4, 3), tome(13, 3, 6), tome(9, 2, 4)],
     "convolutions": [convolution(4, [9, 1, 3], 5), convolution(2, [4], 3)],
+    "paced": [block("a paced router", [9, 8], 5, 5, "gated", True, True, False, {4}, 2.0, "paced")],
 }
 
 folder = pathlib.Path(sys.argv[1])

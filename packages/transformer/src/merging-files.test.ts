@@ -45,6 +45,7 @@ const settings: Record<string, MergingConfig> = {
   },
   'every second token, copied back': { preLayers: 1, postLayers: 1, router: 'stride', ...copyBack },
   'random boundaries': { preLayers: 1, postLayers: 1, router: 'random', tokensPerEntry: 1.5, seed: 7 },
+  'a paced router': { preLayers: 1, postLayers: 1, router: 'paced', tokensPerEntry: 1.5, maxRun: 4 },
   'behind a convolution': { preLayers: 1, postLayers: 1, convKernel: 4 },
   'without parameters of the inflator': { preLayers: 2, postLayers: 0, offsets: false, sizeBias: 0 },
 };
@@ -137,7 +138,7 @@ describe('the files of a model that merges', () => {
     [
       'of no router there is',
       { pre_layers: 1, post_layers: 1, router: 'words', router_seed: -1 },
-      /router learned, stride or random, got words.*seed a whole number.*got -1/,
+      /router learned, paced, stride or random, got words.*seed a whole number.*got -1/,
     ],
     [
       'with too long a stride',

@@ -222,6 +222,7 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
     ['every second token', { router: 'stride' }],
     ['random boundaries', { router: 'random', tokensPerEntry: 1.5 }],
     ['changes copied back', copyBack],
+    ['a paced router', { router: 'paced' }],
     ['a convolution before', { convKernel: 4 }],
   ] as const)(
     'computes the same in pieces and at once, sees no future, and without a convolution is the plain model at threshold 0: %s',

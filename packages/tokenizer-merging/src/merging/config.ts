@@ -10,10 +10,11 @@ import { MinkeError } from '@minke/core';
 export type MergeMix = 'mass' | 'gated' | 'select';
 
 /**
- * Who decides about boundaries: a router that learns, or, to compare with it, every N-th token (`stride`) or each token
- * with the probability 1 / N (`random`), whatever the text says.
+ * Who decides about boundaries: a router that learns by what tokens are (`learned`), one that also knows how many came
+ * since the latest boundary and begins as every N-th token (`paced`), or, to compare with them, every N-th token
+ * (`stride`) or each token with the probability 1 / N (`random`), whatever the text says.
  */
-export type MergeRouter = 'learned' | 'stride' | 'random';
+export type MergeRouter = 'learned' | 'paced' | 'stride' | 'random';
 
 /** Settings of a `SoftTokenMerger`. */
 export interface MergerConfig {
@@ -25,9 +26,9 @@ export interface MergerConfig {
   readonly maxRun?: number;
   /** Default `gated`. */
   readonly mix?: MergeMix;
-  /** Default `learned`. The others have no query and key weights and decide in place of the router: by force. */
+  /** Default `learned`. `stride` and `random` have no weights and decide in place of a router: by force. */
   readonly router?: MergeRouter;
-  /** N of `stride` and `random`, from 1 to `maxRun`; 1.5 is two boundaries in three tokens. Default 2. */
+  /** N of all but `learned`, from 1 to `maxRun`; 1.5 is two boundaries in three tokens. Default 2. */
   readonly tokensPerEntry?: number;
   /** Of `random`, a whole number of 0 or more. Default 0. */
   readonly seed?: number;
@@ -77,9 +78,9 @@ export function routerProblems({
   maxRun = 8,
 }: Pick<MergerConfig, 'router' | 'tokensPerEntry' | 'seed' | 'maxRun'>): string[] {
   return [
-    ...(['learned', 'stride', 'random'].includes(router)
+    ...(['learned', 'paced', 'stride', 'random'].includes(router)
       ? []
-      : [`router learned, stride or random, got ${router}`]),
+      : [`router learned, paced, stride or random, got ${router}`]),
     ...(router === 'learned' || (tokensPerEntry >= 1 && tokensPerEntry <= maxRun)
       ? []
       : [`tokensPerEntry from 1 to maxRun ${maxRun}, got ${tokensPerEntry}`]),

@@ -79,6 +79,29 @@ describe('gradients', () => {
     expect(await run((plan) => ratioLoss(plan, 3), 2)).toMatchObject({ ok: true });
   });
 
+  it('of a paced router', async () => {
+    const config: MergerConfig = { hiddenSize: D, maxRun: 5, mix: 'select', router: 'paced' };
+    const report = await gradcheck(
+      (h, query, key, bias, sharpness) => {
+        const merger = new SoftTokenMerger(
+          config,
+          new Map([
+            ['query.weight', query as Tensor],
+            ['key.weight', key as Tensor],
+            ['run_bias', bias as Tensor],
+            ['sharpness', sharpness as Tensor],
+            ['importance.weight', (h as Tensor).arena.zeros([1, D])],
+            ['gate', (h as Tensor).arena.zeros([D])],
+          ]),
+        );
+        return merger.forwardSync(h as Tensor, { counts }).plan.probability as Tensor;
+      },
+      [{ shape: [T, D] }, { shape: [D, D] }, { shape: [D, D] }, { shape: [5, 1] }, { shape: [1] }],
+      { backend, seed: 3 },
+    );
+    expect(report).toMatchObject({ ok: true });
+  });
+
   it('of inflation', async () => {
     const config: InflatorConfig = { hiddenSize: D, maxRun: 5, refine: true };
     const names = [...DynamicTokenInflator.init(config, { backend }).parameters()];

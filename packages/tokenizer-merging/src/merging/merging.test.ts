@@ -25,6 +25,7 @@ const mixes: Record<string, Partial<MergerConfig> & { kernel?: number }> = {
   'every second token': { router: 'stride' },
   'two of three tokens': { router: 'stride', tokensPerEntry: 1.5 },
   'random boundaries': { router: 'random', seed: 3 },
+  'paced router': { router: 'paced', maxRun: 6 },
   'behind a convolution': { kernel: 4 },
   'behind a convolution wider than runs': { kernel: 6, maxRun: 2 },
 };

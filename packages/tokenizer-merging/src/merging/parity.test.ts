@@ -6,7 +6,14 @@ import { Arena, add, gatherRows, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { testBackends } from '../testing/backends.ts';
 import { Stack } from '../testing/stack.ts';
-import { CausalConvolution, type MergeMix, makePlan, ratioLoss, SoftTokenMerger } from './index.ts';
+import {
+  CausalConvolution,
+  type MergeMix,
+  type MergeRouter,
+  makePlan,
+  ratioLoss,
+  SoftTokenMerger,
+} from './index.ts';
 import { smooth } from './smoothing.ts';
 
 interface Values {
@@ -18,6 +25,7 @@ interface Block {
   counts: number[];
   maxRun: number;
   mix: MergeMix;
+  router: MergeRouter;
   smoothing: boolean;
   offsets: boolean;
   refine: boolean;
@@ -55,6 +63,7 @@ interface HNet {
 }
 const fixture = JSON.parse(readFileSync(new URL('../../fixtures/merging.json', import.meta.url), 'utf8')) as {
   blocks: Block[];
+  paced: Block[];
   hnet: HNet;
   convolutions: Convolution[];
 };
@@ -76,39 +85,42 @@ function expectClose(
 describe.each(await testBackends())('on %s', (_, backend) => {
   const tolerance = backend.info.bits === 64 ? 1e-12 : 2e-5;
 
-  it.each(fixture.blocks)('computes and differentiates as PyTorch: $name', async (block) => {
-    const { inputs, grads, maxRun, mix, smoothing, offsets, refine, protect, counts } = block;
-    const D = (inputs.h as Values).shape[1] as number;
-    const stack = new Stack(
-      backend,
-      { hiddenSize: D, maxRun, mix },
-      { hiddenSize: D, smoothing, offsets, refine },
-    );
-    const parameters = new Map([...stack.parameters(), ['own', stack.own], ['earlier', stack.earlier]]);
-    for (const [name, parameter] of parameters) parameter.write((inputs[name] as Values).data);
-    const owner = new Arena(backend, { persistent: true });
-    const h = owner.parameter((inputs.h as Values).data, (inputs.h as Values).shape);
-    using arena = new Arena(backend, { grad: true });
-    const { output, entries, plan } = await stack.forward(arena.adopt(h), { counts, protect });
-    expect(Array.from(plan.boundary)).toEqual(block.boundary);
-    expect(Array.from(plan.forced)).toEqual(block.forced);
-    expect(Array.from(plan.size)).toEqual(block.size);
-    expectClose(plan.probabilities as ArrayLike<number>, block.probability, tolerance, 'probability');
-    expectClose(await entries.read(), block.entries.data, tolerance, 'entries');
-    expectClose(await output.read(), block.output.data, tolerance, 'output');
-    const ratio = ratioLoss(plan, block.aim);
-    expectClose(await ratio.read(), [block.ratioLoss], tolerance, 'ratio loss');
-    const main = sum(mul(output, arena.tensor(block.dy.data, block.dy.shape)));
-    add(main, mul(ratio, 0.3)).backward();
-    for (const [name, leaf] of [...parameters, ['h', h] as const])
-      expectClose(
-        leaf.grad ? await leaf.grad.read() : new Float32Array(leaf.size),
-        (grads[name] as Values).data,
-        10 * tolerance,
-        `gradient of ${name}`,
+  it.each([...fixture.blocks, ...fixture.paced])(
+    'computes and differentiates as PyTorch: $name',
+    async (block) => {
+      const { inputs, grads, maxRun, mix, router, smoothing, offsets, refine, protect, counts } = block;
+      const D = (inputs.h as Values).shape[1] as number;
+      const stack = new Stack(
+        backend,
+        { hiddenSize: D, maxRun, mix, router },
+        { hiddenSize: D, smoothing, offsets, refine },
       );
-    owner.dispose();
-  });
+      const parameters = new Map([...stack.parameters(), ['own', stack.own], ['earlier', stack.earlier]]);
+      for (const [name, parameter] of parameters) parameter.write((inputs[name] as Values).data);
+      const owner = new Arena(backend, { persistent: true });
+      const h = owner.parameter((inputs.h as Values).data, (inputs.h as Values).shape);
+      using arena = new Arena(backend, { grad: true });
+      const { output, entries, plan } = await stack.forward(arena.adopt(h), { counts, protect });
+      expect(Array.from(plan.boundary)).toEqual(block.boundary);
+      expect(Array.from(plan.forced)).toEqual(block.forced);
+      expect(Array.from(plan.size)).toEqual(block.size);
+      expectClose(plan.probabilities as ArrayLike<number>, block.probability, tolerance, 'probability');
+      expectClose(await entries.read(), block.entries.data, tolerance, 'entries');
+      expectClose(await output.read(), block.output.data, tolerance, 'output');
+      const ratio = ratioLoss(plan, block.aim);
+      expectClose(await ratio.read(), [block.ratioLoss], tolerance, 'ratio loss');
+      const main = sum(mul(output, arena.tensor(block.dy.data, block.dy.shape)));
+      add(main, mul(ratio, 0.3)).backward();
+      for (const [name, leaf] of [...parameters, ['h', h] as const])
+        expectClose(
+          leaf.grad ? await leaf.grad.read() : new Float32Array(leaf.size),
+          (grads[name] as Values).data,
+          10 * tolerance,
+          `gradient of ${name}`,
+        );
+      owner.dispose();
+    },
+  );
 
   it.each(fixture.convolutions)('convolves as PyTorch, over $kernel tokens', async (found) => {
     const { kernel, counts, inputs, output, dy, grads } = found;

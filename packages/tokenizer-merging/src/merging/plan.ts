@@ -60,7 +60,8 @@ export interface PlanInputs {
   readonly threshold: number;
   readonly maxRun: number;
   readonly probability?: Tensor | null;
-  readonly probabilities?: ArrayLike<number> | null;
+  /** By row, or by row and the tokens since the latest boundary before it. */
+  readonly probabilities?: ArrayLike<number> | ((row: number, run: number) => number) | null;
   /** Rows that must be boundaries. */
   readonly protect?: ArrayLike<number>;
   /** The caller's decisions in place of the router's. */
@@ -72,10 +73,13 @@ const fresh: SequenceStart = { position: 0, entries: 0, run: 0 };
 
 /** Decides about every token of a batch, in order. */
 export function makePlan(inputs: PlanInputs): MergePlan {
-  const { counts, threshold, maxRun, protect, boundaries, probabilities = null } = inputs;
+  const { counts, threshold, maxRun, protect, boundaries } = inputs;
   const starts = inputs.starts ?? counts.map(() => fresh);
   const total = counts.reduce((sum, count) => sum + count, 0);
-  for (const [name, rows] of Object.entries({ protect, boundaries, probabilities }))
+  const given = typeof inputs.probabilities === 'function' ? null : inputs.probabilities;
+  const of = typeof inputs.probabilities === 'function' ? inputs.probabilities : null;
+  const probabilities = of ? new Float64Array(total) : (given ?? null);
+  for (const [name, rows] of Object.entries({ protect, boundaries, probabilities: given }))
     check(
       rows === undefined || rows === null || rows.length === total,
       () => `plan: expected ${name} of ${total} tokens, got ${rows?.length}`,
@@ -99,6 +103,7 @@ export function makePlan(inputs: PlanInputs): MergePlan {
       const first = position + i === 0;
       const certain = first || Boolean(protect?.[row]) || run + 1 >= maxRun || threshold <= 0;
       forced[row] = certain || boundaries !== undefined ? 1 : 0;
+      if (of) (probabilities as Float64Array)[row] = of(row, run);
       const chosen = boundaries ? Boolean(boundaries[row]) : (probabilities?.[row] as number) >= threshold;
       if (certain || chosen) {
         boundary[row] = 1;

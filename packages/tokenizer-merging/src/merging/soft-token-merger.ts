@@ -4,7 +4,8 @@
  * The name and the aim are those of Yuan et al., Efficient Transformer Adaptation with Soft Token Merging (CVPR 2024
  * workshops). Boundaries are H-Net's (arXiv 2507.07955, equation 4): p[t] = (1 - cos(Wq h[t], Wk h[t - 1])) / 2,
  * both matrices the identity at first; a token is one where p >= threshold, at the start of a sequence, where it is
- * protected and where a run is full. Ours is the entry: e = h[boundary] + c (pool - h[boundary]), with pool the
+ * protected and where a run is full. A `paced` router is ours: p[t] = sigmoid(b[run] - s cos(Wq h[t], Wk h[t - 1])), run
+ * the tokens since the latest boundary, b such at first that every N-th token is one. Ours is the entry, too: e = h[boundary] + c (pool - h[boundary]), with pool the
  * anchored mean a + sum softmax(w . h) (h - a) of the tokens since the boundary before (a is the first of them, so a
  * mean of equal vectors is that vector) and c the share of these tokens, through a learned gate for each channel
  * in the mix `gated`. Everything in an entry lies at or before its boundary.
@@ -15,6 +16,7 @@
 import { type Backend, check, formatShape } from '@minke/core';
 import {
   Arena,
+  add,
   affine,
   clamp,
   constantInit,
@@ -30,6 +32,7 @@ import {
 } from '@minke/tensor';
 import { type MergerConfig, resolveMergerConfig } from './config.ts';
 import { fixedBoundaries } from './fixed-router.ts';
+import { firstPace, runsBefore } from './pace.ts';
 import { countsOf, type MergeBatch, remember, sequencesOf, startsOf, withPast } from './past.ts';
 import { type MergePlan, makePlan } from './plan.ts';
 import { poolTails } from './pool.ts';
@@ -60,14 +63,21 @@ export function initArena(options: InitOptions): Arena {
   return new Arena(options.backend, { persistent: true, label: 'merging weights' });
 }
 
-/** Names and shapes of a merger's parameters; query and key are a learned router's. */
+/** Names and shapes of a merger's parameters; query and key are those of a router that learns. */
 export function mergerParameterShapes({
   hiddenSize: D,
   router = 'learned',
+  maxRun = 8,
 }: MergerConfig): Map<string, readonly number[]> {
-  const routing = router === 'learned' ? (['query.weight', 'key.weight'] as const) : [];
+  const learns = router === 'learned' || router === 'paced';
   return new Map<string, readonly number[]>([
-    ...routing.map((name) => [name, [D, D]] as const),
+    ...(learns ? (['query.weight', 'key.weight'] as const) : []).map((name) => [name, [D, D]] as const),
+    ...(router === 'paced'
+      ? ([
+          ['run_bias', [maxRun, 1]],
+          ['sharpness', [1]],
+        ] as const)
+      : []),
     ['importance.weight', [1, D]],
     ['gate', [D]],
   ]);
@@ -96,17 +106,23 @@ export class SoftTokenMerger implements Module {
     }
   }
 
-  /** Identity routing, even importance, gates of one half. Throws `invalid-config`. */
+  /** Identity routing, the pace of the config, even importance, gates of one half. Throws `invalid-config`. */
   static init(config: MergerConfig, options: InitOptions): SoftTokenMerger {
-    const { hiddenSize: D } = resolveMergerConfig(config);
+    const resolved = resolveMergerConfig(config);
+    const { hiddenSize: D } = resolved;
     const arena = initArena(options);
     const identity = Float32Array.from({ length: D * D }, (_, i) => (i % (D + 1) === 0 ? 1 : 0));
-    const first = (name: string, shape: readonly number[]) =>
-      name === 'query.weight' || name === 'key.weight'
-        ? arena.parameter(identity, shape)
-        : constantInit(arena, shape, 0);
-    const shapes = [...mergerParameterShapes(config)];
-    return new SoftTokenMerger(config, new Map(shapes.map(([name, shape]) => [name, first(name, shape)])));
+    const first = new Map([
+      ['query.weight', identity],
+      ['key.weight', identity],
+      ['run_bias', firstPace(resolved)],
+      ['sharpness', Float32Array.of(1)],
+    ]);
+    const parameters = [...mergerParameterShapes(config)].map(([name, shape]) => {
+      const values = first.get(name);
+      return [name, values ? arena.parameter(values, shape) : constantInit(arena, shape, 0)] as const;
+    });
+    return new SoftTokenMerger(config, new Map(parameters));
   }
 
   parameters(): Map<string, Tensor> {
@@ -121,17 +137,22 @@ export class SoftTokenMerger implements Module {
     return new MergeState(backend, this.config.hiddenSize, this.config.maxRun, size);
   }
 
-  /** Decides about boundaries and merges: h [T, D]. The router's probabilities are read on the way. */
+  /** Decides about boundaries and merges: h [T, D]. What the router says is read on the way. */
   async forward(h: Tensor, batch: MergeBatch = {}): Promise<Merged> {
-    const probability = this.#probability(h, batch);
-    const plan = this.#plan(h, batch, probability, await probability?.read());
+    const scores = this.#scores(h, batch);
+    const plan = this.#plan(h, batch, scores, await Promise.all(scores.map((one) => one.read())));
     return { plan, entries: this.merge(h, plan, batch) };
   }
 
   /** `forward` on backends that can block. Throws `unsupported` on others. */
   forwardSync(h: Tensor, batch: MergeBatch = {}): Merged {
-    const probability = this.#probability(h, batch);
-    const plan = this.#plan(h, batch, probability, probability?.readSync());
+    const scores = this.#scores(h, batch);
+    const plan = this.#plan(
+      h,
+      batch,
+      scores,
+      scores.map((one) => one.readSync()),
+    );
     return { plan, entries: this.merge(h, plan, batch) };
   }
 
@@ -154,10 +175,21 @@ export class SoftTokenMerger implements Module {
     return entries;
   }
 
-  /** Boundary probabilities [T], or null where nothing depends on them. */
-  #probability(h: Tensor, batch: MergeBatch): Tensor | null {
+  /**
+   * What boundaries are decided by: probabilities [T], or of a paced router what tokens say [T] and the biases of runs
+   * [maxRun, 1]. None where nothing depends on them.
+   */
+  #scores(h: Tensor, batch: MergeBatch): readonly Tensor[] {
     const { threshold = this.config.threshold, boundaries } = batch;
-    if (threshold <= 0 || boundaries || this.config.router !== 'learned') return null;
+    const { router } = this.config;
+    if (threshold <= 0 || boundaries || router === 'stride' || router === 'random') return [];
+    const cosine = this.#cosine(h, batch);
+    if (router === 'learned') return [clamp(affine(cosine, -0.5, 0.5), 0, 1)];
+    return [mul(affine(cosine, -1, 0), h.arena.adopt(this.#get('sharpness'))), this.#get('run_bias')];
+  }
+
+  /** cos(Wq h[t], Wk h[t - 1]), [T]; 0 at the start of a sequence. */
+  #cosine(h: Tensor, batch: MergeBatch): Tensor {
     const counts = countsOf(h, batch);
     const known = withPast(h, batch, startsOf(counts, batch));
     const previous: number[] = [];
@@ -168,30 +200,33 @@ export class SoftTokenMerger implements Module {
     const q = linear(h, this.#get('query.weight'));
     const k = takeRows(linear(known.rows, this.#get('key.weight')), previous);
     const inverseNorm = (x: Tensor) => rsqrt(maximum(sum(square(x), 1), LEAST_SQUARE));
-    const cosine = mul(mul(sum(mul(q, k), 1), inverseNorm(q)), inverseNorm(k));
-    return clamp(affine(cosine, -0.5, 0.5), 0, 1);
+    return mul(mul(sum(mul(q, k), 1), inverseNorm(q)), inverseNorm(k));
   }
 
   #plan(
     h: Tensor,
     batch: MergeBatch,
-    probability: Tensor | null,
-    probabilities: ArrayLike<number> | undefined,
+    scores: readonly Tensor[],
+    numbers: readonly ArrayLike<number>[],
   ): MergePlan {
     const { threshold = this.config.threshold, protect } = batch;
     const counts = countsOf(h, batch);
     const starts = startsOf(counts, batch);
     const boundaries = batch.boundaries ?? fixedBoundaries(this.config, counts, starts);
-    return makePlan({
-      counts,
-      threshold,
-      maxRun: this.config.maxRun,
-      probability,
-      probabilities: probabilities ?? null,
-      starts,
+    const [score, runBias] = scores;
+    const [said, biases] = numbers;
+    const paced = (row: number, run: number) =>
+      1 / (1 + Math.exp(-((said?.[row] as number) + (biases?.[run] as number))));
+    const plan = makePlan({
+      ...{ counts, threshold, maxRun: this.config.maxRun, starts },
+      probability: score ?? null,
+      probabilities: runBias ? paced : (said ?? null),
       ...(protect && { protect }),
       ...(boundaries && { boundaries }),
     });
+    if (!score || !runBias) return plan;
+    const bias = takeRows(runBias, runsBefore(plan), h.arena).reshape(score.shape);
+    return { ...plan, probability: sigmoid(add(score, bias)) };
   }
 
   #get(name: string): Tensor {
