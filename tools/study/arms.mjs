@@ -131,6 +131,7 @@ const merging = (tokensPerEntry, changes) => ({
     ...changes,
   }),
 });
+const ours = { router: 'paced' };
 const attention = (configure) => ({ kind: 'attention', tokensPerEntry: 1, configure });
 
 /**
@@ -145,7 +146,7 @@ const attention = (configure) => ({ kind: 'attention', tokensPerEntry: 1, config
 
 /**
  * Arms on text. `plain` is also full attention; `plain-conv` is it with the convolution of the arms that merge, which
- * `-noconv` leave out.
+ * `-noconv` leave out. Ours are those of a paced router; `learned` is H-Net's, which knows nothing of a run's length.
  *
  * @type {readonly Arm[]}
  */
@@ -157,10 +158,14 @@ const textArms = [
   },
   { name: 'stride-2', label: 'fixed stride 2x', seeds: 3, ...merging(2, { router: 'stride' }) },
   { name: 'random-2', label: 'random boundaries 2x', seeds: 3, ...merging(2, { router: 'random' }) },
-  { name: 'ours-2', label: 'ours 2x', seeds: 3, ...merging(2, {}) },
-  { name: 'ours-2-copy', label: 'ours 2x, copied back', seeds: 3, ...merging(2, copyBack) },
-  { name: 'ours-1.5', label: 'ours 1.5x', seeds: 1, ...merging(1.5, {}) },
-  { name: 'ours-1.5-copy', label: 'ours 1.5x, copied back', seeds: 1, ...merging(1.5, copyBack) },
+  { name: 'ours-2', label: 'ours 2x', seeds: 3, ...merging(2, ours) },
+  { name: 'ours-2-copy', label: 'ours 2x, copied back', seeds: 3, ...merging(2, { ...ours, ...copyBack }) },
+  { name: 'ours-1.5', label: 'ours 1.5x', seeds: 1, ...merging(1.5, ours) },
+  {
+    ...{ name: 'ours-1.5-copy', label: 'ours 1.5x, copied back', seeds: 1 },
+    ...merging(1.5, { ...ours, ...copyBack }),
+  },
+  { name: 'learned-2', label: "H-Net's router 2x", seeds: 1, ...merging(2, {}) },
   {
     ...{ name: 'stride-2-noconv', label: 'fixed stride 2x, no convolution', seeds: 1 },
     ...merging(2, { router: 'stride', convKernel: 1 }),
@@ -170,7 +175,7 @@ const textArms = [
     ...merging(2, { router: 'random', convKernel: 1 }),
   },
   {
-    ...{ name: 'ours-2-noconv', label: 'ours 2x, no convolution', seeds: 1 },
+    ...{ name: 'learned-2-noconv', label: "H-Net's router 2x, no convolution", seeds: 1 },
     ...merging(2, { convKernel: 1 }),
   },
   {
@@ -219,14 +224,19 @@ export function armMerging(arm, setting, seed) {
   return arm.merging ? arm.merging({ shape: setting.shape, seed }) : null;
 }
 
-/** Share of the steps in which an arm comes to its compression from little of it. */
+/** Share of the steps in which an arm that is not paced comes to its compression from little of it. */
 const curriculum = 0.3;
 const firstCompression = 1.2;
 
-/** How a learned router is steered over so many steps; the weight is one that met its aim in `rl-trainer`'s tests. */
-export function compressionOf(arm, steps) {
-  const [start, target] = [Math.min(firstCompression, arm.tokensPerEntry), arm.tokensPerEntry];
-  return { ratioWeight: 0.3, start, target, warmupSteps: Math.round(curriculum * steps) };
+/**
+ * How a router that learns is steered over so many steps. One that is paced begins at its aim; its weight holds it there
+ * where a tenth let it go to 2.2 tokens an entry of 2. The other's is one that met its aim in `rl-trainer`'s tests.
+ */
+export function compressionOf(arm, setting, steps) {
+  const target = arm.tokensPerEntry;
+  const paced = armMerging(arm, setting, 0)?.router === 'paced';
+  const start = paced ? target : Math.min(firstCompression, target);
+  return { ratioWeight: paced ? 3 : 0.3, start, target, warmupSteps: Math.round(curriculum * steps) };
 }
 
 /** FLOPs of a training token of an arm at a compression. */
@@ -252,7 +262,7 @@ const planned = new Map();
 function meanFlops(arm, setting, vocabSize) {
   if (armMerging(arm, setting, 0)?.router !== undefined || arm.merging === undefined)
     return flopsPerToken(arm, setting, vocabSize);
-  const { start, target } = compressionOf(arm, 1);
+  const { start, target } = compressionOf(arm, setting, 1);
   const parts = 20;
   const way = Array.from({ length: parts }, (_, i) => start + ((target - start) * (i + 0.5)) / parts);
   const onTheWay = way.map((compression) => flopsPerToken(arm, setting, vocabSize, compression));

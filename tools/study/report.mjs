@@ -21,6 +21,7 @@ const groups = [
       'plain with a convolution': ['plain-conv'],
       'fixed stride': ['stride-2'],
       'random boundaries': ['random-2'],
+      "H-Net's router": ['learned-2'],
       ours: ['ours-1.5', 'ours-2'],
       'ours, copied back': ['ours-1.5-copy', 'ours-2-copy'],
     },
@@ -32,7 +33,7 @@ const groups = [
       plain: ['plain'],
       'fixed stride': ['stride-2-noconv'],
       'random boundaries': ['random-2-noconv'],
-      ours: ['ours-2-noconv'],
+      "H-Net's router": ['learned-2-noconv'],
     },
   },
   {

@@ -147,7 +147,7 @@ function begin({ arm, setting, seed, data, backend }) {
   const model = modelOf(config, merging, seed, weights);
   const learnerSettings = {
     ...{ ...defaultSftLearner, optimizer: 'muon' },
-    ...(merging && merging.router === undefined && { compression: compressionOf(arm, steps) }),
+    ...(learnsBoundaries(merging) && { compression: compressionOf(arm, setting, steps) }),
     ...(config.indexer && { indexer: { weight: 1, warmupSteps: Math.round(0.1 * steps) } }),
   };
   const sft = {
@@ -161,6 +161,9 @@ function begin({ arm, setting, seed, data, backend }) {
   const learner = new LocalLearner(model, learnerSettings);
   return { plan, steps, config, merging, weights, model, learnerSettings, learner, sft };
 }
+
+/** Whether a router of an arm learns: by default, or paced. */
+const learnsBoundaries = (merging) => merging !== null && (merging.router ?? 'paced') === 'paced';
 
 /** Seconds of a step of the plain model on the task of `data`, here and now: runs on other machines compare by it. */
 export async function plainStepSeconds({ task, setting, data, backend }) {
