@@ -1,7 +1,14 @@
 /**
  * The latest rows of each sequence, where they stay until later ones take their place.
  */
-import { type Arena, call, type Tensor } from '@minke/tensor';
+import { type Arena, call, scatterRows, type Tensor } from '@minke/tensor';
+import { indices, takeRows } from './rows.ts';
+
+/** Rows of two tables. */
+export interface MovedRow {
+  readonly from: number;
+  readonly to: number;
+}
 
 /** Row n of a sequence lies at n mod `each` of its part of the table. */
 export class RowRing {
@@ -30,5 +37,12 @@ export class RowRing {
     if (this.each === 0) return;
     const part = (sequence: number) => this.table.rows(sequence * this.each, (sequence + 1) * this.each);
     call('copyInto', [part(from), part(to)], {}, arena);
+  }
+
+  /** Takes over rows of another ring; recorded in `arena`. */
+  copyRows(arena: Arena, { table }: RowRing, rows: readonly MovedRow[]): void {
+    if (rows.length === 0) return;
+    const [taken, places] = [rows.map(({ from }) => from), rows.map(({ to }) => to)];
+    scatterRows(takeRows(table, taken, arena), indices(arena, places), this.table);
   }
 }

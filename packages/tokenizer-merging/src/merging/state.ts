@@ -8,10 +8,9 @@
  * through a state.
  */
 import { type Backend, check } from '@minke/core';
-import { Arena, scatterRows } from '@minke/tensor';
+import { Arena } from '@minke/tensor';
 import type { MergePlan, SequenceStart } from './plan.ts';
-import { RowRing } from './row-ring.ts';
-import { indices, takeRows } from './rows.ts';
+import { type MovedRow, RowRing } from './row-ring.ts';
 
 /** Where one sequence stands. */
 interface Standing extends SequenceStart {
@@ -236,8 +235,7 @@ export class MergeState {
 
   /** Copies what goes on from where sequences of another state stand. */
   #take(targets: readonly number[], from: MergeState, sources: readonly number[]): void {
-    /** Rows from and to, of each ring. */
-    const moved = this.#rings.map((): [number, number][] => []);
+    const moved = this.#rings.map((): MovedRow[] => []);
     targets.forEach((target, i) => {
       const source = sources[i] as number;
       const { position, entries, run } = from.start(source);
@@ -247,7 +245,7 @@ export class MergeState {
         const ends = [position, position, entries];
         this.#rings.forEach((ring, n) => {
           for (let at = firsts[n] as number; at < (ends[n] as number); at++)
-            moved[n]?.push([(from.#rings[n] as RowRing).row(source, at), ring.row(target, at)]);
+            moved[n]?.push({ from: (from.#rings[n] as RowRing).row(source, at), to: ring.row(target, at) });
         });
       }
       this.#standings[target] = { position, entries, run, oldest: position };
@@ -256,21 +254,7 @@ export class MergeState {
     if (moved.every(({ length }) => length === 0)) return;
     using arena = new Arena(this.#arena.backend, { label: 'merge state copy' });
     this.#rings.forEach((ring, n) => {
-      const rows = moved[n] as [number, number][];
-      if (rows.length === 0) return;
-      const taken = takeRows(
-        (from.#rings[n] as RowRing).table,
-        rows.map(([row]) => row),
-        arena,
-      );
-      scatterRows(
-        taken,
-        indices(
-          arena,
-          rows.map(([, row]) => row),
-        ),
-        ring.table,
-      );
+      ring.copyRows(arena, from.#rings[n] as RowRing, moved[n] as MovedRow[]);
     });
     arena.submit();
   }
