@@ -10,8 +10,9 @@ const weights = new Arena(backend, { persistent: true });
 const v3 = presets['DeepSeek-V3'];
 const model = DeepSeekModel.init({ ...v3, ...width, ...heads, ...depth }, { arena: weights, seed: 0 });
 
-// Two layers on tokens, three on entries, one on tokens again.
-const merging = MergingTransformer.init(model, { preLayers: 2, postLayers: 1 }, { arena: weights });
+// Two layers on tokens and a convolution over four of them, three on entries of two tokens at first, one on tokens again.
+const settings = { preLayers: 2, convKernel: 4, router: 'paced', postLayers: 1 } as const;
+const merging = MergingTransformer.init(model, settings, { arena: weights });
 
 // A prompt, three guesses behind it, two of them taken back.
 using state = merging.createState({ maxTokens: 64 });
