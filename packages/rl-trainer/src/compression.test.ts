@@ -143,6 +143,32 @@ describe('training a model that merges', () => {
     expect(kept[2]).not.toEqual(Array.from(normals));
   });
 
+  it.each(['adamw', 'muon'] as const)('lets the router learn at a rate of its own, %s', async (optimizer) => {
+    const change = async (routerRate: number) => {
+      const model = newModel(backend, { router: 'paced' });
+      const before = new Map<string, ArrayLike<number>>();
+      for (const [name, p] of model.trainable()) before.set(name, await p.read());
+      const learner = new LocalLearner(model, { ...control({ routerRate, start: 3, target: 3 }), optimizer });
+      await learner.forwardBackward(sequences, spec, totals);
+      await learner.optimStep({ learningRate: 1e-3 });
+      const moved = new Map<string, number>();
+      for (const [name, p] of model.trainable()) {
+        const after = await p.read();
+        moved.set(name, Math.max(...Array.from(before.get(name)!, (x, i) => Math.abs(after[i]! - x))));
+      }
+      return moved;
+    };
+    const [still, slow, usual] = [await change(0), await change(0.25), await change(1)];
+    for (const name of ['query.weight', 'key.weight', 'run_bias', 'sharpness'].map(
+      (x) => `merging.merger.${x}`,
+    )) {
+      expect(still.get(name), name).toBe(0);
+      expect(slow.get(name)! / usual.get(name)!, name).toBeCloseTo(0.25, 2);
+    }
+    for (const name of ['merging.merger.gate', 'model.embed_tokens.weight'])
+      expect([still.get(name), slow.get(name)], name).toEqual([usual.get(name), usual.get(name)]);
+  });
+
   it.each([1, 4])(
     'computes the log-probabilities that generating through a state computes, bit for bit, kernel %i',
     async (convKernel) => {
@@ -238,9 +264,9 @@ describe('training a model that merges', () => {
   });
 
   it('says what is wrong with its settings', () => {
-    const wrong = { ratioWeight: -1, start: 1, target: Number.NaN, warmupSteps: 0.5 };
+    const wrong = { ratioWeight: -1, routerRate: -2, start: 1, target: Number.NaN, warmupSteps: 0.5 };
     expect(() => new LocalLearner(newModel(), { compression: wrong })).toThrow(
-      /ratioWeight.*-1; compression.start.*above 1, got 1; compression.target.*NaN; compression.warmupSteps.*0.5/,
+      /ratioWeight.*-1; compression.routerRate.*-2; compression.start.*above 1, got 1; compression.target.*NaN; compression.warmupSteps.*0.5/,
     );
     expect(() => new LocalLearner(newModel().model, control({}))).toThrow(/beside a model that merges/);
   });

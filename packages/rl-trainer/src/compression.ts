@@ -18,6 +18,11 @@ import { compressionAim, type MergePlan, ratioLoss } from '@minke/tokenizer-merg
 export interface Compression {
   /** Of the ratio loss; 0 leaves the router to the main loss. */
   readonly ratioWeight: number;
+  /**
+   * What the learning rate of the router's weights is over that of the others. Default 1. Its gradients are faint, and
+   * AdamW's steps are as large whatever their size.
+   */
+  readonly routerRate?: number;
   /** Tokens an entry that the first step aims at, above 1. */
   readonly start: number;
   /** Tokens an entry in the end, above 1. */
@@ -30,10 +35,13 @@ export interface Compression {
 export const defaultCompression: Compression = { ratioWeight: 0.03, start: 2, target: 2, warmupSteps: 0 };
 
 /** What is wrong with a compression, each as "expected" continues it. */
-export function compressionProblems({ ratioWeight, start, target, warmupSteps }: Compression): string[] {
+export function compressionProblems(compression: Compression): string[] {
+  const { ratioWeight, routerRate = 1, start, target, warmupSteps } = compression;
   const problems: string[] = [];
   if (!(ratioWeight >= 0 && Number.isFinite(ratioWeight)))
     problems.push(`compression.ratioWeight a number of at least 0, got ${ratioWeight}`);
+  if (!(routerRate >= 0 && Number.isFinite(routerRate)))
+    problems.push(`compression.routerRate a number of at least 0, got ${routerRate}`);
   for (const [name, value] of Object.entries({ start, target }))
     if (!(value > 1 && Number.isFinite(value)))
       problems.push(`compression.${name} a number above 1, got ${value}`);

@@ -266,13 +266,18 @@ export class LocalTraining<M extends TransformerModel = DeepSeekModel> {
     const decay = (name: string, { length }: Shape) =>
       length >= 2 && !/embed_tokens|\.convolution\./.test(name);
     const shared = { lr: 0, weightDecay, maxGradNorm };
-    if (optimizer !== 'muon') return new AdamW(trained, { ...shared, beta1, beta2, eps, decay });
-    const adamW = { beta1, beta2, eps, decay };
+    const { routerRate = 1 } = this.#options.compression ?? {};
+    const rate = (name: string) => (routerWeights.test(name) ? routerRate : 1);
+    const adamW = { beta1, beta2, eps, decay, rate };
+    if (optimizer !== 'muon') return new AdamW(trained, { ...shared, ...adamW });
     const matrices = (name: string, { length }: Shape) =>
       length >= 2 && !/embed_tokens|lm_head|score\.weight|^merging\./.test(name);
     return new Muon(trained, { ...shared, ...(momentum !== undefined && { momentum }), matrices, adamW });
   }
 }
+
+/** What decides about boundaries, by name. */
+const routerWeights = /^merging\.merger\.(query\.weight|key\.weight|run_bias|sharpness)$/;
 
 /** The adapter that is trained, or null. */
 function loraOf(model: TransformerModel) {

@@ -46,6 +46,27 @@ test('a parameter without gradient is left alone, and the norm is of gradients b
   expect(Array.from(idle.readSync())).toEqual([5]);
 });
 
+test('a rate of its own is a learning rate of its own, decay with it', () => {
+  const of = (lr: number, rate?: (name: string) => number) => {
+    const owner = new Arena(backend, { persistent: true });
+    const arena = new Arena(backend, { grad: true });
+    const leaves = ['slow', 'fast'].map((name) => [name, owner.parameter([1, -2, 3], [3])] as const);
+    const settings = { lr, weightDecay: 0.5, decay: () => true, ...(rate && { rate }) };
+    const optimizer = new AdamW(new Map(leaves), settings);
+    for (let i = 0; i < 3; i++) {
+      for (const [, leaf] of leaves) sum(square(arena.adopt(leaf))).backward();
+      optimizer.step(arena);
+      optimizer.zeroGrad(arena);
+      arena.reset();
+    }
+    return leaves.map(([, leaf]) => Array.from(leaf.readSync()));
+  };
+  const [slow, fast] = of(0.1, (name) => (name === 'slow' ? 0.25 : 1));
+  expect(slow).toEqual(of(0.025)[0]);
+  expect(fast).toEqual(of(0.1)[0]);
+  expect(of(0.1, () => 0)[0]).toEqual([1, -2, 3]);
+});
+
 test('wrong parameters and wrong state are named', () => {
   const { owner, optimizer } = setup();
   expect(() => new AdamW(new Map([['x', owner.zeros([1])]]), { lr: 1 })).toThrow(/"x", which is none/);

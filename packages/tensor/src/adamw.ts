@@ -28,6 +28,8 @@ export interface AdamWOptions {
   readonly maxGradNorm?: number;
   /** Which parameters decay; default: those of rank 2 and above. */
   readonly decay?: (name: string, shape: Shape) => boolean;
+  /** What a parameter's learning rate is over `lr`; default 1 for all. */
+  readonly rate?: (name: string, shape: Shape) => number;
 }
 
 /** First and second moment of one parameter, in its shape. */
@@ -58,6 +60,7 @@ export class AdamW {
       weightDecay: 0,
       maxGradNorm: 0,
       decay: (_, shape) => shape.length >= 2,
+      rate: () => 1,
       ...options,
     };
     this.#parameters = new Map(parameters);
@@ -80,7 +83,7 @@ export class AdamW {
     options: { readonly lr?: number | undefined; readonly normSquared?: Tensor | undefined } = {},
   ): Tensor {
     const { lr = this.options.lr } = options;
-    const { beta1, beta2, eps, weightDecay, maxGradNorm, decay } = this.options;
+    const { beta1, beta2, eps, weightDecay, maxGradNorm, decay, rate } = this.options;
     this.#stepCount++;
     return arena.withoutGrad(() => {
       const normSquared = options.normSquared ?? squaredNorm(arena, this.#parameters.values());
@@ -89,7 +92,7 @@ export class AdamW {
         if (grad === null) continue;
         const { m, v } = this.#moments.get(name)!;
         updateParameter(arena, grad, normSquared, p, m, v, {
-          lr,
+          lr: lr * rate(name, p.shape),
           beta1,
           beta2,
           eps,

@@ -32,7 +32,7 @@ export interface MuonOptions {
   /** Which parameters are hidden matrices; default: rank 2 and 3 except embeddings and heads (`embed`, `lm_head`). */
   readonly matrices?: (name: string, shape: Shape) => boolean;
   /** Settings of AdamW for the other parameters. */
-  readonly adamW?: Pick<AdamWOptions, 'beta1' | 'beta2' | 'eps' | 'decay'>;
+  readonly adamW?: Pick<AdamWOptions, 'beta1' | 'beta2' | 'eps' | 'decay' | 'rate'>;
 }
 
 /** What a checkpoint needs, besides the parameters. */
