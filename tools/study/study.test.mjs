@@ -55,7 +55,8 @@ describe('the driver', { timeout: 600_000 }, () => {
   });
 
   it('trains, measures and writes down arms of every kind', async () => {
-    const names = ['plain', 'random-2', 'ours-2', 'hybrid-3-1', 'dsa', 'tasks-ours-2'];
+    const text = ['plain', 'plain-conv', 'random-2', 'ours-2', 'learned-2', 'hybrid-3-1', 'dsa'];
+    const names = [...text, 'tasks-ours-2'];
     const done = await run([...names.flatMap((name) => ['--only', name]), '--seed', '0']);
     expect(done.map(({ arm }) => arm)).toEqual(names);
     for (const {
@@ -80,7 +81,7 @@ describe('the driver', { timeout: 600_000 }, () => {
         expect(bitsPerByte.value).toBeLessThan(8);
       } else expect(rest.n).toBe(5);
     }
-    const flops = done.slice(0, 2).map(({ training }) => training.flops);
+    const flops = [done[0], done[2]].map(({ training }) => training.flops);
     expect(Math.abs(flops[0] / flops[1] - 1)).toBeLessThan(0.25); // whole steps of a few
   });
 
@@ -127,10 +128,11 @@ describe('the plan', () => {
     );
     expect(two).toBeLessThan(half);
     expect(half).toBeLessThan(plain);
-    expect(plannedFlopsPerToken(arm('ours-2'), settings.full, 4096)).toBeGreaterThan(two);
-    expect(plannedFlopsPerToken(arm('stride-2'), settings.full, 4096)).toBe(
-      flopsPerToken(arm('stride-2'), settings.full, 4096),
-    );
+    expect(plannedFlopsPerToken(arm('learned-2'), settings.full, 4096)).toBeGreaterThan(two);
+    for (const name of ['ours-2', 'stride-2'])
+      expect(plannedFlopsPerToken(arm(name), settings.full, 4096)).toBe(
+        flopsPerToken(arm(name), settings.full, 4096),
+      );
     expect(armMerging(arm('random-2'), settings.full, 2)).toMatchObject({ router: 'random', seed: 2 });
   });
 });
@@ -231,7 +233,7 @@ describe('the report', () => {
       expect(text).toContain(part);
     for (const name of text.matchAll(/\]\((\S+\.svg)\)/g))
       expect(files.get(name[1])).toMatch(/^<svg .*<\/svg>\n$/s);
-    expect(readdirSync(join(root, 'results'))).toHaveLength(6);
+    expect(readdirSync(join(root, 'results'))).toHaveLength(8);
     expect([...reportFiles(new Map()).keys()]).toEqual(['README.md']);
   });
 
