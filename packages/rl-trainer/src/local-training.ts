@@ -42,7 +42,7 @@ export interface LocalLearnerOptions {
   readonly beta1: number;
   readonly beta2: number;
   readonly eps: number;
-  /** On matrices only, embeddings apart, as the field does. */
+  /** On matrices only, embeddings and filters of a convolution apart, as the field does. */
   readonly weightDecay: number;
   /** Global gradient norm above which gradients are scaled down; 0 for never. */
   readonly maxGradNorm: number;

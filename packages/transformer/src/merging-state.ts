@@ -28,8 +28,8 @@ export interface MergingStateSize {
   /** Default 1. */
   readonly sequences?: number;
   /**
-   * Tokens that `truncate` can take back, two rows as wide as the model each, three with a convolution. Default `maxTokens`: any of them. With 0
-   * places must be saved before they can be returned to.
+   * Tokens that `truncate` can take back, two rows as wide as the model each, three with a convolution. Default
+   * `maxTokens`: any of them. With 0 places must be saved before they can be returned to.
    */
   readonly rollback?: number;
   /** What the caches keep: latents (default), or every head's keys and values. */

@@ -3,10 +3,10 @@
  * asked for, soft token merging, middle layers over entries, dynamic token inflation, post layers, head.
  *
  * The names are those of Yuan et al. (CVPR 2024 workshops), the layout is H-Net's (arXiv 2507.07955); no DeepSeek model
- * contains it. It stands around an existing model and shares its weights: with threshold 0 and no convolution every token
- * is an entry and logits are that model's, bit for bit. Entries are rotated at the position of their boundary and routed to experts
- * like tokens; one of s tokens has gamma log s added to its scores (ToMe, arXiv 2210.09461, equation 1, gamma 1 there).
- * Does not do: multi-token prediction from its own states.
+ * contains it. It stands around an existing model and shares its weights: with threshold 0 and no convolution every
+ * token is an entry and logits are that model's, bit for bit. Entries are rotated at the position of their boundary and
+ * routed to experts like tokens; one of s tokens has gamma log s added to its scores (ToMe, arXiv 2210.09461, equation
+ * 1, gamma 1 there). Does not do: multi-token prediction from its own states.
  */
 import { type Backend, check } from '@minke/core';
 import { type AttentionBatch, type KeyBias, packSequences, type Segment } from '@minke/mla-attention';

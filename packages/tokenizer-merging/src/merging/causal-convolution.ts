@@ -20,6 +20,17 @@ export interface ConvolutionConfig {
   readonly kernel: number;
 }
 
+/** Throws `invalid-config`. */
+function checked(config: ConvolutionConfig): ConvolutionConfig {
+  const { hiddenSize, kernel } = config;
+  if (!(Number.isSafeInteger(hiddenSize) && hiddenSize >= 1 && Number.isSafeInteger(kernel) && kernel >= 2))
+    throw new MinkeError(
+      'invalid-config',
+      `CausalConvolution: expected a hiddenSize of 1 or more and a kernel of 2 or more, got ${hiddenSize} and ${kernel}`,
+    );
+  return config;
+}
+
 /**
  * @example
  * const convolution = CausalConvolution.init({ hiddenSize: 64, kernel: 4 }, { backend });
@@ -32,12 +43,7 @@ export class CausalConvolution implements Module {
 
   /** @param parameters by the names that `parameters()` returns them under */
   constructor(config: ConvolutionConfig, parameters: ReadonlyMap<string, Tensor>) {
-    const { hiddenSize, kernel } = config;
-    if (!(Number.isSafeInteger(hiddenSize) && hiddenSize >= 1 && Number.isSafeInteger(kernel) && kernel >= 2))
-      throw new MinkeError(
-        'invalid-config',
-        `CausalConvolution: expected a hiddenSize of 1 or more and a kernel of 2 or more, got ${hiddenSize} and ${kernel}`,
-      );
+    const { hiddenSize, kernel } = checked(config);
     const weight = parameters.get('weight');
     check(
       weight?.shape.join() === [kernel, hiddenSize].join(),
@@ -50,7 +56,8 @@ export class CausalConvolution implements Module {
 
   /** Zeros: tokens pass as they are. Throws `invalid-config`. */
   static init(config: ConvolutionConfig, options: InitOptions): CausalConvolution {
-    const weight = constantInit(initArena(options), [config.kernel, config.hiddenSize], 0);
+    const { hiddenSize, kernel } = checked(config);
+    const weight = constantInit(initArena(options), [kernel, hiddenSize], 0);
     return new CausalConvolution(config, new Map([['weight', weight]]));
   }
 
@@ -59,9 +66,10 @@ export class CausalConvolution implements Module {
   }
 
   /**
-   * @param h [T, D]
+   * Throws `invalid-argument` for a state made for another kernel, and beside one for an arena with gradients.
+   * @param h f32 [T, D]
    * @param batch its sequences, and the state of those that go on, made for this kernel
-   * @returns [T, D]
+   * @returns f32 [T, D]
    */
   forward(h: Tensor, batch: MergeBatch = {}): Tensor {
     const { kernel } = this.config;
@@ -75,14 +83,18 @@ export class CausalConvolution implements Module {
     const starts = startsOf(counts, batch);
     const sequences = batch.sequences ?? counts.map((_, b) => b);
     const reach = kernel - 1;
-    // With a state, `reach` rows of each sequence stand before all tokens: zeros where it had none.
-    const before = starts.flatMap(({ position }, b) =>
-      Array.from({ length: reach }, (_, i) => position - reach + i).map((at) =>
-        state && at >= 0 ? state.inputs.row(sequences[b] as number, at) : -1,
-      ),
-    );
-    const known = state ? concat([takeRows(state.inputs.table, before, h.arena), h], 0) : h;
-    const offset = state ? before.length : 0;
+    let known = h;
+    let offset = 0;
+    if (state) {
+      // `reach` rows of each sequence stand before all tokens: zeros where it had none.
+      const before = starts.flatMap(({ position }, b) =>
+        Array.from({ length: reach }, (_, i) => position - reach + i).map((at) =>
+          at < 0 ? -1 : state.inputs.row(sequences[b] as number, at),
+        ),
+      );
+      known = concat([takeRows(state.inputs.table, before, h.arena), h], 0);
+      offset = before.length;
+    }
     const rowsAt = (lag: number) => {
       let first = offset;
       return counts.flatMap((count, b) => {

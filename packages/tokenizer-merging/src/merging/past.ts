@@ -41,7 +41,7 @@ export function countsOf(h: Tensor, batch: MergeBatch): readonly number[] {
   check(
     h.rank === 2 && counts.reduce((sum, count) => sum + count, 0) === total,
     () =>
-      `SoftTokenMerger: expected h [T, D] with the tokens of counts ${counts.join(' + ')}, got ${formatShape(h.shape)}`,
+      `merging: expected h [T, D] with the tokens of counts ${counts.join(' + ')}, got ${formatShape(h.shape)}`,
   );
   return counts;
 }
@@ -56,8 +56,7 @@ export function startsOf(counts: readonly number[], { state, sequences }: MergeB
   const ids = sequences ?? counts.map((_, b) => b);
   check(
     ids.length === counts.length && new Set(ids).size === ids.length,
-    () =>
-      `SoftTokenMerger: expected a different sequence for each of ${counts.length} counts, got ${ids.join()}`,
+    () => `merging: expected a different sequence for each of ${counts.length} counts, got ${ids.join()}`,
   );
   return ids.map((sequence) => state?.start(sequence) ?? { position: 0, entries: 0, run: 0 });
 }
@@ -92,7 +91,7 @@ export function remember(
 ): void {
   check(
     !h.arena.recordsGradients,
-    () => 'SoftTokenMerger: expected an arena without gradients beside a state; train without one',
+    () => 'merging: expected an arena without gradients beside a state; train without one',
   );
   const places = counts.flatMap((count, b) => {
     const { position } = starts[b] as SequenceStart;

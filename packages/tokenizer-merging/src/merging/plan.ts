@@ -76,9 +76,10 @@ export function makePlan(inputs: PlanInputs): MergePlan {
   const { counts, threshold, maxRun, protect, boundaries } = inputs;
   const starts = inputs.starts ?? counts.map(() => fresh);
   const total = counts.reduce((sum, count) => sum + count, 0);
-  const given = typeof inputs.probabilities === 'function' ? null : inputs.probabilities;
-  const of = typeof inputs.probabilities === 'function' ? inputs.probabilities : null;
-  const probabilities = of ? new Float64Array(total) : (given ?? null);
+  const said = inputs.probabilities ?? null;
+  const computed = typeof said === 'function' ? { by: said, values: new Float64Array(total) } : null;
+  const given = typeof said === 'function' ? null : said;
+  const probabilities = computed?.values ?? given;
   for (const [name, rows] of Object.entries({ protect, boundaries, probabilities: given }))
     check(
       rows === undefined || rows === null || rows.length === total,
@@ -103,7 +104,7 @@ export function makePlan(inputs: PlanInputs): MergePlan {
       const first = position + i === 0;
       const certain = first || Boolean(protect?.[row]) || run + 1 >= maxRun || threshold <= 0;
       forced[row] = certain || boundaries !== undefined ? 1 : 0;
-      if (of) (probabilities as Float64Array)[row] = of(row, run);
+      if (computed) computed.values[row] = computed.by(row, run);
       const chosen = boundaries ? Boolean(boundaries[row]) : (probabilities?.[row] as number) >= threshold;
       if (certain || chosen) {
         boundary[row] = 1;

@@ -37,6 +37,7 @@ export class MergeState {
   readonly maxRun: number;
   /** Tokens that can be taken back. */
   readonly rollback: number;
+  /** Tokens that a convolution before the merger spans, 1 without one. */
   readonly kernel: number;
   /** @internal What a convolution was given, by position. */
   readonly inputs: RowRing;
