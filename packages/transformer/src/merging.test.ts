@@ -1,14 +1,12 @@
 // A model that merges: identity, causality, steps, going back, and that a leaking variant would be noticed.
 
 import { type Backend, Random } from '@minke/core';
-import { createReference } from '@minke/gpu-backends/reference';
 import { availableBackends } from '@minke/gpu-backends/testing';
 import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
 import {
   copyBack,
-  DynamicTokenInflator,
   type MergeBatch,
   type MergePlan,
   ratioLoss,
@@ -23,7 +21,6 @@ import {
   MergingTransformer,
   mergingStateBytes,
   presets,
-  validateMerging,
 } from './index.ts';
 
 const config: DeepSeekConfig = {
@@ -384,39 +381,4 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
     state.clear(0);
     expect([state.length(0), state.entries(0)]).toEqual([0, 0]);
   });
-});
-
-it('names every problem of a config', () => {
-  const wrong = {
-    preLayers: 0,
-    postLayers: 1.5,
-    threshold: 2,
-    maxRun: 0,
-    sizeBias: '1',
-    mix: 'x',
-    refine: 1,
-    convKernel: 1.5,
-  };
-  expect(() => validateMerging(wrong as never, config)).toThrow(
-    /preLayers.*0; postLayers.*1.5; threshold.*2; maxRun.*0; convKernel.*1.5; sizeBias.*"1"; mix.*"x"; refine.*1/,
-  );
-  expect(() => validateMerging({ preLayers: 2, postLayers: 2 }, config)).toThrow(/leave one of 4 layers/);
-  expect(validateMerging(merging, config)).toBe(merging);
-});
-
-it('refuses parts that do not fit each other', () => {
-  const arena = new Arena(createReference(), { persistent: true });
-  const model = DeepSeekModel.init(config, { arena, seed: 1 });
-  const parts = {
-    merger: SoftTokenMerger.init({ hiddenSize: config.hiddenSize, maxRun: 4 }, { arena }),
-    inflator: DynamicTokenInflator.init({ hiddenSize: config.hiddenSize, maxRun: 5 }, { arena }),
-  };
-  const unweighed = { ...merging, sizeBias: 0 };
-  expect(() => new MergingTransformer(model, unweighed, parts)).toThrow(/same maxRun.*4 and 5/);
-  expect(() => new MergingTransformer(model, { ...merging, convKernel: 4 }, parts)).toThrow(
-    /a convolution over 4 tokens.*got one over 1/,
-  );
-  expect(() => new MergingTransformer(model, merging, parts)).toThrow(
-    /expected 2 size biases \[3\], got none/,
-  );
 });
