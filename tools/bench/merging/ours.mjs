@@ -1,7 +1,7 @@
 // One side of `pnpm bench merging`: the same weights with merging (`merges`) or without, prefill or decode, the middle
-// layers alone or the whole pass. Runs are cut at two tokens, so that entries are exactly half of the tokens; the router
-// is asked all the same. Sequences of a decode begin one token apart, so that their entries close in turn, unless
-// `together`.
+// layers alone or the whole pass. `layout` has a `convKernel` where a convolution comes before the merging. Runs are cut
+// at two tokens, so that entries are exactly half of the tokens; the router is asked all the same. Sequences of a decode
+// begin one token apart, so that their entries close in turn, unless `together`.
 
 import { createMlaCache } from '../../../packages/mla-attention/dist/index.js';
 import { Arena } from '../../../packages/tensor/dist/index.js';
@@ -37,7 +37,8 @@ const calls = {
   decode: { middle: decodeMiddle, 'whole pass': decodeWhole },
 };
 const { call, details } = await calls[phase][part]();
-await serve({ name: merges ? 'minke, merging 2x' : 'minke, every token', details, call });
+const convolved = layout.convKernel ? ', convolution' : '';
+await serve({ name: merges ? `minke, merging 2x${convolved}` : 'minke, every token', details, call });
 
 function upload(ids) {
   return arena.tensor(ids, [ids.length], 'i32');

@@ -3,7 +3,7 @@
 // in every layer. Tokens a second of the prefill of 1,024 tokens and of decoding behind them, of the middle layers alone
 // and of the whole pass (router, merging, inflation and head included). With a batch, entries of half of the sequences
 // close at each step; `together`, those of all at every second one. Bytes are of the middle layers' caches, checked
-// against the prediction to the byte.
+// against the prediction to the byte. Rows `with a convolution` have the one over four tokens, beside merging without.
 
 import { parameterShapes, parseConfig } from '../../../packages/transformer/dist/index.js';
 import { compare } from '../harness/compare.mjs';
@@ -27,24 +27,44 @@ const cases = [
 
 const report = new Report('merging', threadCounts);
 for (const threads of threadCounts)
-  for (const { name, ...wish } of cases)
+  for (const { name, ...wish } of cases) {
     for (const part of ['middle', 'whole pass']) await measure(name, { ...wish, threads, part });
+    if (!wish.together) await measureConvolution(name, { ...wish, threads, part: 'whole pass' });
+  }
 report.finish();
+
+/** One side: the model with settings of merging, or without merging. */
+function side(wish, settings) {
+  const merges = settings !== undefined;
+  const given = { ...wish, config, merges, context, steps, layout: { ...layout, ...settings } };
+  return () => startNode(new URL('ours.mjs', import.meta.url), given);
+}
+
+function workOf({ phase, batch }) {
+  return batch * (phase === 'prefill' ? context : steps);
+}
 
 async function measure(title, wish) {
   const { phase, part, batch, threads } = wish;
   const name = `12 layers ${title} ${part} ${threads}t`;
   if (!wanted(name)) return;
-  const side = (merges) => () =>
-    startNode(new URL('ours.mjs', import.meta.url), { ...wish, config, merges, context, steps, layout });
-  const { merged, plain } = await compare({ merged: side(true), plain: side(false) }, plan);
+  const { merged, plain } = await compare({ merged: side(wish, {}), plain: side(wish) }, plan);
   const prefill = phase === 'prefill';
-  const work = batch * (prefill ? context : steps);
   const peer = { ...plain, name: 'every token of ours' };
   const flops = prefill && part === 'middle' ? { flops: middleFlops(context / 2) } : {};
-  report.addRates({ name, unit: 'tokens/s', work, threads, ours: merged, peer, ...flops });
+  report.addRates({ name, unit: 'tokens/s', work: workOf(wish), threads, ours: merged, peer, ...flops });
   const bytes = merged.details?.bytes;
   if (bytes && !prefill && threads === threadCounts[0]) reportBytes(title, batch, bytes);
+}
+
+/** What a convolution over four tokens before the merging costs. */
+async function measureConvolution(title, wish) {
+  const name = `12 layers ${title} with a convolution ${wish.threads}t`;
+  if (!wanted(name)) return;
+  const sides = { ours: side(wish, { convKernel: 4 }), without: side(wish, {}) };
+  const { ours, without } = await compare(sides, plan);
+  const peer = { ...without, name: 'merging without it' };
+  report.addRates({ name, unit: 'tokens/s', work: workOf(wish), threads: wish.threads, ours, peer });
 }
 
 /** What the middle layers cache for a token, with merging and without. */
