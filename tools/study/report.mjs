@@ -2,9 +2,10 @@
 //
 //   node tools/study/report.mjs [--results docs/study/results] [--out docs/study]
 //
-// Writes README.md and SVG plots into the folder. Everything in it comes from the files of results.
+// Writes README.md and SVG plots into the folder. Everything in it comes from the files of results, and from the
+// headroom.json that `headroom.mjs` writes there.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chartStyle, escapeHtml, lineChart } from '../../apps/r1-recipe/dist/index.js';
@@ -65,8 +66,13 @@ const axes = [
   },
 ];
 
-/** Files of the report by name. @param {Map<string, object[]>} results */
-export function reportFiles(results) {
+/**
+ * Files of the report by name.
+ *
+ * @param {Map<string, object[]>} results
+ * @param {object} [headroom] what `headroom.mjs` wrote
+ */
+export function reportFiles(results, headroom) {
   const [text, tasks] = ['text', 'reasoning'].map((task) =>
     onOneMachine(new Map([...results].filter(([, [run]]) => run.task === task))),
   );
@@ -94,7 +100,7 @@ export function reportFiles(results) {
     files.set(name, plot(`${title}: training loss against TFLOP, seed by seed`, 'TFLOP', curves, false));
     plots.push(`![${title}: training loss](${name})`);
   }
-  files.set('README.md', `${sections(text, tasks, plots).join('\n\n')}\n`);
+  files.set('README.md', `${sections(text, tasks, headroom, plots).join('\n\n')}\n`);
   return files;
 }
 
@@ -116,7 +122,7 @@ function onOneMachine(results) {
   return new Map([...results].map(([name, runs]) => [name, runs.map(scaled)]));
 }
 
-function sections(text, tasks, plots) {
+function sections(text, tasks, headroom, plots) {
   const [some] = [...text.values(), ...tasks.values()].flat();
   if (some === undefined) return ['# A study of merging and attention', 'No results yet.'];
   const { settings, machine } = some;
@@ -125,6 +131,7 @@ function sections(text, tasks, plots) {
     '# A study of merging and attention',
     `Written by \`node tools/study/report.mjs\` from the files in \`results\`; nothing here is typed by hand. Setting \`${some.setting}\`, context ${settings.context}, ${(some.parameters.active / 1e6).toFixed(2)}M active parameters (unmerged), ${machine.cpu}, ${machine.cores} cores, backend ${machine.backend}; commit ${commits.join(', ')}. Training FLOPs of all arms are the same by the count of \`@minke/cost-planner\`, so cheaper arms see more tokens. Seconds are of one thread, as on the machine of the first plain run, by the time of a plain step there and beside each run. Intervals are 95 %, over documents of the test split, drawn in pairs for differences; with several seeds a document counts with its mean, and single seeds are listed.`,
     ...(text.size > 0 ? ['## Real text', textTable(text), '### Floors', floorTable(text)] : []),
+    ...(headroom ? ['### What better boundaries could gain', headroomText(headroom)] : []),
     ...(text.size > 0 ? ['### Differences to the plain model', differenceTable(text, 'plain')] : []),
     ...(text.has('plain-conv')
       ? ['### Differences to the plain model with a convolution', differenceTable(text, 'plain-conv')]
@@ -172,6 +179,11 @@ function floorTable(results) {
   ]);
   const rows = floors(results).map(({ claim, holds, why }) => [claim, word.get(holds), why]);
   return table(['floor', '', 'difference in bits per byte'], rows);
+}
+
+function headroomText({ arm, seed, tokens, bitsPerByteOfNat, fresh, stale, stride, judged }) {
+  const bits = (nats) => (nats * bitsPerByteOfNat).toFixed(4);
+  return `The trained model of \`${arm}\` (seed ${seed}) has ${fresh.toFixed(4)} nats for a token of the test split behind a boundary and ${stale.toFixed(4)} for the same behind none (${tokens} tokens, each both ways). So all that a fixed stride loses by the change that is not fresh is ${bits(stride.value)} bits a byte (${bits(stride.low)} to ${bits(stride.high)}), and no choice of boundaries gains more in it. One by the token and the one before, learned from every second document, leaves ${bits(judged.byPair)} of ${bits(judged.stride)} on the others. By \`node tools/study/headroom.mjs\`.`;
 }
 
 function differenceTable(results, base) {
@@ -247,7 +259,9 @@ if (process.argv[1] === import.meta.filename) {
   const folder = resolve(values.results ?? defaultResults());
   const out = resolve(values.out ?? dirname(folder));
   mkdirSync(out, { recursive: true });
-  const files = reportFiles(readResults(folder));
+  const headroom = join(out, 'headroom.json');
+  const known = existsSync(headroom) ? JSON.parse(readFileSync(headroom, 'utf8')) : undefined;
+  const files = reportFiles(readResults(folder), known);
   for (const [name, content] of files) writeFileSync(join(out, name), content);
   console.log(`${[...files.keys()].join(', ')} in ${out}`);
 }

@@ -11,11 +11,15 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bitsPerByte, modelScorer } from '../../packages/evaluation/dist/index.js';
+import { auto } from '../../packages/gpu-backends/dist/index.js';
 import { armMerging, arms, flopsPerToken, planArm, plannedFlopsPerToken, settings } from './arms.mjs';
-import { pieces } from './data.mjs';
+import { pieces, textData } from './data.mjs';
+import { freshAndStale, headroom } from './headroom.mjs';
 import { reportFiles } from './report.mjs';
 import { bitsOf, difference, floors, readResults } from './results.mjs';
 import { study } from './run.mjs';
+import { trainedModel } from './train-arm.mjs';
 
 let root;
 beforeAll(() => {
@@ -100,6 +104,28 @@ describe('the driver', { timeout: 600_000 }, () => {
     const [again, first] = [readFileSync(path, 'utf8'), before].map((text) => JSON.parse(text));
     expect(again.documents).toEqual(first.documents);
     expect(again.training.curve).toEqual(first.training.curve);
+  });
+
+  it('predicts every token behind a boundary and behind none', async () => {
+    const [done] = await run(['--only', 'stride-2', '--seed', '0']);
+    const [folder, setting] = [join(root, 'runs', 'stride-2-0'), settings.tiny];
+    const data = textData(join(root, 'runs'), join(root, 'corpus'), setting);
+    const arm = arms.find(({ name }) => name === 'stride-2');
+    const own = { arm, setting, seed: 0, data, backend: await auto({ threads: 1 }) };
+    const model = await trainedModel({ ...own, folder });
+    // Its own router takes even places: behind these it is fresh, behind the others stale.
+    const documents = data.documents.map(({ ids, ...rest }) => ({ ...rest, ids: ids.slice(0, 40) }));
+    const tokens = await freshAndStale(model, documents, 40);
+    expect(tokens).toHaveLength(documents.length * 37);
+    const [expected] = await modelScorer(model)([{ ids: documents[0].ids, from: 3 }]);
+    const found = tokens.filter(({ document }) => document === 0);
+    expect(found.map(({ fresh, stale }, i) => (i % 2 === 0 ? -fresh : -stale))).toEqual([...expected]);
+    // The weights are the trained ones.
+    const score = await bitsPerByte({ ...setting, documents: data.documents, score: modelScorer(model) });
+    expect(score.bitsPerByte.value).toBe(done.bitsPerByte.value);
+    await expect(trainedModel({ ...own, folder: join(root, 'nothing') })).rejects.toThrow(
+      /complete run of \d+ steps in .*nothing, got 0/,
+    );
   });
 
   it.each([
@@ -233,8 +259,25 @@ describe('the report', () => {
       expect(text).toContain(part);
     for (const name of text.matchAll(/\]\((\S+\.svg)\)/g))
       expect(files.get(name[1])).toMatch(/^<svg .*<\/svg>\n$/s);
-    expect(readdirSync(join(root, 'results'))).toHaveLength(8);
+    expect(readdirSync(join(root, 'results'))).toHaveLength(9);
     expect([...reportFiles(new Map()).keys()]).toEqual(['README.md']);
+  });
+
+  it('says what better boundaries could gain', () => {
+    // Pair `a` loses a nat where its change is not fresh, `b` nothing, `c` is unknown.
+    const made = [0, 1].flatMap((document) =>
+      ['a', 'b', 'a', 'b', document === 1 ? 'c' : 'a', 'b'].flatMap((pair) =>
+        Array.from({ length: 50 }, () => ({ document, pair, fresh: 2, stale: pair === 'b' ? 2 : 3 })),
+      ),
+    );
+    const found = headroom(made);
+    expect(found).toMatchObject({ tokens: 600, fresh: 2, stale: 2.5, judged: { stride: 0.25, byPair: 0 } });
+    expect(found.stride).toEqual({ value: 0.25, low: 0.25, high: 0.25 });
+    const results = readResults(join(root, 'results'));
+    const known = { arm: 'stride-2', seed: 0, bitsPerByteOfNat: 0.5, ...found };
+    const text = reportFiles(results, known).get('README.md');
+    expect(text).toMatch(/0.1250 bits a byte \(0.1250 to 0.1250\).*leaves 0.0000 of 0.1250/);
+    expect(reportFiles(results).get('README.md')).not.toContain('better boundaries');
   });
 
   it('gives seconds as on the machine of the first plain run', () => {

@@ -162,6 +162,16 @@ function begin({ arm, setting, seed, data, backend }) {
   return { plan, steps, config, merging, weights, model, learnerSettings, learner, sft };
 }
 
+/** The model of a run that is complete, as its last checkpoint has it; `run` as `trainArm` takes it. */
+export async function trainedModel({ folder, ...run }) {
+  const { learner, sft, steps, model } = begin(run);
+  const done = existsSync(join(folder, 'metrics.jsonl')) ? readLog(folder).at(-1).global_step : 0;
+  if (done !== steps) throw new Error(`expected a complete run of ${steps} steps in ${folder}, got ${done}`);
+  await trainSft({ learner, source: run.data.source(run.seed), config: sft, folder });
+  await learner.dispose();
+  return model;
+}
+
 /** Whether a router of an arm learns: by default, or paced. */
 const learnsBoundaries = (merging) => merging !== null && (merging.router ?? 'paced') === 'paced';
 
