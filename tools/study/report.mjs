@@ -183,7 +183,7 @@ function floorTable(results) {
 
 function headroomText({ arm, seed, tokens, bitsPerByteOfNat, fresh, stale, stride, judged }) {
   const bits = (nats) => (nats * bitsPerByteOfNat).toFixed(4);
-  return `The trained model of \`${arm}\` (seed ${seed}) has ${fresh.toFixed(4)} nats for a token of the test split behind a boundary and ${stale.toFixed(4)} for the same behind none (${tokens} tokens, each both ways). So all that a fixed stride loses by the change that is not fresh is ${bits(stride.value)} bits a byte (${bits(stride.low)} to ${bits(stride.high)}), and no choice of boundaries gains more in it. One by the token and the one before, learned from every second document, leaves ${bits(judged.byPair)} of ${bits(judged.stride)} on the others. By \`node tools/study/headroom.mjs\`.`;
+  return `The trained model of \`${arm}\` (seed ${seed}) has ${fresh.toFixed(4)} nats for a token of the test split behind a boundary and ${stale.toFixed(4)} for the same behind none (${tokens} tokens, each both ways). So all that a fixed stride loses by the change that is not fresh is ${bits(stride.value)} bits a byte (${bits(stride.low)} to ${bits(stride.high)}): a router gains that much in it where every token that needs a fresh change has one, and more only by telling which tokens a fresh change makes worse. A choice by the token and the one before, learned from every second document, leaves ${bits(judged.byPair)} of ${bits(judged.stride)} on the others. By \`node tools/study/headroom.mjs\`.`;
 }
 
 function differenceTable(results, base) {
