@@ -4,40 +4,17 @@
  *
  * Dense warm-up: over all visible tokens, everything else frozen. Sparse stage: over the selected tokens only.
  */
-import {
-  add,
-  affine,
-  clamp,
-  log,
-  logSoftmax,
-  matmul,
-  mean,
-  mul,
-  permute,
-  softmax,
-  sub,
-  sum,
-  type Tensor,
-} from '@minke/tensor';
-import { headsFirst } from '../attention.ts';
+import { add, affine, clamp, log, logSoftmax, mean, mul, sub, sum, type Tensor } from '@minke/tensor';
 
-/**
- * Probabilities of attention summed over heads and scaled to one, [N, M]; without gradient.
- * @param mask [N, M], 0 where a key counts and very negative elsewhere
- */
-export function attentionTarget(q: Tensor, k: Tensor, mask: Tensor, scale: number): Tensor {
-  const { arena } = q;
-  return arena.withoutGrad(() => {
-    const heads = q.shape[1] as number;
-    const scores = affine(matmul(permute(q, [1, 0, 2]), headsFirst(k, heads, q), { transB: true }), scale, 0);
-    const p = softmax(add(scores, mask));
-    return affine(sum(p, 0), 1 / heads, 0);
-  });
+/** What an indexer learns from probabilities of attention [H, N, M]: their mean over heads, [N, M]; without gradient. */
+export function attentionTarget(probabilities: Tensor): Tensor {
+  const heads = probabilities.shape[0] as number;
+  return affine(sum(probabilities.detach(), 0), 1 / heads, 0);
 }
 
 /**
  * Mean over queries of KL(target || softmax(scores + mask)); the gradient goes to the scores.
- * @param scores [N, M]; @param target [N, M]; @param mask [N, M] as for `attentionTarget`
+ * @param scores [N, M]; @param target [N, M]; @param mask [N, M], 0 where a key counts and very negative elsewhere
  */
 export function indexerLoss(scores: Tensor, target: Tensor, mask: Tensor): Tensor {
   const logQ = logSoftmax(add(scores, mask));

@@ -181,8 +181,7 @@ export class SparseLatentAttention implements Module {
     const p = softmax(add(affine(dots, this.scale, 0), selected));
     const o = permute(matmul(p, headsFirst(v, heads, q)), [1, 0, 2]);
     if (stage === undefined) return [o, null];
-    const target = attentionTarget(q.detach(), k.detach(), selected, this.scale);
-    return [o, indexerLoss(scores, target, selected)];
+    return [o, indexerLoss(scores, attentionTarget(p), selected)];
   }
 
   /** Each query's selected latents, in the absorbed form; `maxTokens` rows a sequence in a cache, else null. */
