@@ -6,6 +6,7 @@
  */
 import { MinkeError } from '@minke/core';
 import {
+  bitmapProblem,
   type ConvolutionConfig,
   type InflatorConfig,
   inflatorParameterShapes,
@@ -29,6 +30,8 @@ export interface MergingConfig
    * is what other work takes; at our sizes it decides how soon a model learns to copy.
    */
   readonly convKernel?: number;
+  /** Of the router `tokens`: which ids begin an entry, as `bitmapText` writes what `entropyBoundaries` found. */
+  readonly boundaryTokens?: string;
   /**
    * What the attention of middle layers adds to the scores of an entry of s tokens, over log s: `learned`, a number for
    * each layer and head that is 0 at first (default), or one for all of them. 1 counts an entry as s tokens, 0 as one.
@@ -39,7 +42,7 @@ export interface MergingConfig
 /** Throws `invalid-config` naming every problem; returns the config. */
 export function validateMerging(
   config: MergingConfig,
-  { modelType, numLayers, layerPlan, indexer }: ModelConfig,
+  { modelType, numLayers, vocabSize, layerPlan, indexer }: ModelConfig,
 ): MergingConfig {
   const problems: string[] = [];
   if (isDenseConfig({ modelType })) problems.push(`latent attention in every layer, got ${modelType}`);
@@ -65,7 +68,7 @@ export function validateMerging(
     problems.push(`sizeBias learned or a finite number, got ${show(sizeBias)}`);
   if (mix !== undefined && !['mass', 'gated', 'select'].includes(mix))
     problems.push(`mix mass, gated or select, got ${show(mix)}`);
-  problems.push(...routerProblems(config));
+  problems.push(...routerProblems(config), ...tokenProblems(config, vocabSize));
   for (const name of ['smoothing', 'offsets', 'refine'] as const)
     if (config[name] !== undefined && typeof config[name] !== 'boolean')
       problems.push(`${name} true or false, got ${show(config[name])}`);
@@ -74,6 +77,16 @@ export function validateMerging(
       details: { problems },
     });
   return config;
+}
+
+/** What is wrong with the ids that begin an entry. */
+function tokenProblems({ router, boundaryTokens }: MergingConfig, vocabSize: number): string[] {
+  if (router !== 'tokens')
+    return boundaryTokens === undefined ? [] : [`no boundaryTokens with the router ${router ?? 'learned'}`];
+  if (typeof boundaryTokens !== 'string')
+    return [`boundaryTokens as text with the router tokens, got ${show(boundaryTokens)}`];
+  const problem = bitmapProblem(boundaryTokens, vocabSize);
+  return problem === null ? [] : [`boundaryTokens ${problem}`];
 }
 
 /** Whether middle layers learn how much sizes count. */
@@ -89,7 +102,14 @@ export function middleLayers({ numLayers }: ModelConfig, { preLayers, postLayers
 /** The settings of the convolution, null where there is none, the merger and the inflator. */
 export function partConfigs(
   { hiddenSize }: ModelConfig,
-  { preLayers: _pre, postLayers: _post, sizeBias: _bias, convKernel = 1, ...config }: MergingConfig,
+  {
+    preLayers: _pre,
+    postLayers: _post,
+    sizeBias: _bias,
+    boundaryTokens: _tokens,
+    convKernel = 1,
+    ...config
+  }: MergingConfig,
 ): { convolution: ConvolutionConfig | null; merger: MergerConfig; inflator: InflatorConfig } {
   const { threshold, mix, router, tokensPerEntry, seed, smoothing, offsets, refine, ...rest } = config;
   const shared = { ...rest, hiddenSize };

@@ -16,6 +16,7 @@ export function toMergingFields(config: MergingConfig): Record<string, unknown> 
     ...{ threshold, max_run: maxRun, mix, size_bias: sizeBias, smoothing, offsets, refine },
     ...(convKernel > 1 && { conv_kernel: convKernel }),
     ...(router !== 'learned' && { router, tokens_per_entry: tokensPerEntry, router_seed: seed }),
+    ...(config.boundaryTokens !== undefined && { boundary_tokens: config.boundaryTokens }),
   };
 }
 
@@ -49,6 +50,9 @@ export function parseMergingConfig(json: unknown, config: ModelConfig): MergingC
       router: fields.text('router', 'learned') as NonNullable<MergingConfig['router']>,
       tokensPerEntry: fields.number('tokens_per_entry', 2),
       seed: fields.number('router_seed', 0),
+    }),
+    ...(fields.raw('boundary_tokens') !== undefined && {
+      boundaryTokens: fields.text('boundary_tokens', ''),
     }),
   };
   const { problems } = fields;

@@ -6,7 +6,7 @@ import { openCheckpoint } from '@minke/checkpoints';
 import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
-import { copyBack } from '@minke/tokenizer-merging/merging';
+import { bitmapText, copyBack } from '@minke/tokenizer-merging/merging';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
   DeepSeekModel,
@@ -46,6 +46,10 @@ const settings: Record<string, MergingConfig> = {
   'every second token, copied back': { preLayers: 1, postLayers: 1, router: 'stride', ...copyBack },
   'random boundaries': { preLayers: 1, postLayers: 1, router: 'random', tokensPerEntry: 1.5, seed: 7 },
   'a paced router': { preLayers: 1, postLayers: 1, router: 'paced', tokensPerEntry: 1.5, maxRun: 4 },
+  'entries that begin at some tokens': {
+    ...{ preLayers: 1, postLayers: 1, router: 'tokens', maxRun: 3 },
+    boundaryTokens: bitmapText(Uint8Array.from({ length: config.vocabSize }, (_, id) => id % 2)),
+  },
   'behind a convolution': { preLayers: 1, postLayers: 1, convKernel: 4 },
   'without parameters of the inflator': { preLayers: 2, postLayers: 0, offsets: false, sizeBias: 0 },
 };
@@ -138,7 +142,7 @@ describe('the files of a model that merges', () => {
     [
       'of no router there is',
       { pre_layers: 1, post_layers: 1, router: 'words', router_seed: -1 },
-      /router learned, paced, stride or random, got words.*seed a whole number.*got -1/,
+      /router learned, paced, tokens, stride or random, got words.*seed a whole number.*got -1/,
     ],
     [
       'with too long a stride',

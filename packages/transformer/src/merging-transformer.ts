@@ -12,12 +12,14 @@ import { type Backend, check } from '@minke/core';
 import { type AttentionBatch, type KeyBias, packSequences, type Segment } from '@minke/mla-attention';
 import { Arena, add, addParameters, constantInit, linear, type Module, type Tensor } from '@minke/tensor';
 import {
+  bitmapOf,
   CausalConvolution,
   DynamicTokenInflator,
   type InitOptions,
   type MergeBatch,
   type MergePlan,
   SoftTokenMerger,
+  tokenRows,
 } from '@minke/tokenizer-merging/merging';
 import { runBlocks } from './block.ts';
 import { type DeepSeekConfig, isMoeLayer } from './config.ts';
@@ -83,6 +85,8 @@ export class MergingTransformer implements Module {
 
   /** Of each middle layer where it is learned, [H]. */
   readonly sizeBias: readonly Tensor[];
+  /** Of the router `tokens`, [V]. */
+  readonly #boundaryTokens: Uint8Array | null;
 
   /** @param parts made for the model's shape and the config's settings; `init` does */
   constructor(model: DeepSeekModel, config: MergingConfig, parts: MergingParts) {
@@ -92,6 +96,9 @@ export class MergingTransformer implements Module {
     this.merger = parts.merger;
     this.inflator = parts.inflator;
     this.sizeBias = parts.sizeBias ?? [];
+    const { boundaryTokens } = config;
+    this.#boundaryTokens =
+      boundaryTokens === undefined ? null : bitmapOf(boundaryTokens, model.config.vocabSize);
     const { hiddenSize, numHeads } = model.config;
     const [kernel, expected] = [this.convolution?.config.kernel ?? 1, config.convKernel ?? 1];
     check(
@@ -245,6 +252,7 @@ export class MergingTransformer implements Module {
     const outer = { batch, ...pinned, ...(state && { cache: state.outer }) };
     const pre = runBlocks(layers.slice(0, preLayers), this.model.embed(batch.ids), outer);
     const merging: MergeBatch = {
+      ...(this.#boundaryTokens && { boundaries: tokenRows(await batch.ids.read(), this.#boundaryTokens) }),
       ...decisions,
       counts: segments.map(({ count }) => count),
       ...(state && { state: state.merge, sequences: segments.map(({ sequence }) => sequence) }),

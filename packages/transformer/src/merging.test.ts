@@ -6,6 +6,7 @@ import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
 import {
+  bitmapText,
   copyBack,
   type MergeBatch,
   type MergePlan,
@@ -46,6 +47,7 @@ const config: DeepSeekConfig = {
 };
 const V = config.vocabSize;
 const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, refine: true };
+const everyThird = bitmapText(Uint8Array.from({ length: V }, (_, id) => Number(id % 3 === 0)));
 const draw = new Random(11);
 const tokens = (count: number) => Array.from({ length: count }, () => draw.integer(0, V));
 const sequences = [23, 1, 14].map(tokens);
@@ -221,6 +223,7 @@ describe.each(await availableBackends())('a model that merges, on %s', (_, backe
     ['changes copied back', copyBack],
     ['a paced router', { router: 'paced' }],
     ['a convolution before', { convKernel: 4 }],
+    ['entries that begin at some tokens', { router: 'tokens', boundaryTokens: everyThird }],
   ] as const)(
     'computes the same in pieces and at once, sees no future, and without a convolution is the plain model at threshold 0: %s',
     async (_, settings) => {

@@ -11,10 +11,13 @@ export type MergeMix = 'mass' | 'gated' | 'select';
 
 /**
  * Who decides about boundaries: a router that learns by what tokens are (`learned`), one that also knows how many came
- * since the latest boundary and begins as every N-th token (`paced`), or, to compare with them, every N-th token
- * (`stride`) or each token with the probability 1 / N (`random`), whatever the text says.
+ * since the latest boundary and begins as every N-th token (`paced`), the caller by what tokens are (`tokens`, see
+ * `entropyBoundaries`), or, to compare with them, every N-th token (`stride`) or each token with the probability 1 / N
+ * (`random`), whatever the text says.
  */
-export type MergeRouter = 'learned' | 'paced' | 'stride' | 'random';
+export type MergeRouter = (typeof routers)[number];
+
+const routers = ['learned', 'paced', 'tokens', 'stride', 'random'] as const;
 
 /** Settings of a `SoftTokenMerger`. */
 export interface MergerConfig {
@@ -26,7 +29,7 @@ export interface MergerConfig {
   readonly maxRun?: number;
   /** Default `gated`. */
   readonly mix?: MergeMix;
-  /** Default `learned`. `stride` and `random` have no weights and decide in place of a router: by force. */
+  /** Default `learned`. `tokens`, `stride` and `random` have no weights and decide in place of a router: by force. */
   readonly router?: MergeRouter;
   /** N of all but `learned`, from 1 to `maxRun`; 1.5 is two boundaries in three tokens. Default 2. */
   readonly tokensPerEntry?: number;
@@ -78,9 +81,9 @@ export function routerProblems({
   maxRun = 8,
 }: Pick<MergerConfig, 'router' | 'tokensPerEntry' | 'seed' | 'maxRun'>): string[] {
   return [
-    ...(['learned', 'paced', 'stride', 'random'].includes(router)
+    ...(routers.includes(router)
       ? []
-      : [`router learned, paced, stride or random, got ${router}`]),
+      : [`router ${routers.slice(0, -1).join(', ')} or ${routers.at(-1)}, got ${router}`]),
     ...(router === 'learned' || (tokensPerEntry >= 1 && tokensPerEntry <= maxRun)
       ? []
       : [`tokensPerEntry from 1 to maxRun ${maxRun}, got ${tokensPerEntry}`]),

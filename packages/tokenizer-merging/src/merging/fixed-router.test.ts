@@ -62,7 +62,7 @@ describe('a router that does not learn', () => {
   it('names every problem of its settings', () => {
     const wrong = { hiddenSize: 4, router: 'words', tokensPerEntry: 9, seed: 0.5 } as never;
     expect(() => SoftTokenMerger.init(wrong, { backend })).toThrow(
-      /router learned, paced, stride or random, got words; tokensPerEntry from 1 to maxRun 8, got 9; seed .*0.5/,
+      /router learned, paced, tokens, stride or random, got words; tokensPerEntry from 1 to maxRun 8, got 9; seed .*0.5/,
     );
   });
 });

@@ -10,13 +10,13 @@ import { Random } from '@minke/core';
 import type { MergerConfig } from './config.ts';
 import type { SequenceStart } from './plan.ts';
 
-/** Decisions for the rows of a batch, [T], or null where the router is one that learns. */
+/** Decisions for the rows of a batch, [T], or null where the router is another. */
 export function fixedBoundaries(
   { router, tokensPerEntry, seed }: Required<MergerConfig>,
   counts: readonly number[],
   starts: readonly SequenceStart[],
 ): Uint8Array | null {
-  if (router === 'learned' || router === 'paced') return null;
+  if (router !== 'stride' && router !== 'random') return null;
   const boundaries = new Uint8Array(counts.reduce((sum, count) => sum + count, 0));
   let row = 0;
   counts.forEach((count, b) => {

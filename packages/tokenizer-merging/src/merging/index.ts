@@ -25,7 +25,7 @@ export { DynamicTokenInflator, inflatorParameterShapes } from './dynamic-token-i
 export type { MergeAmount } from './matching.ts';
 export type { MergeBatch } from './past.ts';
 export { type MergePlan, makePlan, type PlanInputs, type SequenceStart } from './plan.ts';
-export { criticalTokens, protectedRows } from './protect.ts';
+export { criticalTokens, tokenRows } from './protect.ts';
 export { compressionAim, type MergeStatistics, mergeStatistics, ratioLoss } from './ratio.ts';
 export {
   type InitOptions,
@@ -34,3 +34,10 @@ export {
   SoftTokenMerger,
 } from './soft-token-merger.ts';
 export type { MergeState, MergeStateSize } from './state.ts';
+export {
+  bitmapOf,
+  bitmapProblem,
+  bitmapText,
+  type EntropyBoundariesOptions,
+  entropyBoundaries,
+} from './token-router.ts';

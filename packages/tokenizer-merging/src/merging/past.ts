@@ -12,7 +12,7 @@ import type { MergeState } from './state.ts';
 export interface MergeBatch {
   /** Tokens of each sequence: rows of h, one sequence after another. Default: all rows are one sequence. */
   readonly counts?: readonly number[];
-  /** 1 for rows that must be boundaries, [T]; see `protectedRows`. */
+  /** 1 for rows that must be boundaries, [T]; see `tokenRows`. */
   readonly protect?: ArrayLike<number>;
   /** Decisions, [T], in place of the router's: fixed strides, random boundaries, those of another run. */
   readonly boundaries?: ArrayLike<number>;

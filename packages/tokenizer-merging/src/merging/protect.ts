@@ -10,7 +10,7 @@ const critical = new Set(Array.from('0123456789+-*/=<>^%', (character) => charac
  *
  * @example
  * const critical = criticalTokens(tokenizer); // once
- * merger.forward(h, { protect: protectedRows(ids, critical) });
+ * merger.forward(h, { protect: tokenRows(ids, critical) });
  */
 export function criticalTokens(tokenizer: Tokenizer): Uint8Array {
   const bitmap = new Uint8Array(tokenizer.vocabSize);
@@ -22,6 +22,6 @@ export function criticalTokens(tokenizer: Tokenizer): Uint8Array {
 }
 
 /** 1 for rows whose token is in the bitmap, [T]. */
-export function protectedRows(ids: ArrayLike<number>, bitmap: Uint8Array): Uint8Array {
+export function tokenRows(ids: ArrayLike<number>, bitmap: Uint8Array): Uint8Array {
   return Uint8Array.from(ids, (id) => bitmap[id] ?? 0);
 }

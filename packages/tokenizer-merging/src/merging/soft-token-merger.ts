@@ -5,13 +5,14 @@
  * workshops). Boundaries are H-Net's (arXiv 2507.07955, equation 4): p[t] = (1 - cos(Wq h[t], Wk h[t - 1])) / 2,
  * both matrices the identity at first; a token is one where p >= threshold, at the start of a sequence, where it is
  * protected and where a run is full. A `paced` router is ours: p[t] = sigmoid(b[run] - s cos(Wq h[t], Wk h[t - 1])), run
- * the tokens since the latest boundary, b such at first that every N-th token is one. Ours is the entry, too: e = h[boundary] + c (pool - h[boundary]), with pool the
- * anchored mean a + sum softmax(w . h) (h - a) of the tokens since the boundary before (a is the first of them, so a
- * mean of equal vectors is that vector) and c the share of these tokens, through a learned gate for each channel
- * in the mix `gated`. Everything in an entry lies at or before its boundary.
+ * the tokens since the latest boundary, b such at first that every N-th token is one. Ours is the entry, too:
+ * e = h[boundary] + c (pool - h[boundary]), with pool the anchored mean a + sum softmax(w . h) (h - a) of the tokens
+ * since the boundary before (a is the first of them, so a mean of equal vectors is that vector) and c the share of these
+ * tokens, through a learned gate for each channel in the mix `gated`. Everything in an entry lies at or before its
+ * boundary.
  *
- * Documents are never merged with each other: each is a sequence of its own. To measure what routing gains, boundaries
- * can also be fixed (`fixed-router.ts`).
+ * Documents are never merged with each other: each is a sequence of its own. Boundaries can also be decided by what
+ * tokens are (`token-router.ts`) or, to measure what routing gains, by their position (`fixed-router.ts`).
  */
 import { type Backend, check, formatShape } from '@minke/core';
 import {
@@ -30,7 +31,7 @@ import {
   sum,
   type Tensor,
 } from '@minke/tensor';
-import { type MergerConfig, resolveMergerConfig } from './config.ts';
+import { type MergeRouter, type MergerConfig, resolveMergerConfig } from './config.ts';
 import { fixedBoundaries } from './fixed-router.ts';
 import { firstPace, runsBefore } from './pace.ts';
 import { countsOf, type MergeBatch, remember, sequencesOf, startsOf, withPast } from './past.ts';
@@ -63,15 +64,19 @@ export function initArena(options: InitOptions): Arena {
   return new Arena(options.backend, { persistent: true, label: 'merging weights' });
 }
 
+/** Whether a router decides by its weights. */
+const learns = (router: MergeRouter) => router === 'learned' || router === 'paced';
+
 /** Names and shapes of a merger's parameters; query and key are those of a router that learns. */
 export function mergerParameterShapes({
   hiddenSize: D,
   router = 'learned',
   maxRun = 8,
 }: MergerConfig): Map<string, readonly number[]> {
-  const learns = router === 'learned' || router === 'paced';
   return new Map<string, readonly number[]>([
-    ...(learns ? (['query.weight', 'key.weight'] as const) : []).map((name) => [name, [D, D]] as const),
+    ...(learns(router) ? (['query.weight', 'key.weight'] as const) : []).map(
+      (name) => [name, [D, D]] as const,
+    ),
     ...(router === 'paced'
       ? ([
           ['run_bias', [maxRun, 1]],
@@ -182,7 +187,7 @@ export class SoftTokenMerger implements Module {
   #scores(h: Tensor, batch: MergeBatch): readonly Tensor[] {
     const { threshold = this.config.threshold, boundaries } = batch;
     const { router } = this.config;
-    if (threshold <= 0 || boundaries || router === 'stride' || router === 'random') return [];
+    if (threshold <= 0 || boundaries || !learns(router)) return [];
     const cosine = this.#cosine(h, batch);
     if (router === 'learned') return [clamp(affine(cosine, -0.5, 0.5), 0, 1)];
     return [mul(affine(cosine, -1, 0), h.arena.adopt(this.#get('sharpness'))), this.#get('run_bias')];
@@ -213,6 +218,10 @@ export class SoftTokenMerger implements Module {
     const counts = countsOf(h, batch);
     const starts = startsOf(counts, batch);
     const boundaries = batch.boundaries ?? fixedBoundaries(this.config, counts, starts);
+    check(
+      this.config.router !== 'tokens' || boundaries !== null || threshold <= 0,
+      () => "SoftTokenMerger: expected boundaries in the batch, since the router is 'tokens', got none",
+    );
     const [score, runBias] = scores;
     const [said, biases] = numbers;
     const paced = (row: number, run: number) =>
