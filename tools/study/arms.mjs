@@ -131,13 +131,13 @@ const merging = (tokensPerEntry, changes) => ({
     ...changes,
   }),
 });
-/**
- * Ours: a paced router. At two tokens an entry it begins as the stride and learns at a tenth of the rate of all else, since
- * leaving the stride fast costs more than it gains; at 1.5 it has to learn at once which runs are longer.
- */
-const ours = (tokensPerEntry, changes = {}) => ({
-  ...{ seeds: 3, routerRate: tokensPerEntry === 2 ? 0.1 : 1 },
-  ...merging(tokensPerEntry, { router: 'paced', ...changes }),
+/** Ours: entries of at most three tokens that begin where the next token is hard to foretell. */
+const ours = (tokensPerEntry, changes = {}) =>
+  merging(tokensPerEntry, { router: 'tokens', maxRun: 3, ...changes });
+/** A paced router, which begins as the stride, at a learning rate of its own. */
+const paced = (routerRate, changes = {}) => ({
+  ...{ seeds: 1, routerRate },
+  ...merging(2, { router: 'paced', ...changes }),
 });
 const attention = (configure) => ({ kind: 'attention', tokensPerEntry: 1, configure });
 
@@ -154,7 +154,7 @@ const attention = (configure) => ({ kind: 'attention', tokensPerEntry: 1, config
 
 /**
  * Arms on text. `plain` is also full attention; `plain-conv` is it with the convolution of the arms that merge, which
- * `-noconv` leave out. Ours are those of a paced router; `learned` is H-Net's, which knows nothing of a run's length.
+ * `-noconv` leave out. `learned` is H-Net's router, which knows nothing of a run's length; `paced` ones do.
  *
  * @type {readonly Arm[]}
  */
@@ -166,11 +166,13 @@ const textArms = [
   },
   { name: 'stride-2', label: 'fixed stride 2x', seeds: 3, ...merging(2, { router: 'stride' }) },
   { name: 'random-2', label: 'random boundaries 2x', seeds: 3, ...merging(2, { router: 'random' }) },
-  { name: 'ours-2', label: 'ours 2x', ...ours(2) },
-  { name: 'ours-2-copy', label: 'ours 2x, copied back', ...ours(2, copyBack) },
-  { name: 'ours-1.5', label: 'ours 1.5x', ...ours(1.5), seeds: 1 },
-  { name: 'ours-1.5-copy', label: 'ours 1.5x, copied back', ...ours(1.5, copyBack), seeds: 1 },
-  { name: 'paced-2', label: 'ours 2x, router at full rate', ...ours(2), seeds: 1, routerRate: 1 },
+  { name: 'ours-2', label: 'ours 2x', seeds: 3, ...ours(2) },
+  { name: 'ours-2-copy', label: 'ours 2x, copied back', seeds: 3, ...ours(2, copyBack) },
+  { name: 'ours-1.5', label: 'ours 1.5x', seeds: 1, ...ours(1.5) },
+  { name: 'ours-1.5-copy', label: 'ours 1.5x, copied back', seeds: 1, ...ours(1.5, copyBack) },
+  { name: 'paced-2', label: 'paced router 2x', ...paced(0.1) },
+  { name: 'paced-2-copy', label: 'paced router 2x, copied back', ...paced(0.1, copyBack) },
+  { name: 'paced-2-fast', label: 'paced router 2x, at full rate', ...paced(1) },
   { name: 'learned-2', label: "H-Net's router 2x", seeds: 1, ...merging(2, {}) },
   {
     ...{ name: 'stride-2-noconv', label: 'fixed stride 2x, no convolution', seeds: 1 },
@@ -225,7 +227,7 @@ export function armConfig(arm, setting, vocabSize) {
   return arm.configure ? { ...config, ...arm.configure(config, setting) } : config;
 }
 
-/** The settings of merging of an arm, or null. */
+/** The settings of merging of an arm, or null; without the tokens at which entries begin, which the data tell. */
 export function armMerging(arm, setting, seed) {
   return arm.merging ? arm.merging({ shape: setting.shape, seed }) : null;
 }

@@ -11,6 +11,7 @@ import {
   deepseekSpecialTokens,
   deepseekTokens,
 } from '../../packages/tokenizer-merging/dist/chat/index.js';
+import { bitmapText, entropyBoundaries } from '../../packages/tokenizer-merging/dist/merging/index.js';
 import { Tokenizer, trainBpe } from '../../packages/tokenizer-merging/dist/tokenizer/index.js';
 
 /** Documents of a split of the corpus, `{ source, path, text }`, up to so many bytes of file. */
@@ -80,6 +81,13 @@ export function taskData(setting) {
     source: (seed) => new TaskSource(new TaskStream({ seed }), tokenizer, deepseekR1Template),
     manifest: { families: Object.keys(defaultWeights) },
   };
+}
+
+/** Text of settings for a router of tokens: where entries begin, by so many tokens of a source. */
+export function boundaryTokens(source, tokens, options) {
+  const sequences = [];
+  for (let seen = 0; seen < tokens; seen += sequences.at(-1).length) sequences.push(source.next().ids);
+  return bitmapText(entropyBoundaries(sequences, options));
 }
 
 /** Steps in which a source gives so many tokens. */

@@ -24,7 +24,7 @@ const groups = [
       'random boundaries': ['random-2'],
       "H-Net's router": ['learned-2'],
       ours: ['ours-1.5', 'ours-2'],
-      'ours, router at full rate': ['paced-2'],
+      'paced router': ['paced-2'],
       'ours, copied back': ['ours-1.5-copy', 'ours-2-copy'],
     },
   },

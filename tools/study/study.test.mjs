@@ -59,7 +59,7 @@ describe('the driver', { timeout: 600_000 }, () => {
   });
 
   it('trains, measures and writes down arms of every kind', async () => {
-    const text = ['plain', 'plain-conv', 'random-2', 'ours-2', 'learned-2', 'hybrid-3-1', 'dsa'];
+    const text = ['plain', 'plain-conv', 'random-2', 'ours-2', 'paced-2', 'learned-2', 'hybrid-3-1', 'dsa'];
     const names = [...text, 'tasks-ours-2'];
     const done = await run([...names.flatMap((name) => ['--only', name]), '--seed', '0']);
     expect(done.map(({ arm }) => arm)).toEqual(names);
@@ -259,7 +259,7 @@ describe('the report', () => {
       expect(text).toContain(part);
     for (const name of text.matchAll(/\]\((\S+\.svg)\)/g))
       expect(files.get(name[1])).toMatch(/^<svg .*<\/svg>\n$/s);
-    expect(readdirSync(join(root, 'results'))).toHaveLength(9);
+    expect(readdirSync(join(root, 'results'))).toHaveLength(10);
     expect([...reportFiles(new Map()).keys()]).toEqual(['README.md']);
   });
 

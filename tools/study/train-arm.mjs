@@ -30,7 +30,7 @@ import {
   mergingStateBytes,
 } from '../../packages/transformer/dist/index.js';
 import { armConfig, armMerging, arms, compressionOf, flopsPerToken, planArm } from './arms.mjs';
-import { stepsFor } from './data.mjs';
+import { boundaryTokens, stepsFor } from './data.mjs';
 import { greedy } from './greedy.mjs';
 
 /** How every arm is trained. */
@@ -142,7 +142,7 @@ function begin({ arm, setting, seed, data, backend }) {
   const plan = planArm(arm, setting, vocabSize);
   const steps = stepsFor(data.source(seed), plan.tokens, setting.tokensPerStep);
   const config = armConfig(arm, setting, vocabSize);
-  const merging = armMerging(arm, setting, seed);
+  const merging = mergingOf({ arm, setting, seed, data });
   const weights = new Arena(backend, { persistent: true, label: 'model' });
   const model = modelOf(config, merging, seed, weights);
   const learnerSettings = {
@@ -170,6 +170,15 @@ export async function trainedModel({ folder, ...run }) {
   await trainSft({ learner, source: run.data.source(run.seed), config: sft, folder });
   await learner.dispose();
   return model;
+}
+
+/** The settings of merging of an arm, or null. A router of tokens knows half as many as arms are trained on at least. */
+function mergingOf({ arm, setting, seed, data }) {
+  const merging = armMerging(arm, setting, seed);
+  if (merging?.router !== 'tokens') return merging;
+  const { tokensPerEntry, maxRun } = merging;
+  const options = { vocabSize: data.tokenizer.vocabSize, tokensPerEntry, maxRun };
+  return { ...merging, boundaryTokens: boundaryTokens(data.source(0), setting.tokens / 2, options) };
 }
 
 /** Whether a router of an arm learns: by default, or paced. */
