@@ -1,4 +1,5 @@
-// How much better boundaries could gain at two tokens an entry, by a trained model of the fixed stride itself.
+// How much other boundaries would gain in a trained model of the fixed stride at two tokens an entry. Models that are
+// trained with other boundaries are another matter.
 //
 //   node tools/study/headroom.mjs --corpus runs/corpus [--seed 0] [--out runs/study]
 //

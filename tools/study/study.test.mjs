@@ -263,7 +263,7 @@ describe('the report', () => {
     expect([...reportFiles(new Map()).keys()]).toEqual(['README.md']);
   });
 
-  it('says what better boundaries could gain', () => {
+  it('says what other boundaries would gain', () => {
     // Pair `a` loses a nat where its change is not fresh, `b` nothing, `c` is unknown.
     const made = [0, 1].flatMap((document) =>
       ['a', 'b', 'a', 'b', document === 1 ? 'c' : 'a', 'b'].flatMap((pair) =>
@@ -277,7 +277,7 @@ describe('the report', () => {
     const known = { arm: 'stride-2', seed: 0, bitsPerByteOfNat: 0.5, ...found };
     const text = reportFiles(results, known).get('README.md');
     expect(text).toMatch(/0.1250 bits a byte \(0.1250 to 0.1250\).*leaves 0.0000 of 0.1250/);
-    expect(reportFiles(results).get('README.md')).not.toContain('better boundaries');
+    expect(reportFiles(results).get('README.md')).not.toContain('other boundaries');
   });
 
   it('gives seconds as on the machine of the first plain run', () => {
