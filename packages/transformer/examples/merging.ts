@@ -1,5 +1,6 @@
 import { auto } from '@minke/gpu-backends';
 import { Arena } from '@minke/tensor';
+import { bitmapText, entropyBoundaries } from '@minke/tokenizer-merging/merging';
 import { DeepSeekModel, MergingTransformer, presets } from '@minke/transformer';
 
 const backend = await auto();
@@ -10,8 +11,13 @@ const weights = new Arena(backend, { persistent: true });
 const v3 = presets['DeepSeek-V3'];
 const model = DeepSeekModel.init({ ...v3, ...width, ...heads, ...depth }, { arena: weights, seed: 0 });
 
-// Two layers on tokens and a convolution over four of them, three on entries of two tokens at first, one on tokens again.
-const settings = { preLayers: 2, convKernel: 4, router: 'paced', postLayers: 1 } as const;
+// Entries of two tokens on average, which begin where the next one is hardest to foretell in text to train on.
+const text = Array.from({ length: 2000 }, (_, i) => (i % 2 === 0 ? (i * i) % 13 : 7));
+const boundaryTokens = bitmapText(entropyBoundaries([text], { vocabSize: 512, maxRun: 3 }));
+const router = { router: 'tokens', boundaryTokens, maxRun: 3 } as const;
+
+// Two layers on tokens and a convolution over four of them, three on entries, one on tokens again.
+const settings = { preLayers: 2, convKernel: 4, ...router, postLayers: 1 };
 const merging = MergingTransformer.init(model, settings, { arena: weights });
 
 // A prompt, three guesses behind it, two of them taken back.
