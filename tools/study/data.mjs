@@ -11,7 +11,7 @@ import {
   deepseekSpecialTokens,
   deepseekTokens,
 } from '../../packages/tokenizer-merging/dist/chat/index.js';
-import { bitmapText, entropyBoundaries } from '../../packages/tokenizer-merging/dist/merging/index.js';
+import { entropyBoundaries, tokenBitmapText } from '../../packages/tokenizer-merging/dist/merging/index.js';
 import { Tokenizer, trainBpe } from '../../packages/tokenizer-merging/dist/tokenizer/index.js';
 
 /** Documents of a split of the corpus, `{ source, path, text }`, up to so many bytes of file. */
@@ -87,7 +87,7 @@ export function taskData(setting) {
 export function boundaryTokens(source, tokens, options) {
   const sequences = [];
   for (let seen = 0; seen < tokens; seen += sequences.at(-1).length) sequences.push(source.next().ids);
-  return bitmapText(entropyBoundaries(sequences, options));
+  return tokenBitmapText(entropyBoundaries(sequences, options));
 }
 
 /** Steps in which a source gives so many tokens. */

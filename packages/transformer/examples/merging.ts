@@ -1,6 +1,6 @@
 import { auto } from '@minke/gpu-backends';
 import { Arena } from '@minke/tensor';
-import { bitmapText, entropyBoundaries } from '@minke/tokenizer-merging/merging';
+import { entropyBoundaries, tokenBitmapText } from '@minke/tokenizer-merging/merging';
 import { DeepSeekModel, MergingTransformer, presets } from '@minke/transformer';
 
 const backend = await auto();
@@ -13,7 +13,7 @@ const model = DeepSeekModel.init({ ...v3, ...width, ...heads, ...depth }, { aren
 
 // Entries of two tokens on average, which begin where the next one is hardest to foretell in text to train on.
 const text = Array.from({ length: 2000 }, (_, i) => (i % 2 === 0 ? (i * i) % 13 : 7));
-const boundaryTokens = bitmapText(entropyBoundaries([text], { vocabSize: 512, maxRun: 3 }));
+const boundaryTokens = tokenBitmapText(entropyBoundaries([text], { vocabSize: 512, maxRun: 3 }));
 const router = { router: 'tokens', boundaryTokens, maxRun: 3 } as const;
 
 // Two layers on tokens and a convolution over four of them, three on entries, one on tokens again.

@@ -1,7 +1,7 @@
 // What is said about settings of merging, and parts, that do not fit.
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
-import { bitmapText, DynamicTokenInflator, SoftTokenMerger } from '@minke/tokenizer-merging/merging';
+import { DynamicTokenInflator, SoftTokenMerger, tokenBitmapText } from '@minke/tokenizer-merging/merging';
 import { expect, it } from 'vitest';
 import {
   type DeepSeekConfig,
@@ -40,10 +40,10 @@ it('names every problem of a config', () => {
 
 it('wants the tokens at which entries begin where they decide, and nowhere else', () => {
   const of = (settings: Partial<MergingConfig>) => () => validateMerging({ ...merging, ...settings }, config);
-  const boundaryTokens = bitmapText(new Uint8Array(config.vocabSize));
+  const boundaryTokens = tokenBitmapText(new Uint8Array(config.vocabSize));
   expect(of({ router: 'tokens' })).toThrow(/boundaryTokens as text with the router tokens, got nothing/);
   expect(of({ boundaryTokens })).toThrow(/no boundaryTokens with the router learned/);
-  const short = bitmapText(new Uint8Array(8));
+  const short = tokenBitmapText(new Uint8Array(8));
   expect(of({ router: 'tokens', boundaryTokens: short })).toThrow(
     /base64 of 8 bytes.*61 tokens, got 1 bytes/,
   );

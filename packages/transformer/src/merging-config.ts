@@ -6,13 +6,13 @@
  */
 import { MinkeError } from '@minke/core';
 import {
-  bitmapProblem,
   type ConvolutionConfig,
   type InflatorConfig,
   inflatorParameterShapes,
   type MergerConfig,
   mergerParameterShapes,
   routerProblems,
+  tokenBitmapProblem,
 } from '@minke/tokenizer-merging/merging';
 import { type ModelConfig, show } from './config.ts';
 import { isDenseConfig } from './dense-config.ts';
@@ -30,7 +30,7 @@ export interface MergingConfig
    * is what other work takes; at our sizes it decides how soon a model learns to copy.
    */
   readonly convKernel?: number;
-  /** Of the router `tokens`: which ids begin an entry, as `bitmapText` writes what `entropyBoundaries` found. */
+  /** Of the router `tokens`: which ids begin an entry, as `tokenBitmapText` writes what `entropyBoundaries` found. */
   readonly boundaryTokens?: string;
   /**
    * What the attention of middle layers adds to the scores of an entry of s tokens, over log s: `learned`, a number for
@@ -85,7 +85,7 @@ function tokenProblems({ router, boundaryTokens }: MergingConfig, vocabSize: num
     return boundaryTokens === undefined ? [] : [`no boundaryTokens with the router ${router ?? 'learned'}`];
   if (typeof boundaryTokens !== 'string')
     return [`boundaryTokens as text with the router tokens, got ${show(boundaryTokens)}`];
-  const problem = bitmapProblem(boundaryTokens, vocabSize);
+  const problem = tokenBitmapProblem(boundaryTokens, vocabSize);
   return problem === null ? [] : [`boundaryTokens ${problem}`];
 }
 

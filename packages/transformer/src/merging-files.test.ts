@@ -6,7 +6,7 @@ import { openCheckpoint } from '@minke/checkpoints';
 import { Random } from '@minke/core';
 import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
-import { bitmapText, copyBack } from '@minke/tokenizer-merging/merging';
+import { copyBack, tokenBitmapText } from '@minke/tokenizer-merging/merging';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
   DeepSeekModel,
@@ -48,7 +48,7 @@ const settings: Record<string, MergingConfig> = {
   'a paced router': { preLayers: 1, postLayers: 1, router: 'paced', tokensPerEntry: 1.5, maxRun: 4 },
   'entries that begin at some tokens': {
     ...{ preLayers: 1, postLayers: 1, router: 'tokens', maxRun: 3 },
-    boundaryTokens: bitmapText(Uint8Array.from({ length: config.vocabSize }, (_, id) => id % 2)),
+    boundaryTokens: tokenBitmapText(Uint8Array.from({ length: config.vocabSize }, (_, id) => id % 2)),
   },
   'behind a convolution': { preLayers: 1, postLayers: 1, convKernel: 4 },
   'without parameters of the inflator': { preLayers: 2, postLayers: 0, offsets: false, sizeBias: 0 },

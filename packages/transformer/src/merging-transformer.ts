@@ -12,12 +12,12 @@ import { type Backend, check } from '@minke/core';
 import { type AttentionBatch, type KeyBias, packSequences, type Segment } from '@minke/mla-attention';
 import { Arena, add, addParameters, constantInit, linear, type Module, type Tensor } from '@minke/tensor';
 import {
-  bitmapOf,
   CausalConvolution,
   DynamicTokenInflator,
   type InitOptions,
   type MergeBatch,
   type MergePlan,
+  parseTokenBitmap,
   SoftTokenMerger,
   tokenRows,
 } from '@minke/tokenizer-merging/merging';
@@ -98,7 +98,7 @@ export class MergingTransformer implements Module {
     this.sizeBias = parts.sizeBias ?? [];
     const { boundaryTokens } = config;
     this.#boundaryTokens =
-      boundaryTokens === undefined ? null : bitmapOf(boundaryTokens, model.config.vocabSize);
+      boundaryTokens === undefined ? null : parseTokenBitmap(boundaryTokens, model.config.vocabSize);
     const { hiddenSize, numHeads } = model.config;
     const [kernel, expected] = [this.convolution?.config.kernel ?? 1, config.convKernel ?? 1];
     check(
@@ -251,9 +251,12 @@ export class MergingTransformer implements Module {
     const pinned = form === undefined ? {} : { form };
     const outer = { batch, ...pinned, ...(state && { cache: state.outer }) };
     const pre = runBlocks(layers.slice(0, preLayers), this.model.embed(batch.ids), outer);
+    const decided =
+      decisions.boundaries ??
+      (this.#boundaryTokens && tokenRows(await batch.ids.read(), this.#boundaryTokens));
     const merging: MergeBatch = {
-      ...(this.#boundaryTokens && { boundaries: tokenRows(await batch.ids.read(), this.#boundaryTokens) }),
       ...decisions,
+      ...(decided && { boundaries: decided }),
       counts: segments.map(({ count }) => count),
       ...(state && { state: state.merge, sequences: segments.map(({ sequence }) => sequence) }),
     };

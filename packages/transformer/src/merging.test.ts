@@ -6,12 +6,12 @@ import type { AttentionForm } from '@minke/mla-attention';
 import { deepseekV3Gate } from '@minke/moe-router';
 import { Arena, affine, crossEntropy, gatherRows, sum, type Tensor } from '@minke/tensor';
 import {
-  bitmapText,
   copyBack,
   type MergeBatch,
   type MergePlan,
   ratioLoss,
   SoftTokenMerger,
+  tokenBitmapText,
 } from '@minke/tokenizer-merging/merging';
 import { describe, expect, it } from 'vitest';
 import {
@@ -47,7 +47,7 @@ const config: DeepSeekConfig = {
 };
 const V = config.vocabSize;
 const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, refine: true };
-const everyThird = bitmapText(Uint8Array.from({ length: V }, (_, id) => Number(id % 3 === 0)));
+const everyThird = tokenBitmapText(Uint8Array.from({ length: V }, (_, id) => Number(id % 3 === 0)));
 const draw = new Random(11);
 const tokens = (count: number) => Array.from({ length: count }, () => draw.integer(0, V));
 const sequences = [23, 1, 14].map(tokens);

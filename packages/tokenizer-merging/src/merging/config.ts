@@ -31,7 +31,7 @@ export interface MergerConfig {
   readonly mix?: MergeMix;
   /** Default `learned`. `tokens`, `stride` and `random` have no weights and decide in place of a router: by force. */
   readonly router?: MergeRouter;
-  /** N of all but `learned`, from 1 to `maxRun`; 1.5 is two boundaries in three tokens. Default 2. */
+  /** N of all but `learned`, from 1 to `maxRun`; 1.5 is two boundaries in three tokens. `tokens` only records it. Default 2. */
   readonly tokensPerEntry?: number;
   /** Of `random`, a whole number of 0 or more. Default 0. */
   readonly seed?: number;

@@ -22,10 +22,11 @@ export {
   routerProblems,
 } from './config.ts';
 export { DynamicTokenInflator, inflatorParameterShapes } from './dynamic-token-inflator.ts';
+export { type EntropyBoundariesOptions, entropyBoundaries } from './entropy-boundaries.ts';
 export type { MergeAmount } from './matching.ts';
 export type { MergeBatch } from './past.ts';
 export { type MergePlan, makePlan, type PlanInputs, type SequenceStart } from './plan.ts';
-export { criticalTokens, tokenRows } from './protect.ts';
+export { criticalTokens } from './protect.ts';
 export { compressionAim, type MergeStatistics, mergeStatistics, ratioLoss } from './ratio.ts';
 export {
   type InitOptions,
@@ -34,10 +35,4 @@ export {
   SoftTokenMerger,
 } from './soft-token-merger.ts';
 export type { MergeState, MergeStateSize } from './state.ts';
-export {
-  bitmapOf,
-  bitmapProblem,
-  bitmapText,
-  type EntropyBoundariesOptions,
-  entropyBoundaries,
-} from './token-router.ts';
+export { parseTokenBitmap, tokenBitmapProblem, tokenBitmapText, tokenRows } from './token-bitmap.ts';

@@ -20,8 +20,3 @@ export function criticalTokens(tokenizer: Tokenizer): Uint8Array {
   for (const { id } of tokenizer.specialTokens) bitmap[id] = 1;
   return bitmap;
 }
-
-/** 1 for rows whose token is in the bitmap, [T]. */
-export function tokenRows(ids: ArrayLike<number>, bitmap: Uint8Array): Uint8Array {
-  return Uint8Array.from(ids, (id) => bitmap[id] ?? 0);
-}

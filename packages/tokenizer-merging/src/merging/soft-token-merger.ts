@@ -12,7 +12,7 @@
  * boundary.
  *
  * Documents are never merged with each other: each is a sequence of its own. Boundaries can also be decided by what
- * tokens are (`token-router.ts`) or, to measure what routing gains, by their position (`fixed-router.ts`).
+ * tokens are (`entropy-boundaries.ts`) or, to measure what routing gains, by their position (`fixed-router.ts`).
  */
 import { type Backend, check, formatShape } from '@minke/core';
 import {

@@ -3,7 +3,7 @@ import { createReference } from '@minke/gpu-backends/reference';
 import { Arena } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { normals } from '../testing/numbers.ts';
-import { bitmapOf, bitmapText, entropyBoundaries, SoftTokenMerger, tokenRows } from './index.ts';
+import { entropyBoundaries, SoftTokenMerger, tokenRows } from './index.ts';
 
 /** `0` is followed by anything, `1` by 0 or 2, all else by what is one more. */
 const sequence = Array.from({ length: 600 }, (_, i) => [0, 2 + ((i * 7) % 5), 1, i % 2 ? 0 : 2, 3, 4]).flat();
@@ -52,8 +52,13 @@ describe('entropyBoundaries', () => {
   });
 
   it('refuses settings and ids that cannot be', () => {
-    expect(() => entropyBoundaries([], { vocabSize: 0 })).toThrow(/vocabSize of 1 or more.*got 0 and 2/);
-    expect(() => entropyBoundaries([], { vocabSize: 4, tokensPerEntry: 9 })).toThrow(/maxRun 8, got 4 and 9/);
+    expect(() => entropyBoundaries([], { vocabSize: 0 })).toThrow(
+      /whole vocabSize and maxRun.*got 0, 8 and 2/,
+    );
+    expect(() => entropyBoundaries([], { vocabSize: 4, tokensPerEntry: 9 })).toThrow(
+      /tokensPerEntry from 1 to maxRun, got 4, 8 and 9/,
+    );
+    expect(() => entropyBoundaries([], { vocabSize: 4, maxRun: 2.5 })).toThrow(/got 4, 2.5 and 2/);
     expect(() => entropyBoundaries([[1, 4]], { vocabSize: 4 })).toThrow(/ids from 0 to 3, got 4/);
     expect(() => entropyBoundaries([[1, 0.5]], { vocabSize: 4 })).toThrow(/got 0.5/);
     expect(entropyBoundaries([], { vocabSize: 4 })).toHaveLength(4);
@@ -88,19 +93,5 @@ describe('a merger that is told', () => {
     const h = arena.tensor(normals(6, 1), [3, 2]);
     await expect(merger.forward(h)).rejects.toThrow(/expected boundaries in the batch.*'tokens', got none/);
     expect((await merger.forward(h, { threshold: 0 })).plan.boundary.join('')).toBe('111');
-  });
-});
-
-describe('bitmaps as text', () => {
-  it.each([1, 8, 61, 4096])('come back, of %i tokens', (vocabSize) => {
-    const bitmap = Uint8Array.from(normals(vocabSize, 3), (x) => Number(x > 0));
-    expect(bitmapOf(bitmapText(bitmap), vocabSize)).toEqual(bitmap);
-  });
-
-  it('are refused where they do not fit', () => {
-    expect(() => bitmapOf('!', 8)).toThrow(
-      /base64 of 1 bytes, a bit for each of 8 tokens, got text that is none/,
-    );
-    expect(() => bitmapOf(bitmapText(new Uint8Array(8)), 9)).toThrow(/base64 of 2 bytes.*got 1 bytes/);
   });
 });

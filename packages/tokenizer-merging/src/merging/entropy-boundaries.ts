@@ -2,8 +2,9 @@
  * Boundaries by what tokens are: an entry begins at tokens behind which the next one is hard to foretell.
  *
  * The aim is that of entropy patches (Byte Latent Transformer, arXiv 2412.09871), with a table of pairs of tokens in
- * place of a small language model: it costs nothing, and equal passages are cut at equal places, which makes them easier
- * to copy from. Nothing here looks at what follows a token; the table is made once, from training text.
+ * place of a small language model: deciding costs nothing, and equal passages are cut at equal places from their first
+ * such token on, which makes them easier to copy from. The table is made once, from training text; in use nothing looks
+ * at what follows a token.
  */
 import { check, MinkeError } from '@minke/core';
 
@@ -32,10 +33,11 @@ export function entropyBoundaries(
   sequences: readonly ArrayLike<number>[],
   { vocabSize, tokensPerEntry = 2, maxRun = 8 }: EntropyBoundariesOptions,
 ): Uint8Array {
-  if (!(Number.isSafeInteger(vocabSize) && vocabSize >= 1 && tokensPerEntry >= 1 && tokensPerEntry <= maxRun))
+  const whole = [vocabSize, maxRun].every((value) => Number.isSafeInteger(value) && value >= 1);
+  if (!(whole && tokensPerEntry >= 1 && tokensPerEntry <= maxRun))
     throw new MinkeError(
       'invalid-config',
-      `entropyBoundaries: expected a vocabSize of 1 or more and tokensPerEntry from 1 to maxRun ${maxRun}, got ${vocabSize} and ${tokensPerEntry}`,
+      `entropyBoundaries: expected whole vocabSize and maxRun of 1 or more and tokensPerEntry from 1 to maxRun, got ${vocabSize}, ${maxRun} and ${tokensPerEntry}`,
     );
   const entropies = nextTokenEntropies(sequences, vocabSize);
   const order = Uint32Array.from(entropies.keys()).sort(
@@ -58,10 +60,22 @@ export function entropyBoundaries(
   return Uint8Array.from(rank, (place) => Number(place < chosen));
 }
 
-/** Nats of the next token behind each, [vocabSize]; rare tokens are near the mean. */
+/** Nats of the next token behind each, [vocabSize]; rare tokens are near the mean. Takes 4 bytes a token of text. */
 function nextTokenEntropies(sequences: readonly ArrayLike<number>[], vocabSize: number): Float64Array {
-  const counts = new Float64Array(vocabSize);
-  const pairs = new Map<number, number>();
+  const followers = followersOf(sequences, vocabSize);
+  const entropies = followers.map(entropyOf);
+  const total = followers.reduce((sum, { length }) => sum + length, 0);
+  const mean = entropies.reduce((sum, own, id) => sum + own * followers[id]!.length, 0) / Math.max(total, 1);
+  return Float64Array.from(entropies, (own, id) => {
+    const times = followers[id]!.length;
+    return (times * own + PRIOR * mean) / (times + PRIOR);
+  });
+}
+
+/** What came behind each token: views of one array. */
+function followersOf(sequences: readonly ArrayLike<number>[], vocabSize: number): Uint32Array[] {
+  const counts = new Uint32Array(vocabSize);
+  let total = 0;
   for (const ids of sequences)
     for (let t = 0; t < ids.length; t++) {
       const id = ids[t] as number;
@@ -70,24 +84,36 @@ function nextTokenEntropies(sequences: readonly ArrayLike<number>[], vocabSize: 
         () => `entropyBoundaries: expected ids from 0 to ${vocabSize - 1}, got ${id}`,
       );
       if (t + 1 === ids.length) continue;
-      const pair = id * vocabSize + (ids[t + 1] as number);
-      pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
       counts[id] = (counts[id] as number) + 1;
+      total++;
     }
-  const entropies = new Float64Array(vocabSize);
-  let [all, total] = [0, 0];
-  for (const [pair, times] of pairs) {
-    const id = Math.floor(pair / vocabSize);
-    const share = times / (counts[id] as number);
-    entropies[id] = (entropies[id] as number) - share * Math.log(share);
-    all -= times * Math.log(share);
-    total += times;
-  }
-  const mean = all / Math.max(total, 1);
-  return entropies.map((own, id) => {
-    const times = counts[id] as number;
-    return (times * own + PRIOR * mean) / (times + PRIOR);
+  const all = new Uint32Array(total);
+  let begin = 0;
+  const followers = Array.from(counts, (count) => {
+    begin += count;
+    return all.subarray(begin - count, begin);
   });
+  const filled = new Uint32Array(vocabSize);
+  for (const ids of sequences)
+    for (let t = 0; t + 1 < ids.length; t++) {
+      const id = ids[t] as number;
+      const place = filled[id] as number;
+      followers[id]![place] = ids[t + 1] as number;
+      filled[id] = place + 1;
+    }
+  return followers;
+}
+
+/** Nats of a list's elements; sorts it. */
+function entropyOf(list: Uint32Array): number {
+  list.sort();
+  let nats = 0;
+  for (let begin = 0, end = 0; begin < list.length; begin = end) {
+    while (end < list.length && list[end] === list[begin]) end++;
+    const share = (end - begin) / list.length;
+    nats -= share * Math.log(share);
+  }
+  return nats;
 }
 
 /** Tokens an entry where some begin one. */
@@ -104,40 +130,4 @@ function meanEntry(
         run = 0;
       } else run++;
   return tokens / Math.max(entries, 1);
-}
-
-/** A bitmap as text for settings: base64 of its bits, id 8 i + j in bit j of byte i. */
-export function bitmapText(bitmap: Uint8Array): string {
-  const bytes = new Uint8Array(Math.ceil(bitmap.length / 8));
-  bitmap.forEach((bit, id) => {
-    if (bit) bytes[id >> 3] = (bytes[id >> 3] as number) | (1 << (id & 7));
-  });
-  let text = '';
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
-}
-
-/** What `bitmapText` wrote, [vocabSize]. Throws `invalid-config` for text that is no bitmap of that many tokens. */
-export function bitmapOf(text: string, vocabSize: number): Uint8Array {
-  const problem = bitmapProblem(text, vocabSize);
-  if (problem !== null) throw new MinkeError('invalid-config', `bitmapOf: expected ${problem}`);
-  const binary = atob(text);
-  return Uint8Array.from({ length: vocabSize }, (_, id) => (binary.charCodeAt(id >> 3) >> (id & 7)) & 1);
-}
-
-/** What is wrong with text that should be a bitmap of so many tokens, as "expected" continues it; null for nothing. */
-export function bitmapProblem(text: string, vocabSize: number): string | null {
-  const expected = Math.ceil(vocabSize / 8);
-  const bytes = base64Bytes(text);
-  if (bytes === expected) return null;
-  const found = bytes === null ? 'text that is none' : `${bytes} bytes`;
-  return `base64 of ${expected} bytes, a bit for each of ${vocabSize} tokens, got ${found}`;
-}
-
-function base64Bytes(text: string): number | null {
-  try {
-    return atob(text).length;
-  } catch {
-    return null;
-  }
 }
