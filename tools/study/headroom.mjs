@@ -1,5 +1,5 @@
-// How much other boundaries would gain in a trained model of the fixed stride at two tokens an entry. Models that are
-// trained with other boundaries are another matter.
+// How much other boundaries, or another inflation, would gain in a trained model of the fixed stride at two tokens an
+// entry. Models that are trained with either are another matter.
 //
 //   node tools/study/headroom.mjs --corpus runs/corpus [--seed 0] [--out runs/study]
 //
@@ -7,7 +7,8 @@
 // with the middle layers' change of this very token, and once behind a token that repeats the change of the one before.
 // What the stride costs is half of the difference. A router chooses the half of the tokens that has its change fresh;
 // the best that one can do which knows a token and the one before, as a table learned from every second document and
-// judged on the others. Needs the folder of a complete run of `stride-2`; writes docs/study/headroom.json.
+// judged on the others. An inflation would gain what the stride costs if it gave every token its own change; how well a
+// token foretells it is what `foretold.mjs` measures. Needs the folder of a complete run of `stride-2`; writes docs/study/headroom.json.
 
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -17,6 +18,7 @@ import { auto } from '../../packages/gpu-backends/dist/index.js';
 import { repositoryRoot } from '../scripts/process.mjs';
 import { arms, settings } from './arms.mjs';
 import { textData } from './data.mjs';
+import { changesOf, foretold } from './foretold.mjs';
 import { mean } from './results.mjs';
 import { trainedModel } from './train-arm.mjs';
 
@@ -25,6 +27,9 @@ export const defaultHeadroom = join(repositoryRoot, 'docs/study/headroom.json');
 
 /** Pairs seen less often than so many times are near the mean of all. */
 const prior = 10;
+
+/** Of so many windows one is taken to learn what foretells changes. */
+const everyWindow = 6;
 
 /**
  * Nats of each token but the first two of a window, behind a boundary (`fresh`) and behind none (`stale`).
@@ -126,7 +131,8 @@ async function main() {
   const found = headroom(await freshAndStale(model, documents, setting.context));
   const sum = (name) => documents.reduce((total, document) => total + document[name], 0);
   const idsPerByte = documents.reduce((total, { ids }) => total + ids.length - 1, 0) / sum('bytes');
-  const record = { arm: arm.name, seed, bitsPerByteOfNat: idsPerByte / Math.LN2, ...found };
+  const changes = foretold(await changesOf(model, documents, setting.context, everyWindow));
+  const record = { arm: arm.name, seed, bitsPerByteOfNat: idsPerByte / Math.LN2, ...found, changes };
   writeFileSync(defaultHeadroom, `${JSON.stringify(record, null, 1)}\n`);
   console.log(record);
 }

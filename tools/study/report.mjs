@@ -133,7 +133,10 @@ function sections(text, tasks, headroom, plots) {
     `Written by \`node tools/study/report.mjs\` from the files in \`results\`; nothing here is typed by hand. Setting \`${some.setting}\`, context ${settings.context}, ${(some.parameters.active / 1e6).toFixed(2)}M active parameters (unmerged), ${machine.cpu}, ${machine.cores} cores, backend ${machine.backend}; commit ${commits.join(', ')}. Training FLOPs of all arms are the same by the count of \`@minke/cost-planner\`, so cheaper arms see more tokens. Seconds are of one thread, as on the machine of the first plain run, by the time of a plain step there and beside each run. Intervals are 95 %, over documents of the test split, drawn in pairs for differences; with several seeds a document counts with its mean, and single seeds are listed.`,
     ...(text.size > 0 ? ['## Real text', textTable(text), '### Floors', floorTable(text)] : []),
     ...(headroom
-      ? ['### What other boundaries would gain in the trained stride', headroomText(headroom)]
+      ? [
+          '### What other boundaries or another inflation would gain in the trained stride',
+          headroomText(headroom),
+        ]
       : []),
     ...(text.size > 0 ? ['### Differences to the plain model', differenceTable(text, 'plain')] : []),
     ...(text.has('plain-conv')
@@ -184,9 +187,10 @@ function floorTable(results) {
   return table(['floor', '', 'difference in bits per byte'], rows);
 }
 
-function headroomText({ arm, seed, tokens, bitsPerByteOfNat, fresh, stale, stride, judged }) {
+function headroomText({ arm, seed, tokens, bitsPerByteOfNat, fresh, stale, stride, judged, changes }) {
+  const share = (of) => `${(100 * of).toFixed(0)} %`;
   const bits = (nats) => (nats * bitsPerByteOfNat).toFixed(4);
-  return `The trained model of \`${arm}\` (seed ${seed}) has ${fresh.toFixed(4)} nats for a token of the test split behind a boundary and ${stale.toFixed(4)} for the same behind none (${tokens} tokens, each both ways). So all that a fixed stride loses by the change that is not fresh is ${bits(stride.value)} bits a byte (${bits(stride.low)} to ${bits(stride.high)}); a router gains more in it only by telling which tokens a fresh change makes worse. A choice by the token and the one before, learned from every second document, leaves ${bits(judged.byPair)} of ${bits(judged.stride)} on the others. Models that are trained with other boundaries are another matter. By \`node tools/study/headroom.mjs\`.`;
+  return `The trained model of \`${arm}\` (seed ${seed}) has ${fresh.toFixed(4)} nats for a token of the test split behind a boundary and ${stale.toFixed(4)} for the same behind none (${tokens} tokens, each both ways). So all that a fixed stride loses by the change that is not fresh is ${bits(stride.value)} bits a byte (${bits(stride.low)} to ${bits(stride.high)}); a router gains more in it only by telling which tokens a fresh change makes worse. A choice by the token and the one before, learned from every second document, leaves ${bits(judged.byPair)} of ${bits(judged.stride)} on the others. An inflation that gave each token behind no boundary its own change would gain in it as much, and one that only foretells that change a part of it. Of the variance of such changes ${share(changes.copied)} are left where the latest entry's change is copied, ${share(changes.scaled)} with a factor for each channel, ${share(changes.linear)} by the best linear guess from the token's state, the entry and its change (${changes.tokens} tokens, half of the documents to learn from). Models that are trained with other boundaries or another inflation are another matter. By \`node tools/study/headroom.mjs\`.`;
 }
 
 function differenceTable(results, base) {

@@ -15,6 +15,7 @@ import { bitsPerByte, modelScorer } from '../../packages/evaluation/dist/index.j
 import { auto } from '../../packages/gpu-backends/dist/index.js';
 import { armMerging, arms, flopsPerToken, planArm, plannedFlopsPerToken, settings } from './arms.mjs';
 import { pieces, textData } from './data.mjs';
+import { changesOf, foretold } from './foretold.mjs';
 import { freshAndStale, headroom } from './headroom.mjs';
 import { reportFiles } from './report.mjs';
 import { bitsOf, difference, floors, readResults } from './results.mjs';
@@ -120,6 +121,11 @@ describe('the driver', { timeout: 600_000 }, () => {
     const [expected] = await modelScorer(model)([{ ids: documents[0].ids, from: 3 }]);
     const found = tokens.filter(({ document }) => document === 0);
     expect(found.map(({ fresh, stale }, i) => (i % 2 === 0 ? -fresh : -stale))).toEqual([...expected]);
+    // What a token repeats is the change of the one before, which was fresh there.
+    const { width, document, ...changes } = await changesOf(model, documents, 40, 1);
+    expect(document).toHaveLength(documents.length * 38);
+    expect(changes.own).toHaveLength(document.length * width);
+    expect(changes.stale.subarray(width, 38 * width)).toEqual(changes.fresh.subarray(0, 37 * width));
     // The weights are the trained ones.
     const score = await bitsPerByte({ ...setting, documents: data.documents, score: modelScorer(model) });
     expect(score.bitsPerByte.value).toBe(done.bitsPerByte.value);
@@ -274,10 +280,30 @@ describe('the report', () => {
     expect(found).toMatchObject({ tokens: 600, fresh: 2, stale: 2.5, judged: { stride: 0.25, byPair: 0 } });
     expect(found.stride).toEqual({ value: 0.25, low: 0.25, high: 0.25 });
     const results = readResults(join(root, 'results'));
-    const known = { arm: 'stride-2', seed: 0, bitsPerByteOfNat: 0.5, ...found };
+    const changes = { tokens: 8, copied: 0.5, scaled: 0.25, linear: 0.125 };
+    const known = { arm: 'stride-2', seed: 0, bitsPerByteOfNat: 0.5, ...found, changes };
     const text = reportFiles(results, known).get('README.md');
     expect(text).toMatch(/0.1250 bits a byte \(0.1250 to 0.1250\).*leaves 0.0000 of 0.1250/);
     expect(reportFiles(results).get('README.md')).not.toContain('other boundaries');
+  });
+
+  it('says how much of a change is foretold', () => {
+    // Two channels: the fresh change is twice the stale one, the first with the token's own state added.
+    const tokens = Array.from({ length: 400 }, (_, i) => [Math.sin(i), Math.cos(3 * i), Math.sin(7 * i + 1)]);
+    const rows = (of) => Float32Array.from(tokens.flatMap(of));
+    const found = foretold({
+      width: 2,
+      document: tokens.map((_, i) => i % 4),
+      own: rows(([a]) => [a, 0]),
+      entry: rows(() => [0, 0]),
+      stale: rows(([, b, c]) => [b, c]),
+      fresh: rows(([a, b, c]) => [2 * b + a, 2 * c]),
+    });
+    // Each of the three has the variance 1/2: of 2 b + a 5/2, of 2 c 2.
+    expect(found.tokens).toBe(400);
+    expect(found.copied).toBeCloseTo((1 + 0.5) / 4.5, 1);
+    expect(found.scaled).toBeCloseTo(0.5 / 4.5, 1);
+    expect(found.linear).toBeLessThan(1e-4);
   });
 
   it('gives seconds as on the machine of the first plain run', () => {
