@@ -1,14 +1,14 @@
-// How much other boundaries, or another inflation, would gain in a trained model of the fixed stride at two tokens an
-// entry. Models that are trained with either are another matter.
+// How much other boundaries would gain in a trained model of the fixed stride at two tokens an entry, and how much an
+// inflation would in one of ours that copies changes back. Models that are trained with either are another matter.
 //
 //   node tools/study/headroom.mjs --corpus runs/corpus [--seed 0] [--out runs/study]
 //
-// Every token of the test split is predicted twice, by boundaries at even and at odd places: once behind a boundary,
-// with the middle layers' change of this very token, and once behind a token that repeats the change of the one before.
-// What the stride costs is half of the difference. A router chooses the half of the tokens that has its change fresh;
-// the best that one can do which knows a token and the one before, as a table learned from every second document and
-// judged on the others. An inflation would gain what the stride costs if it gave every token its own change; how well a
-// token foretells it is what `foretold.mjs` measures. Needs the folder of a complete run of `stride-2`; writes docs/study/headroom.json.
+// Boundaries: every token of the test split is predicted twice, by boundaries at even and at odd places: once behind a
+// boundary, with the middle layers' change of this very token, and once behind a token that repeats the change of the
+// one before. What the stride costs is half of the difference. A router chooses the half of the tokens that has its
+// change fresh; the best that one can do which knows a token and the one before, as a table learned from every second
+// document and judged on the others. Inflation: `inflation-headroom.mjs`. Needs the folders of complete runs of
+// `stride-2` and `ours-2-copy`; writes docs/study/headroom.json.
 
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -18,7 +18,7 @@ import { auto } from '../../packages/gpu-backends/dist/index.js';
 import { repositoryRoot } from '../scripts/process.mjs';
 import { arms, settings } from './arms.mjs';
 import { textData } from './data.mjs';
-import { changesOf, foretold } from './foretold.mjs';
+import { foretold, gained, ownChanges } from './inflation-headroom.mjs';
 import { mean } from './results.mjs';
 import { trainedModel } from './train-arm.mjs';
 
@@ -28,8 +28,8 @@ export const defaultHeadroom = join(repositoryRoot, 'docs/study/headroom.json');
 /** Pairs seen less often than so many times are near the mean of all. */
 const prior = 10;
 
-/** Of so many windows one is taken to learn what foretells changes. */
-const everyWindow = 6;
+/** Windows, and tokens of one, that get changes of their own: all of every sixth window, in sixteen passes. */
+const sampled = { every: 6, spacing: 16 };
 
 /**
  * Nats of each token but the first two of a window, behind a boundary (`fresh`) and behind none (`stale`).
@@ -124,15 +124,21 @@ async function main() {
   const out = resolve(values.out);
   const seed = Number(values.seed);
   const data = textData(out, resolve(values.corpus), setting);
-  const arm = arms.find(({ name }) => name === 'stride-2');
-  const run = { arm, setting, seed, data, backend: await auto(), folder: join(out, `${arm.name}-${seed}`) };
-  const model = await trainedModel(run);
+  const backend = await auto();
+  const trained = (name) => {
+    const arm = arms.find((one) => one.name === name);
+    return trainedModel({ arm, setting, seed, data, backend, folder: join(out, `${name}-${seed}`) });
+  };
   const { documents } = data;
-  const found = headroom(await freshAndStale(model, documents, setting.context));
+  const [stride, copying] = ['stride-2', 'ours-2-copy'];
+  const found = headroom(await freshAndStale(await trained(stride), documents, setting.context));
+  const changes = await ownChanges(await trained(copying), documents, { ...setting, ...sampled });
   const sum = (name) => documents.reduce((total, document) => total + document[name], 0);
   const idsPerByte = documents.reduce((total, { ids }) => total + ids.length - 1, 0) / sum('bytes');
-  const changes = foretold(await changesOf(model, documents, setting.context, everyWindow));
-  const record = { arm: arm.name, seed, bitsPerByteOfNat: idsPerByte / Math.LN2, ...found, changes };
+  const record = {
+    ...{ arm: stride, seed, bitsPerByteOfNat: idsPerByte / Math.LN2, ...found },
+    inflation: { arm: copying, ...gained(changes), left: foretold(changes) },
+  };
   writeFileSync(defaultHeadroom, `${JSON.stringify(record, null, 1)}\n`);
   console.log(record);
 }
