@@ -118,14 +118,14 @@ export function modelConfig(setting, vocabSize) {
 /** Two layers before merging, four between, two behind. */
 const layoutOf = ({ shape }) => shape.layout ?? { preLayers: 2, postLayers: 2 };
 
-/** What every arm that merges has before the merging, unless its name says otherwise. */
-const convKernel = 4;
+/** What every arm that merges has, unless its name says otherwise: a convolution, and a scale for each distance. */
+const common = { convKernel: 4, offsets: true };
 
 const merging = (tokensPerEntry, changes) => ({
   kind: 'merging',
   tokensPerEntry,
   merging: ({ shape, seed }) => ({
-    ...{ ...layoutOf({ shape }), convKernel },
+    ...{ ...layoutOf({ shape }), ...common },
     ...(changes.router && { tokensPerEntry }),
     ...(changes.router === 'random' && { seed }),
     ...changes,

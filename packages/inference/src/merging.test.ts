@@ -22,7 +22,7 @@ const arena = new Arena(backend, { persistent: true });
 const inner = DeepSeekModel.init({ ...testConfig(V), numLayers: 4 }, { arena, seed: 3 });
 const model = MergingTransformer.init(
   inner,
-  { preLayers: 1, postLayers: 1, maxRun: 4, convKernel: 4 },
+  { preLayers: 1, postLayers: 1, maxRun: 4, convKernel: 4, offsets: true },
   { arena },
 );
 // Projections of the router that disagree, so that some tokens merge and some do not.

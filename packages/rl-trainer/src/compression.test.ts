@@ -22,7 +22,7 @@ import { testBackend, testFolders } from './testing/small-model.ts';
 const backend = await testBackend({ threads: 1 });
 const newFolder = testFolders();
 const config = { ...smallConfig, numLayers: 3, maxPositions: 128 };
-const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 6 };
+const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 6, offsets: true };
 
 function newModel(own: Backend = backend, changes: Partial<MergingConfig> = {}): MergingTransformer {
   const arena = new Arena(own, { persistent: true });

@@ -18,7 +18,7 @@ const config: DeepSeekConfig = {
   ...{ qLoraRank: 21, kvLoraRank: 17, qkNopeHeadDim: 12, qkRopeHeadDim: 4, vHeadDim: 9 },
   ...{ moe: null, mtpLayers: 0, yarn: null, maxPositions: 64 },
 };
-const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, refine: true };
+const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, offsets: true, refine: true };
 
 it('names every problem of a config', () => {
   const wrong = {

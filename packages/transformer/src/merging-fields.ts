@@ -9,7 +9,7 @@ import { type MergingConfig, validateMerging } from './merging-config.ts';
 /** The field `merging` of config.json, with every setting. */
 export function toMergingFields(config: MergingConfig): Record<string, unknown> {
   const { threshold = 0.5, maxRun = 8, mix = 'gated', sizeBias = 'learned', convKernel = 1 } = config;
-  const { smoothing = true, offsets = true, refine = false } = config;
+  const { smoothing = true, offsets = false, refine = false } = config;
   const { router = 'learned', tokensPerEntry = 2, seed = 0 } = config;
   return {
     ...{ pre_layers: config.preLayers, post_layers: config.postLayers },
@@ -43,7 +43,7 @@ export function parseMergingConfig(json: unknown, config: ModelConfig): MergingC
     mix: fields.text('mix', 'gated') as NonNullable<MergingConfig['mix']>,
     sizeBias: (fields.raw('size_bias') ?? 'learned') as NonNullable<MergingConfig['sizeBias']>,
     smoothing: fields.flag('smoothing', true),
-    offsets: fields.flag('offsets', true),
+    offsets: fields.flag('offsets', false),
     refine: fields.flag('refine', false),
     ...(fields.raw('conv_kernel') !== undefined && { convKernel: fields.number('conv_kernel', 1) }),
     ...(fields.raw('router') !== undefined && {

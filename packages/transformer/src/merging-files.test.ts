@@ -51,7 +51,7 @@ const settings: Record<string, MergingConfig> = {
     boundaryTokens: tokenBitmapText(Uint8Array.from({ length: config.vocabSize }, (_, id) => id % 2)),
   },
   'behind a convolution': { preLayers: 1, postLayers: 1, convKernel: 4 },
-  'without parameters of the inflator': { preLayers: 2, postLayers: 0, offsets: false, sizeBias: 0 },
+  'with a scale for each distance': { preLayers: 2, postLayers: 0, offsets: true, sizeBias: 0 },
 };
 
 function randomModel(merging: MergingConfig): MergingTransformer {
@@ -116,7 +116,7 @@ describe.each(Object.entries(settings))('a model that merges, %s', (_, merging) 
 });
 
 describe('the files of a model that merges', () => {
-  const model = randomModel(settings['by default'] as MergingConfig);
+  const model = randomModel({ preLayers: 1, postLayers: 1, offsets: true });
   const change = async (merging: unknown) => {
     const folder = newFolder();
     await saveModel(model, folder, { dtype: 'f32' });
@@ -158,14 +158,16 @@ describe('the files of a model that merges', () => {
 
   it('say which tensors are missing or of another shape', async () => {
     const loading = loadMergingModel(
-      await change({ pre_layers: 1, post_layers: 1, max_run: 5, refine: true }),
-      {
-        backend,
-      },
+      await change({ pre_layers: 1, post_layers: 1, max_run: 5, offsets: true, refine: true }),
+      { backend },
     );
     await expect(loading).rejects.toMatchObject({ code: 'invalid-file' });
     await expect(loading).rejects.toThrow(
       /offset_scale is \[7, 16\] instead of \[4, 16\]; merging.inflator.refine.weight is missing/,
+    );
+    const fewer = await change({ pre_layers: 1, post_layers: 1, router: 'stride', size_bias: 1 });
+    await expect(loadMergingModel(fewer, { backend })).rejects.toThrow(
+      /of config.json, but merging.inflator.offset_scale is none of them; merging.layers.1.size_bias is none .*merging.merger.query.weight is none/,
     );
   });
 

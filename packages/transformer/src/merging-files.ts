@@ -86,6 +86,8 @@ async function load(
     if (sameShape(found.shape, shape)) return [];
     return [`${name} is [${found.shape.join(', ')}] instead of [${shape.join(', ')}]`];
   });
+  for (const name of weights.tensors.keys())
+    if (name.startsWith('merging.') && !shapes.has(name)) problems.push(`${name} is none of them`);
   if (problems.length > 0)
     throw new MinkeError(
       'invalid-file',

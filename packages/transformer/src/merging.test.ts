@@ -46,7 +46,7 @@ const config: DeepSeekConfig = {
   eosTokenIds: [1],
 };
 const V = config.vocabSize;
-const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, refine: true };
+const merging: MergingConfig = { preLayers: 1, postLayers: 1, maxRun: 4, offsets: true, refine: true };
 const everyThird = tokenBitmapText(Uint8Array.from({ length: V }, (_, id) => Number(id % 3 === 0)));
 const draw = new Random(11);
 const tokens = (count: number) => Array.from({ length: count }, () => draw.integer(0, V));

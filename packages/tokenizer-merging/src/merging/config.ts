@@ -45,7 +45,10 @@ export interface InflatorConfig {
   readonly maxRun?: number;
   /** Mixes each entry's change with that of the entries before it, by boundary probability. Default true. */
   readonly smoothing?: boolean;
-  /** A learned scale for each distance from the boundary; without it the change is repeated. Default true. */
+  /**
+   * A learned scale for each distance from the boundary; without it the change is repeated. Default false: it does not
+   * pay in our study.
+   */
   readonly offsets?: boolean;
   /** A learned, gated correction from the token's own state beyond its boundary. Default false. */
   readonly refine?: boolean;
@@ -107,7 +110,7 @@ export function resolveMergerConfig(config: MergerConfig): Required<MergerConfig
 
 /** The settings with their defaults. Throws `invalid-config` naming all problems. */
 export function resolveInflatorConfig(config: InflatorConfig): Required<InflatorConfig> {
-  const { hiddenSize, maxRun = 8, smoothing = true, offsets = true, refine = false } = config;
+  const { hiddenSize, maxRun = 8, smoothing = true, offsets = false, refine = false } = config;
   report('DynamicTokenInflator', [...positive('hiddenSize', hiddenSize), ...positive('maxRun', maxRun)]);
   return { hiddenSize, maxRun, smoothing, offsets, refine };
 }

@@ -4,8 +4,8 @@
  * The name and the aim are those of Yuan et al. (CVPR 2024 workshops); smoothing, confidence and straight-through
  * gradient are H-Net's (arXiv 2507.07955, equations 5 to 9). Ours is the change: with d = middle(e) - e,
  * z[k] = P[k] d[k] + (1 - P[k]) z[k - 1], and out[t] = h[t] + (1 + rho[lag]) z[k], k the latest entry at or before t.
- * Tokens keep their own stream, so details are not lost, and nothing looks ahead. rho is zero at first and none at
- * the boundary itself. P is 1 where the router did not decide, else its probability, kept 1e-4 away from 0 and 1. The
+ * Tokens keep their own stream, so details are not lost, and nothing looks ahead. rho, with `offsets`, is zero at first
+ * and none at the boundary itself. P is 1 where the router did not decide, else its probability, kept 1e-4 away from 0 and 1. The
  * confidence c (p at a boundary, 1 - p elsewhere) multiplies z with the value 1 and its own gradient.
  *
  * A token that is an entry by itself, by a decision other than the router's, takes the middle layers' output by choice:

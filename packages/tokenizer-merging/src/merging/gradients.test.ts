@@ -103,7 +103,7 @@ describe('gradients', () => {
   });
 
   it('of inflation', async () => {
-    const config: InflatorConfig = { hiddenSize: D, maxRun: 5, refine: true };
+    const config: InflatorConfig = { hiddenSize: D, maxRun: 5, offsets: true, refine: true };
     const names = [...DynamicTokenInflator.init(config, { backend }).parameters()];
     const plan = makePlan({ counts, threshold: 0.5, maxRun: 5, boundaries });
     const E = plan.size.length;

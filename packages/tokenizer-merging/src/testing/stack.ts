@@ -50,7 +50,7 @@ export class Stack {
       kernel > 1 ? CausalConvolution.init({ hiddenSize: config.hiddenSize ?? D, kernel }, { arena }) : null;
     this.merger = SoftTokenMerger.init({ hiddenSize: D, maxRun: 4, ...config }, { arena });
     this.inflator = DynamicTokenInflator.init(
-      { hiddenSize: D, maxRun: config.maxRun ?? 4, refine: true, ...inflation },
+      { hiddenSize: D, maxRun: config.maxRun ?? 4, offsets: true, refine: true, ...inflation },
       { arena },
     );
     const width = this.merger.config.hiddenSize;
