@@ -8,17 +8,17 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { chartStyle, escapeHtml, lineChart } from '../../apps/r1-recipe/dist/index.js';
+import { chartColours, chartStyle, escapeHtml, lineChart } from '../../apps/r1-recipe/dist/index.js';
 import { bitsOf, compressionOf, difference, floors, mean, percent, readResults, signed } from './results.mjs';
 import { defaultResults } from './run.mjs';
 
-/** Arms that are compared with the first one of their group. */
+/** Arms that are drawn together, and the series that losses are drawn beside. */
 const groups = [
   {
     title: 'Merging',
     file: 'merging',
+    base: 'fixed stride',
     series: {
-      plain: ['plain'],
       'plain with a convolution': ['plain-conv'],
       'fixed stride': ['stride-2'],
       'random boundaries': ['random-2'],
@@ -29,8 +29,9 @@ const groups = [
     },
   },
   {
-    title: 'Merging without a convolution',
+    title: 'No convolution',
     file: 'merging-noconv',
+    base: 'fixed stride',
     series: {
       plain: ['plain'],
       'fixed stride': ['stride-2-noconv'],
@@ -41,6 +42,7 @@ const groups = [
   {
     title: 'Attention',
     file: 'attention',
+    base: 'full',
     series: {
       full: ['plain'],
       'local only': ['local'],
@@ -79,7 +81,7 @@ export function reportFiles(results, headroom) {
   );
   const files = new Map();
   const plots = [];
-  for (const { title, file, series } of groups) {
+  for (const { title, file, base, series } of groups) {
     const present = Object.entries(series).filter(([, names]) => names.some((name) => text.has(name)));
     if (present.length === 0) continue;
     for (const axis of axes) {
@@ -95,11 +97,13 @@ export function reportFiles(results, headroom) {
       plots.push(`![${title}: ${axis.title}](${name})`);
     }
     const name = `${file}-loss.svg`;
-    const curves = present.map(([label, names]) =>
-      lossCurve(label, text.get(names.findLast((one) => text.has(one)))),
-    );
-    files.set(name, plot(`${title}: training loss against TFLOP, seed by seed`, 'TFLOP', curves, false));
-    plots.push(`![${title}: training loss](${name})`);
+    const first = (names) => text.get(names.findLast((one) => text.has(one)))?.[0];
+    const beside = first(series[base]);
+    if (beside === undefined) continue;
+    const curves = present.map(([label, names]) => lossBeside(label, first(names), beside));
+    const loss = `${title}: training loss above ${base}, over TFLOP`;
+    files.set(name, plot(loss, 'TFLOP', curves, false));
+    plots.push(`![${loss}](${name})`);
   }
   files.set('README.md', `${sections(text, tasks, headroom, plots).join('\n\n')}\n`);
   return files;
@@ -242,10 +246,36 @@ function points([label, names], results, of) {
   return { label, x: runs.map(of), y: runs.map(({ bitsPerByte }) => bitsPerByte.value) };
 }
 
-/** Loss of the first seed over the arithmetic spent. */
-function lossCurve(label, [{ training }]) {
-  const { curve, flops, tokens } = training;
-  return { label, x: curve.map(([at]) => ((at / tokens) * flops) / 1e12), y: curve.map(([, loss]) => loss) };
+/** What a run's loss is above another one's at equal arithmetic, once a fifth of it is spent: means of a tenth of it. */
+export function lossBeside(label, run, other) {
+  const [own, base] = [run, other].map(lossCurve);
+  const spent = base.at(-1).x;
+  const points = own
+    .filter(({ x }) => x >= spent / 5 && x <= spent)
+    .map(({ x, y }) => ({ x, y: y - between(base, x) }));
+  const reach = Math.ceil(own.length / 20);
+  const means = points
+    .map(({ x }, i) => ({
+      x,
+      y: mean(points.slice(Math.max(0, i - reach), i + reach + 1).map(({ y }) => y)),
+    }))
+    .filter((_, i) => i % 3 === 0);
+  return { label, x: means.map(({ x }) => x), y: means.map(({ y }) => y) };
+}
+
+/** Training loss over TFLOP. */
+function lossCurve({ training: { curve, flops, tokens } }) {
+  return curve.map(([at, loss]) => ({ x: ((at / tokens) * flops) / 1e12, y: loss }));
+}
+
+/** A curve's value at x, linear between its points; x is in their range. */
+function between(points, x) {
+  const next = Math.max(
+    1,
+    points.findIndex((point) => point.x >= x),
+  );
+  const [a, b] = [points[next - 1], points[next]];
+  return a.y + ((b.y - a.y) * (x - a.x)) / (b.x - a.x);
 }
 
 /** A chart that stands alone: title, chart and legend in one SVG. */
@@ -254,7 +284,7 @@ export function plot(title, xLabel, curves, dots = true) {
   const [width, chart] = [360, 170];
   const legend = curves.map(({ label }, i) => {
     const [x, y] = [8 + (i % 2) * (width / 2), 42 + chart + Math.floor(i / 2) * line];
-    return `<circle class="dot c${i % 6}" cx="${x}" cy="${y - 4}" r="4"/><text x="${x + 9}" y="${y}">${escapeHtml(label)}</text>`;
+    return `<circle class="dot c${i % chartColours}" cx="${x}" cy="${y - 4}" r="4"/><text x="${x + 9}" y="${y}">${escapeHtml(label)}</text>`;
   });
   const height = 46 + chart + Math.ceil(curves.length / 2) * line;
   const inner = lineChart({ title, curves, xLabel, dots }).replace(

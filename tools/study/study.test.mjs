@@ -17,7 +17,7 @@ import { armMerging, arms, flopsPerToken, planArm, plannedFlopsPerToken, setting
 import { pieces, textData } from './data.mjs';
 import { freshAndStale, headroom } from './headroom.mjs';
 import { foretold, gained, ownChanges } from './inflation-headroom.mjs';
-import { reportFiles } from './report.mjs';
+import { lossBeside, reportFiles } from './report.mjs';
 import { bitsOf, difference, floors, readResults } from './results.mjs';
 import { study } from './run.mjs';
 import { trainedModel } from './train-arm.mjs';
@@ -320,6 +320,25 @@ describe('the report', () => {
     expect(found.copied).toBeCloseTo((1 + 0.5) / 4.5, 1);
     expect(found.scaled).toBeCloseTo(0.5 / 4.5, 1);
     expect(found.linear).toBeLessThan(1e-4);
+  });
+
+  it('draws losses above those of another run at the same arithmetic', () => {
+    const run = (tokens, above) => ({
+      training: {
+        ...{ tokens, flops: 100e12 },
+        curve: Array.from({ length: 100 }, (_, i) => [
+          ((i + 1) * tokens) / 100,
+          3 - i / 50 + (i % 2 === 0 ? above : 0),
+        ]),
+      },
+    });
+    const { label, x, y } = lossBeside('ours', run(5000, 0.2), run(9000, 0));
+    expect(label).toBe('ours');
+    expect(x[0]).toBeCloseTo(20, 9);
+    expect(x.every((at, i) => i === 0 || Math.abs(at - x[i - 1] - 3) < 1e-9)).toBe(true);
+    expect(x.at(-1)).toBeGreaterThan(96);
+    for (const value of y.slice(2, -2)) expect(Math.abs(value - 0.1)).toBeLessThan(0.011);
+    expect(lossBeside('same', run(9000, 0), run(9000, 0)).y.every((value) => value === 0)).toBe(true);
   });
 
   it('gives seconds as on the machine of the first plain run', () => {

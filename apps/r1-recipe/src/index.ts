@@ -1,6 +1,6 @@
 export * from './data/index.ts';
 export type { Curve } from './logs/charts.ts';
-export { escapeHtml, type LineChartOptions, lineChart } from './report/chart.ts';
+export { chartColours, escapeHtml, type LineChartOptions, lineChart } from './report/chart.ts';
 export { chartStyle } from './report/chart-style.ts';
 export type { Evaluation, EvaluationRow, PlantedEffect, Rejection } from './report/evaluation-file.ts';
 export type { ReportJson } from './report/report-json.ts';

@@ -1,7 +1,7 @@
 /**
  * Line charts as SVG text, for the report and for the live page alike: the same points give the same text.
  *
- * Colours are classes (`c0` to `c5`), so a page's style sheet decides on light and dark. A noisy curve is drawn thin,
+ * Colours are classes (`c0` to `c7`), so a page's style sheet decides on light and dark. A noisy curve is drawn thin,
  * its running mean bold over it. Nothing here depends on the machine: no fonts are measured, no dates shown.
  */
 import type { Curve } from '../logs/charts.ts';
@@ -19,6 +19,9 @@ export interface LineChartOptions {
   /** Dots at the points and no running mean. */
   readonly dots?: boolean;
 }
+
+/** Colours there are; later curves have those of the first ones again. */
+export const chartColours = 8;
 
 const width = 360;
 const height = 170;
@@ -43,7 +46,7 @@ export function escapeHtml(text: string): string {
 export function lineFigure(options: LineChartOptions): string {
   const legend = options.curves.map(({ label, y }, i) => {
     const last = options.dots ? '' : ` <b>${escapeHtml(shortNumber(y.at(-1) ?? 0))}</b>`;
-    return `<li class="c${i % 6}"><span></span>${escapeHtml(label)}${last}</li>`;
+    return `<li class="c${i % chartColours}"><span></span>${escapeHtml(label)}${last}</li>`;
   });
   const caption = `<figcaption>${escapeHtml(options.title)}</figcaption>`;
   return `<figure class="chart">${caption}${lineChart(options)}<ul class="legend">${legend.join('')}</ul></figure>`;
@@ -84,7 +87,12 @@ export function lineChart({
     if (x.length === 0) return '';
     const at = (values: readonly number[]): Point[] =>
       values.map((value, k) => [px(logX ? Math.log2(x[k] as number) : (x[k] as number)), py(value)]);
-    return curveMarks(at(y), dots || x.length < noisyFrom ? undefined : at(runningMean(y)), i % 6, dots);
+    return curveMarks(
+      at(y),
+      dots || x.length < noisyFrom ? undefined : at(runningMean(y)),
+      i % chartColours,
+      dots,
+    );
   });
   const label = escapeHtml(describe(title, drawn, xLabel));
   return (
