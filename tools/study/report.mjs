@@ -193,12 +193,11 @@ function floorTable(results) {
 
 function headroomText({ arm, seed, tokens, bitsPerByteOfNat, fresh, stale, stride, judged, inflation }) {
   const bits = (nats) => (nats * bitsPerByteOfNat).toFixed(4);
-  const percent = (share) => `${(100 * share).toFixed(0)} %`;
-  const { gain, left } = inflation;
+  const { gain } = inflation;
   const moved = (nats) => `${nats > 0 ? '-' : '+'}${bits(Math.abs(nats))}`;
   return [
     `Boundaries: the trained model of \`${arm}\` (seed ${seed}) has ${fresh.toFixed(4)} nats for a token of the test split behind a boundary and ${stale.toFixed(4)} for the same behind none (${tokens} tokens, each both ways). So all that a fixed stride loses by the change that is not fresh is ${bits(stride.value)} bits a byte (${bits(stride.low)} to ${bits(stride.high)}); a router gains more in it only by telling which tokens a fresh change makes worse. A choice by the token and the one before, learned from every second document, leaves ${bits(judged.byPair)} of ${bits(judged.stride)} on the others.`,
-    `Inflation: in the trained model of \`${inflation.arm}\` a token behind no boundary copies the change of the latest entry and has ${inflation.stale.toFixed(4)} nats for what follows it; with its own change, as if it alone of its neighbours began an entry, ${inflation.fresh.toFixed(4)} (${inflation.tokens} tokens, ${percent(inflation.share)} of all). Bits a byte with its own for every token: ${moved(gain.value)} (${moved(gain.high)} to ${moved(gain.low)}). Of the variance of these changes ${percent(left.copied)} are left by copying, ${percent(left.scaled)} with a factor for each channel, ${percent(left.linear)} by the best linear guess from the token's state, the entry and its change, learned from every second document.`,
+    `Inflation: in the trained model of \`${inflation.arm}\` a token behind no boundary copies the change of the latest entry and has ${inflation.stale.toFixed(4)} nats for what follows it; with its own change, as if it alone of its neighbours began an entry, ${inflation.fresh.toFixed(4)} (${inflation.tokens} tokens, ${share(inflation.share)} % of all). Bits a byte with its own for every token: ${moved(gain.value)} (${moved(gain.high)} to ${moved(gain.low)}).`,
     'Models that are trained with other boundaries or another inflation are another matter. By `node tools/study/headroom.mjs`.',
   ].join('\n\n');
 }
