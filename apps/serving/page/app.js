@@ -55,18 +55,19 @@ async function ask(question) {
   const started = performance.now();
   let thinkingSince = null;
   let answer = '';
+  const showThoughtTime = () => {
+    if (thinkingSince !== null) part('thought-time').textContent = seconds(thinkingSince);
+  };
   const endThought = () => {
     if (thinkingSince === null) return;
+    showThoughtTime();
     const thought = part('thought');
     thought.removeAttribute('data-live');
     thought.open = false;
     part('thought-title').textContent = 'Thought for';
-    part('thought-time').textContent = seconds(thinkingSince);
     thinkingSince = null;
   };
-  const clock = setInterval(() => {
-    if (thinkingSince !== null) part('thought-time').textContent = seconds(thinkingSince);
-  }, 100);
+  const clock = setInterval(showThoughtTime, 100);
   try {
     for await (const piece of askStream({ model: model.id, messages, signal: running.signal })) {
       if (piece.thought) {
@@ -74,6 +75,7 @@ async function ask(question) {
           thinkingSince = performance.now();
           Object.assign(part('thought'), { hidden: false, open: true });
           part('thought').setAttribute('data-live', '');
+          showThoughtTime(); // a short thought ends before the clock's first tick
         }
         part('thought-text').append(piece.thought);
       }
