@@ -5,28 +5,10 @@
  * `submit`. Numbers come back through `read`, which waits for the work before it; backends that can block
  * also have `readSync`. No output shape depends on data.
  */
+import type { BackendBuffer, HostArray } from './buffers.ts';
 import type { CommandList, CommandRecord } from './command-list.ts';
-import type { DType, Shape } from './dtype.ts';
+import type { DType } from './dtype.ts';
 import type { OpName } from './ops.ts';
-
-/** Host memory of a buffer: f32 as Float32Array, i32 as Int32Array, other types as raw bytes. A reference
- *  backend that computes in f64 hands out Float64Array for f32. */
-export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
-
-/** Device memory for `length` elements of one type. Created and released by its backend only. */
-export interface BackendBuffer {
-  readonly dtype: DType;
-  /** Elements. */
-  readonly length: number;
-}
-
-/** A contiguous row-major tensor inside a buffer, `offset` elements from its start. */
-export interface TensorRef {
-  readonly buffer: BackendBuffer;
-  readonly dtype: DType;
-  readonly shape: Shape;
-  readonly offset: number;
-}
 
 /** What runs, and why. */
 export interface BackendInfo {

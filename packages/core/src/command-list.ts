@@ -3,7 +3,7 @@
  *
  * A list can be submitted once, or closed and submitted many times with other buffers and attributes.
  */
-import type { BackendBuffer, TensorRef } from './backend.ts';
+import type { BackendBuffer, TensorRef } from './buffers.ts';
 import { check, MinkeError } from './errors.ts';
 import { checkCall, encodeAttributes } from './op-calls.ts';
 import type { Attributes, OpName } from './ops.ts';

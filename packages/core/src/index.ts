@@ -1,15 +1,7 @@
-export type {
-  Backend,
-  BackendBuffer,
-  BackendInfo,
-  Bindings,
-  CommandTiming,
-  HostArray,
-  MemoryUse,
-  TensorRef,
-} from './backend.ts';
+export type { Backend, BackendInfo, Bindings, CommandTiming, MemoryUse } from './backend.ts';
 export { dequantizeBlocks, quantizeBlocks } from './block-codecs.ts';
 export { type BlockLayout, type BlockType, blockTypes, isBlockType } from './block-types.ts';
+export type { BackendBuffer, HostArray, TensorRef } from './buffers.ts';
 export { type ByteSource, fileSource, memorySource } from './byte-source.ts';
 export { CommandList, type CommandRecord, rebind } from './command-list.ts';
 export { byteLength, type DType, dtypes, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';

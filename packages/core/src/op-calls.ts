@@ -1,7 +1,7 @@
 /**
  * Checking calls against the op table: attributes, input types and shapes, output shapes, views.
  */
-import type { TensorRef } from './backend.ts';
+import type { TensorRef } from './buffers.ts';
 import { type DType, dtypes, elementCount, formatShape, type Shape, sameShape } from './dtype.ts';
 import { MinkeError } from './errors.ts';
 import type { Slot } from './ops/op-row.ts';

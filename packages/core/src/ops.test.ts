@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { TensorRef } from './backend.ts';
+import type { TensorRef } from './buffers.ts';
 import { CommandList } from './command-list.ts';
 import type { DType, Shape } from './dtype.ts';
 import { elementCount } from './dtype.ts';
