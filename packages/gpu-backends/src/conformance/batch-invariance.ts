@@ -1,6 +1,6 @@
 /** A check that a row has the same bits alone as among others, and the comparison of bits that such checks share. */
 import type { Attributes, OpName } from '@minke/core';
-import type { ContractCheck } from './contract.ts';
+import type { ContractCheck } from './contract-check.ts';
 import type { HostTensor } from './draw.ts';
 import { execute, sameBits, type Written } from './execute.ts';
 

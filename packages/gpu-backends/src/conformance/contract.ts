@@ -10,19 +10,12 @@ import {
   type DType,
   dtypes,
   encodeAttributes,
-  type OpName,
   type Shape,
   type TensorRef,
 } from '@minke/core';
+import type { ContractCheck } from './contract-check.ts';
 import { Draw } from './draw.ts';
 import { equalBitsChecks } from './equal-bits.ts';
-
-/** A check that throws, with what was wrong, when the backend does not keep the contract. */
-export interface ContractCheck {
-  readonly name: string;
-  readonly op?: OpName;
-  run(backend: Backend, reference: Backend): Promise<void>;
-}
 
 function demand(condition: boolean, message: () => string): void {
   if (!condition) throw new Error(message());

@@ -3,7 +3,7 @@
  * range, ops that compute the same give the same, and so does a second run.
  */
 import { batchInvariance, equalBits, rowsOf } from './batch-invariance.ts';
-import type { ContractCheck } from './contract.ts';
+import type { ContractCheck } from './contract-check.ts';
 import { Draw, f32, forward, i32 } from './draw.ts';
 import { execute } from './execute.ts';
 import { expandedAsComposed, mixtureOfParts, roundedAsWidened } from './same-as-parts.ts';

@@ -1,7 +1,7 @@
 /** Checks that fused ops have the bits of the ops, or of the numbers, that they stand for. */
 import { type Attributes, dequantizeBlocks, inferOutputs, type OpName } from '@minke/core';
 import { batchInvariance, equalBits } from './batch-invariance.ts';
-import type { ContractCheck } from './contract.ts';
+import type { ContractCheck } from './contract-check.ts';
 import { type Draw, f32, forward, type HostTensor, i32, rounded, widened } from './draw.ts';
 import { execute } from './execute.ts';
 
