@@ -8,9 +8,9 @@
  */
 import { type ChatMessage, encodeChat, ThoughtParser } from '@minke/tokenizer-merging/chat';
 import type { Engine } from './engine.ts';
-import type { TextFormat } from './language-model.ts';
 import type { SamplingParams } from './sampling.ts';
 import { StopStrings } from './stop-strings.ts';
+import type { TextFormat } from './text-format.ts';
 import type { TokenStream } from './token-queue.ts';
 
 /** What is left out comes from the model's generation defaults. */

@@ -6,8 +6,8 @@ import { type GgufFile, openGguf } from '@minke/checkpoints';
 import { MinkeError } from '@minke/core';
 import { ChatTemplate, deepseekR1Template } from '@minke/tokenizer-merging/chat';
 import { ggufTokenizer } from '@minke/tokenizer-merging/tokenizer';
-import type { TextFormat } from './language-model.ts';
 import { defaultSampling } from './sampling.ts';
+import type { TextFormat } from './text-format.ts';
 
 /** Throws `invalid-file` or `unsupported`, as `openGguf` and `ggufTokenizer` do. */
 export async function ggufTextFormat(path: string): Promise<TextFormat> {

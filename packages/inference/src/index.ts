@@ -16,9 +16,8 @@ export {
   type LoadLanguageModelOptions,
   loadAnyLanguageModel,
   loadLanguageModel,
-  loadTextFormat,
-  type TextFormat,
 } from './language-model.ts';
+export { loadTextFormat } from './load-text-format.ts';
 export { type Chunk, type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
 export { quantizeLanguageModel } from './quantize-language-model.ts';
 export {
@@ -31,4 +30,5 @@ export {
 } from './sampling.ts';
 export { saveLanguageModel } from './save-language-model.ts';
 export { StopStrings } from './stop-strings.ts';
+export type { TextFormat } from './text-format.ts';
 export type { TokenEvent, TokenStream } from './token-queue.ts';

@@ -5,7 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelConfig } from '@minke/transformer';
-import type { TextFormat } from './language-model.ts';
+import type { TextFormat } from './text-format.ts';
 
 /** Writes tokenizer.json, tokenizer_config.json with the chat template, and generation_config.json into a folder. */
 export async function saveTextFormat(

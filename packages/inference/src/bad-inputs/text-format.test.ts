@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import type { ErrorCode } from '@minke/core';
 import { type ChatMessage, encodeChat } from '@minke/tokenizer-merging/chat';
 import { describe, expect, it } from 'vitest';
-import { loadLanguageModel, loadTextFormat } from '../language-model.ts';
+import { loadLanguageModel } from '../language-model.ts';
+import { loadTextFormat } from '../load-text-format.ts';
 import {
   expectLoadRefused,
   expectRefused,
