@@ -6,7 +6,7 @@
  */
 import { check } from '@minke/core';
 import type { Arena, Tensor } from '@minke/tensor';
-import type { WindowBatch } from './hybrid/window-batch.ts';
+import type { WindowBatch } from './hybrid/window-rows.ts';
 
 /**
  * How attention is computed: `expanded` builds keys and values of every head (as in training), `absorbed` folds the

@@ -4,7 +4,7 @@
  * Source: DeepSeek-V2, arXiv 2405.04434, section 2.1.4 and table 1. Compared with multi-head attention of the same
  * heads: a key of dn + P entries and a value of dv entries for each head. Shapes are those of the published configs.
  */
-import type { MlaConfig } from './mla.ts';
+import type { MlaConfig } from './mla-config.ts';
 
 /** The shapes a cache depends on. */
 export type CacheShape = Pick<

@@ -8,7 +8,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type AttentionCache, ExpandedCache, LatentCache } from './cache.ts';
 import { cachedRowBytes } from './cache-type.ts';
 import { GroupedQueryAttention } from './gqa.ts';
-import { type MlaConfig, MultiHeadLatentAttention } from './mla.ts';
+import { MultiHeadLatentAttention } from './mla.ts';
+import type { MlaConfig } from './mla-config.ts';
 import { distance, normals } from './testing/tensors.ts';
 
 const config: MlaConfig = {

@@ -22,12 +22,10 @@ export { type Llama3RopeConfig, llama3Divisors } from './llama3-rope.ts';
 export {
   createMlaCache,
   type MlaCacheSize,
-  type MlaConfig,
   type MlaOptions,
   MultiHeadLatentAttention,
-  mlaParameterShapes,
-  mlaRope,
 } from './mla.ts';
+export { type MlaConfig, mlaParameterShapes, mlaRope } from './mla-config.ts';
 export { type RopeConfig, type RopeLayout, RopeTable, ropeFrequencies, ropeTables } from './rope.ts';
 export type { AppendRequest, CacheSize } from './sequence-cache.ts';
 export { attentionScale, type YarnConfig, yarnFrequencies, yarnMagnitude, yarnRotaryFactor } from './yarn.ts';

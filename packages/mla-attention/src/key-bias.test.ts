@@ -8,7 +8,8 @@ import { describe, expect, it } from 'vitest';
 import { attention } from './attention.ts';
 import { packSequences } from './batch.ts';
 import { withKeyBias } from './key-bias.ts';
-import { type MlaConfig, MultiHeadLatentAttention, mlaParameterShapes, mlaRope } from './mla.ts';
+import { MultiHeadLatentAttention } from './mla.ts';
+import { type MlaConfig, mlaParameterShapes, mlaRope } from './mla-config.ts';
 import { distance, normals, randomTensor } from './testing/tensors.ts';
 
 const [D, H, T] = [20, 3, 12];

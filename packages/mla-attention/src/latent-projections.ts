@@ -15,7 +15,7 @@ import {
   slice,
   type Tensor,
 } from '@minke/tensor';
-import type { MlaConfig } from './mla.ts';
+import type { MlaConfig } from './mla-config.ts';
 import { absorbOutput, absorbQuery, expandKeys } from './projections.ts';
 import type { RopeTable } from './rope.ts';
 

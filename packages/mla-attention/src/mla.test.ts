@@ -5,7 +5,8 @@ import { withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, mul, sum, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { type AttentionForm, packSequences } from './batch.ts';
-import { type MlaConfig, MultiHeadLatentAttention, mlaParameterShapes, mlaRope } from './mla.ts';
+import { MultiHeadLatentAttention } from './mla.ts';
+import { type MlaConfig, mlaParameterShapes, mlaRope } from './mla-config.ts';
 import { distance, normals, randomTensor } from './testing/tensors.ts';
 
 const small: MlaConfig = {

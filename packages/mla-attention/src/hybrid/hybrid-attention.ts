@@ -25,13 +25,14 @@ import { type AttentionBatch, type AttentionForm, formOf, type Run } from '../ba
 import { gatheredAttention } from '../gathered-attention.ts';
 import { LatentProjections } from '../latent-projections.ts';
 import { attentionInput, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
-import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
+import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla-config.ts';
 import type { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
 import type { HybridCache } from './hybrid-cache.ts';
 import { defaultFarBiasLimit, type LayerPlan, type LayerType, validateLayerPlan } from './layer-plan.ts';
 import { splitAttention } from './split-attention.ts';
-import { placedTokens, rangeRows, type SplitRanges, splitNumbers, splitRanges } from './split-ranges.ts';
+import { placedTokens, rangeRows, splitNumbers, splitRanges } from './split-ranges.ts';
+import type { SplitRanges } from './window-rows.ts';
 
 export interface HybridAttentionOptions {
   /** Positions and ranges of the tokens; must have segments. Default: each row of x is one sequence. */

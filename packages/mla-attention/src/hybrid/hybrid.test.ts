@@ -6,7 +6,8 @@ import { availableBackends, withoutOps } from '@minke/gpu-backends/testing';
 import { Arena, gradcheck, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { type AttentionForm, packSequences } from '../batch.ts';
-import { type MlaConfig, MultiHeadLatentAttention, mlaRope } from '../mla.ts';
+import { MultiHeadLatentAttention } from '../mla.ts';
+import { type MlaConfig, mlaRope } from '../mla-config.ts';
 import { distance, normals } from '../testing/tensors.ts';
 import {
   HybridCache,

@@ -12,4 +12,5 @@ export {
   validateLayerPlan,
 } from './layer-plan.ts';
 export { type SplitOptions, splitAttention } from './split-attention.ts';
-export { type Placed, placedTokens, type SplitRanges, splitNumbers, splitRanges } from './split-ranges.ts';
+export { type Placed, placedTokens, splitNumbers, splitRanges } from './split-ranges.ts';
+export type { SplitRanges } from './window-rows.ts';

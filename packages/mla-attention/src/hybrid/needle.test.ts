@@ -4,7 +4,7 @@ import { createReference } from '@minke/gpu-backends/reference';
 import { Arena, add } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
-import { type MlaConfig, mlaRope } from '../mla.ts';
+import { type MlaConfig, mlaRope } from '../mla-config.ts';
 import { HybridLatentAttention, hybridParameterShapes, type LayerType } from './index.ts';
 
 const window = 16;

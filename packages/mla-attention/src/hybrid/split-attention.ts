@@ -26,7 +26,7 @@ import {
   type Tensor,
 } from '@minke/tensor';
 import { headsFirst } from '../attention.ts';
-import type { SplitRanges } from './split-ranges.ts';
+import type { SplitRanges } from './window-rows.ts';
 
 export interface SplitOptions {
   readonly scale: number;

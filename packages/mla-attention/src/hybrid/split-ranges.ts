@@ -5,22 +5,13 @@
  * bits then depend on its position only, and neighbours share a walk.
  */
 import { check } from '@minke/core';
-import type { Arena, Tensor } from '@minke/tensor';
+import type { Arena } from '@minke/tensor';
 import type { AttentionBatch, Segment } from '../batch.ts';
 import type { LayerType } from './layer-plan.ts';
+import type { SplitRanges } from './window-rows.ts';
 
 /** Rows of keys that kernels take together. */
 export const keyTile = 64;
-
-/** Ranges on the device. */
-export interface SplitRanges {
-  /** i32 [N, 4] */
-  readonly parts: Tensor;
-  /** [first, end), i32 [N, 2], for backends without the fused op. */
-  readonly visible: Tensor | null;
-  /** [first, near), i32 [N, 2], likewise. */
-  readonly far: Tensor | null;
-}
 
 /** Where a token is in its sequence, and the row of the sequence's first token among the keys. */
 export interface Placed {

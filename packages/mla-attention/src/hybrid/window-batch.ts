@@ -6,47 +6,11 @@
  * attends to named slots. Longer chunks attend to the old rows they need, copied out of the ring in order, followed by
  * their own, and are written afterwards: early tokens of a chunk need slots that later ones overwrite.
  */
-import type { Arena, Tensor } from '@minke/tensor';
+import type { Arena } from '@minke/tensor';
 import type { AttentionBatch, Run, Segment } from '../batch.ts';
 import type { LayerType } from './layer-plan.ts';
-import {
-  keyTile,
-  type SplitRanges,
-  splitNumbers,
-  splitRanges,
-  walkStart,
-  windowStart,
-} from './split-ranges.ts';
-
-/** Ranges of a global or hybrid layer. */
-export interface FarRows {
-  /** Rows of the cache. */
-  readonly cached: SplitRanges;
-  /** Rows of the token's run when the run is fresh, else rows of its sequence. */
-  readonly ofRun: SplitRanges;
-}
-
-/** The ring's part of a batch. */
-export interface RingRows {
-  /** Slot of each token, or -1 where a later one takes it; i32 [N]. */
-  readonly writes: Tensor;
-  /** Slots that each token attends to, i32 [N, window + 63]: for steps of one token a sequence. */
-  readonly named: Tensor | null;
-  /** For longer chunks: rows of the ring to copy out, i32 [O]. */
-  readonly old: Tensor | null;
-  /** Of those and the new rows after them, their order by sequence and position, i32 [O + N]; null: as they are. */
-  readonly order: Tensor | null;
-  /** Rows of that order, or of those that a token names. */
-  readonly ranges: SplitRanges;
-}
-
-export interface WindowBatch {
-  readonly global: FarRows;
-  readonly hybrid: FarRows;
-  readonly ring: RingRows;
-  /** log(1 + position / window), [N, 1]. */
-  readonly lengths: Tensor;
-}
+import { keyTile, splitNumbers, splitRanges, walkStart, windowStart } from './split-ranges.ts';
+import type { FarRows, RingRows, WindowBatch } from './window-rows.ts';
 
 /** How rows of a cache lie. */
 export interface RingShape {

@@ -5,7 +5,8 @@ import { availableBackends } from '@minke/gpu-backends/testing';
 import { AdamW, Arena, mul, sum } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
-import { MultiHeadLatentAttention, mlaParameterShapes, mlaRope } from '../mla.ts';
+import { MultiHeadLatentAttention } from '../mla.ts';
+import { mlaParameterShapes, mlaRope } from '../mla-config.ts';
 import { worstPiece } from '../testing/pieces.ts';
 import { distance, normals } from '../testing/tensors.ts';
 import {

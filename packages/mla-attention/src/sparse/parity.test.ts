@@ -7,7 +7,7 @@ import { Arena, type Tensor } from '@minke/tensor';
 import { describe, expect, it } from 'vitest';
 import { packSequences } from '../batch.ts';
 import { placedTokens, splitAttention, splitNumbers, splitRanges } from '../hybrid/index.ts';
-import { mlaRope } from '../mla.ts';
+import { mlaRope } from '../mla-config.ts';
 import { distance } from '../testing/tensors.ts';
 import { SparseLatentAttention, type SparseMlaConfig, sparseIndexerRope } from './index.ts';
 

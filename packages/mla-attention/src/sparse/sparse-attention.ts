@@ -24,7 +24,7 @@ import type { AttentionBatch } from '../batch.ts';
 import { gatheredAttention } from '../gathered-attention.ts';
 import { LatentProjections } from '../latent-projections.ts';
 import { attentionInput, checkParameters, type InitOptions, initArena, initParameters } from '../layer.ts';
-import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla.ts';
+import { type MlaConfig, mlaParameterShapes, mlaRope, validateMla } from '../mla-config.ts';
 import { RopeTable } from '../rope.ts';
 import { attentionScale } from '../yarn.ts';
 import { attentionTarget, indexerLoss } from './indexer-loss.ts';
