@@ -14,7 +14,7 @@
  */
 import { family, familyNames } from './families.ts';
 import type { FactsOf, FamilyName } from './problem.ts';
-import { isRight } from './task.ts';
+import { isRight } from './reasoning.ts';
 
 /** What a verifier found: 1 right, 0 wrong or nothing found, null cannot be judged. */
 export interface Verdict {

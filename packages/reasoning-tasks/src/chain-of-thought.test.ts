@@ -2,7 +2,8 @@ import { Random } from '@minke/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chainOfThought, familyNames, generate, pose } from './families.ts';
-import type { CoreFamilyName, Difficulty, Problem, ProblemOf } from './problem.ts';
+import type { CoreFamilyName, Problem, ProblemOf } from './problem.ts';
+import type { Difficulty } from './task-family.ts';
 
 /**
  * An independent reading of thoughts: every arithmetic line is recomputed from its text alone, as a calculator

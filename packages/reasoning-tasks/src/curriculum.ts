@@ -9,7 +9,9 @@
  */
 import { check, Random } from '@minke/core';
 import { allFamilyNames, family } from './families.ts';
-import type { Difficulty, FamilyName, Problem, Split } from './problem.ts';
+import type { FamilyName, Problem } from './problem.ts';
+import type { Split } from './split.ts';
+import type { Difficulty } from './task-family.ts';
 import { defaultWeights, drawFrom, pickWeighted } from './task-stream.ts';
 
 /** From a position on, the relative frequency of levels 1 to 4. */

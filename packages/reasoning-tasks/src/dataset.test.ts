@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { dataset, heldOut, wholeSplit } from './dataset.ts';
 import { familyNames, generate, pose } from './families.ts';
-import type { Difficulty, Problem, Split } from './problem.ts';
-import { hash64, split } from './split.ts';
+import type { Problem } from './problem.ts';
+import { hash64, type Split, split } from './split.ts';
+import type { Difficulty } from './task-family.ts';
 import { mixture, TaskStream } from './task-stream.ts';
 
 const parts: readonly Split[] = ['train', 'validation', 'test'];

@@ -6,8 +6,9 @@
 import { check, Random } from '@minke/core';
 import { checkDifficulty, family, pose } from './families.ts';
 import type { Language } from './language.ts';
-import type { Difficulty, FamilyName, Problem, Split } from './problem.ts';
-import { hash64, split } from './split.ts';
+import type { FamilyName, Problem } from './problem.ts';
+import { hash64, type Split, split } from './split.ts';
+import type { Difficulty } from './task-family.ts';
 
 /** How to draw a set. */
 export interface DatasetOptions {

@@ -17,10 +17,11 @@ import {
   verdictsOf,
 } from './families.ts';
 import { type Language, languageConsistency } from './language.ts';
-import type { Difficulty, FamilyName, Problem, ThoughtOptions } from './problem.ts';
+import type { FamilyName, Problem } from './problem.ts';
 import { evaluate } from './rational.ts';
 import { completionText } from './solution.ts';
 import { hash64, split } from './split.ts';
+import type { Difficulty, ThoughtOptions } from './task-family.ts';
 import { TaskStream } from './task-stream.ts';
 
 const more = allFamilyNames.filter((name) => !(familyNames as readonly string[]).includes(name));

@@ -2,8 +2,9 @@ import { Random } from '@minke/core';
 import { describe, expect, it } from 'vitest';
 import { words } from './families/words.ts';
 import { chainOfThought, familyNames, generate, pose, templateTexts } from './families.ts';
-import type { CoreFamilyName, Difficulty, Problem, ProblemOf } from './problem.ts';
+import type { CoreFamilyName, Problem, ProblemOf } from './problem.ts';
 import { answerSentence, completionText, toChat, toJsonLines } from './solution.ts';
+import type { Difficulty } from './task-family.ts';
 import { defaultWeights } from './task-stream.ts';
 
 function draw<Name extends Problem['family']>(

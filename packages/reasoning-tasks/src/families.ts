@@ -30,17 +30,9 @@ import { truthValue } from './families/truth-value.ts';
 import { wordSorting } from './families/word-sorting.ts';
 import { coreFamilies } from './in-words.ts';
 import type { Language } from './language.ts';
-import type {
-  CoreFamilyName,
-  Difficulty,
-  FactsOf,
-  Family,
-  FamilyName,
-  Problem,
-  ProblemOf,
-  ThoughtOptions,
-} from './problem.ts';
+import type { CoreFamilyName, FactsOf, Family, FamilyName, Problem, ProblemOf } from './problem.ts';
 import { problemId } from './split.ts';
+import type { Difficulty, ThoughtOptions } from './task-family.ts';
 import { readVerdicts, type StatedVerdict } from './thought.ts';
 
 const families: { readonly [Name in FamilyName]: Family<Name> } = {

@@ -14,12 +14,13 @@ import { compared, operand } from './families/number-facts.ts';
 import { numberSorting } from './families/number-sorting.ts';
 import { products } from './families/products.ts';
 import { readInteger, readList } from './families/reading.ts';
-import type { CoreFamily, CoreFamilyName, FactsOf, Family } from './problem.ts';
+import type { CoreFamilyName, FactsOf, Family } from './problem.ts';
 import { fill, fixedTexts, type Task } from './task.ts';
+import type { CoreFamily } from './task-family.ts';
 import { compose } from './thought.ts';
 
 type Words<Name extends CoreFamilyName> = Pick<
-  Task<Name, never>,
+  Task<Name, FactsOf[Name], never>,
   'read' | 'check' | 'guess' | 'slots' | 'vocabulary'
 > & {
   /** Spanish questions; a function where they depend on the facts. */
@@ -28,7 +29,10 @@ type Words<Name extends CoreFamilyName> = Pick<
   steps?(facts: FactsOf[Name]): string[];
 };
 
-function inWords<Name extends CoreFamilyName>(core: CoreFamily<Name>, words: Words<Name>): Family<Name> {
+function inWords<Name extends CoreFamilyName>(
+  core: CoreFamily<Name, FactsOf[Name]>,
+  words: Words<Name>,
+): Family<Name> {
   const reasoning = {
     answer: core.answer,
     read: words.read,

@@ -15,6 +15,11 @@ export {
 } from './curriculum.ts';
 export { type DatasetOptions, dataset, heldOut, wholeSplit } from './dataset.ts';
 export type { Environment, TextPart, Turn } from './environment.ts';
+export type { ChainSumFacts } from './families/chain-sum.ts';
+export type { LetterCountingFacts } from './families/letter-counting.ts';
+export type { NumberComparisonFacts } from './families/number-comparison.ts';
+export type { NumberSortingFacts } from './families/number-sorting.ts';
+export type { ProductFacts } from './families/products.ts';
 export {
   allFamilyNames,
   chainOfThought,
@@ -33,22 +38,7 @@ export {
   toLines,
 } from './json-lines.ts';
 export { type Language, languageConsistency, stepWords } from './language.ts';
-export type {
-  ChainSumFacts,
-  CoreFamilyName,
-  Difficulty,
-  FactsOf,
-  Family,
-  FamilyName,
-  LetterCountingFacts,
-  NumberComparisonFacts,
-  NumberSortingFacts,
-  Problem,
-  ProblemOf,
-  ProductFacts,
-  Split,
-  ThoughtOptions,
-} from './problem.ts';
+export type { CoreFamilyName, FactsOf, Family, FamilyName, Problem, ProblemOf } from './problem.ts';
 export {
   type Evaluation,
   type EvaluationLimits,
@@ -57,6 +47,7 @@ export {
   formatRational,
   type Rational,
 } from './rational.ts';
+export type { Reasoning } from './reasoning.ts';
 export {
   type Message,
   type MessagesRow,
@@ -70,8 +61,8 @@ export {
   toPrompt,
 } from './rows.ts';
 export { answerSentence, type ChatRow, completionText, toChat, toJsonLines } from './solution.ts';
-export { hash64, problemId, split } from './split.ts';
-export type { Reasoning } from './task.ts';
+export { hash64, problemId, type Split, split } from './split.ts';
+export type { Difficulty, ThoughtOptions } from './task-family.ts';
 export {
   defaultLevels,
   defaultWeights,

@@ -11,8 +11,8 @@ import { MinkeError, Random } from '@minke/core';
 import { family } from './families.ts';
 import { type ByteChunks, type JsonLinesOptions, lineError, readJsonLines } from './json-lines.ts';
 import type { FactsOf, FamilyName, Problem } from './problem.ts';
+import { isRight, shown } from './reasoning.ts';
 import { answerSentence } from './solution.ts';
-import { isRight, shown } from './task.ts';
 
 /** One message of a conversation. */
 export interface Message {

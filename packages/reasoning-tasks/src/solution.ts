@@ -5,7 +5,8 @@
  * reasoning_content?}]}`, as DeepSeek's API returns it.
  */
 import { chainOfThought } from './families.ts';
-import type { Problem, ThoughtOptions } from './problem.ts';
+import type { Problem } from './problem.ts';
+import type { ThoughtOptions } from './task-family.ts';
 
 /** A chat row of one question and one answer. */
 export interface ChatRow {

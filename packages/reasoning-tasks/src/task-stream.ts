@@ -6,8 +6,9 @@
  */
 import { check, MinkeError, Random } from '@minke/core';
 import { allFamilyNames, family, pose } from './families.ts';
-import type { CoreFamilyName, Difficulty, FamilyName, Problem, Split } from './problem.ts';
-import { split } from './split.ts';
+import type { CoreFamilyName, FamilyName, Problem } from './problem.ts';
+import { type Split, split } from './split.ts';
+import type { Difficulty } from './task-family.ts';
 
 /** Relative frequencies of levels 1, 2, 3 and perhaps 4. */
 export type LevelWeights = readonly [number, number, number] | readonly [number, number, number, number];

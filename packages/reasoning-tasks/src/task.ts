@@ -2,44 +2,27 @@
  * What a task family is made of besides its facts: a ladder of levels, questions in two languages, a derivation,
  * and a way to try a candidate and see whether it holds.
  *
- * `makeFamily` turns such a description into a `Family`. Levels 1 to 3 are for training and its measurement;
+ * `makeFamily` turns such a description into a `TaskFamily`. Levels 1 to 3 are for training and its measurement;
  * level 4 lies one step beyond them (one more number, one more digit) for out-of-distribution rows and is drawn by
  * no stream unless asked for by name.
  */
 import type { Random } from '@minke/core';
-import { type Language, type Say, stepWords } from './language.ts';
-import type { FactsOf, Family, FamilyName } from './problem.ts';
+import { type Language, stepWords } from './language.ts';
+import { type Reasoning, shown } from './reasoning.ts';
+import type { TaskFamily } from './task-family.ts';
 import { compose } from './thought.ts';
 
-/** How a task is explained and tried; the part that does not draw problems. */
-export interface Reasoning<Facts> {
-  /** The exact answer in normal form. */
-  answer(facts: Facts): string;
-  /** The normal form of a stated answer, or null where the text is none. Bounded time on any text. */
-  read(text: string, facts: Facts): string | null;
-  /** Whether an answer in normal form is right, where more than the gold answer is. */
-  accepts?(facts: Facts, normal: string): boolean;
-  /** A normal form in words of a language. Default: as it is. */
-  show?(normal: string, language: Language): string;
-  /** The derivation: true lines that lead to the answer. */
-  steps(facts: Facts, say: Say): string[];
-  /** True lines from which follows whether the candidate (in normal form) is right. */
-  check(facts: Facts, candidate: string, say: Say): string[];
-  /** A candidate that could be mistaken for the answer, in normal form; may by chance be right. */
-  guess(facts: Facts, random: Random): string;
-}
-
 /** A task family with its ladder of levels. */
-export interface Task<Name extends FamilyName, Level> extends Reasoning<FactsOf[Name]> {
+export interface Task<Name extends string, Facts, Level> extends Reasoning<Facts> {
   readonly name: Name;
   /** What is drawn at levels 1 to 4. */
   readonly levels: readonly [Level, Level, Level, Level];
-  make(random: Random, level: Level): FactsOf[Name];
+  make(random: Random, level: Level): Facts;
   /** The problem without its phrasing and without the name; symmetric problems share it. */
-  form(facts: FactsOf[Name]): string;
+  form(facts: Facts): string;
   /** Questions with `{slot}` in the place of content. */
   readonly phrases: Readonly<Record<Language, readonly string[]>>;
-  slots(facts: FactsOf[Name], language: Language): Readonly<Record<string, string>>;
+  slots(facts: Facts, language: Language): Readonly<Record<string, string>>;
   /** Words that slots and answers may hold, and every sign of the thoughts. */
   readonly vocabulary: readonly string[];
 }
@@ -61,7 +44,9 @@ export function fixedTexts(phrases: readonly string[], vocabulary: readonly stri
 }
 
 /** The family of a description. */
-export function makeFamily<Name extends FamilyName, Level>(task: Task<Name, Level>): Family<Name> {
+export function makeFamily<Name extends string, Facts, Level>(
+  task: Task<Name, Facts, Level>,
+): TaskFamily<Name, Facts> {
   return {
     name: task.name,
     levels: 4,
@@ -75,14 +60,4 @@ export function makeFamily<Name extends FamilyName, Level>(task: Task<Name, Leve
     think: (facts, options) => compose(task, facts, options),
     templateTexts: () => fixedTexts([...task.phrases.en, ...task.phrases.es], task.vocabulary),
   };
-}
-
-/** A normal form in words of a language. */
-export function shown<Facts>(reasoning: Reasoning<Facts>, normal: string, language: Language): string {
-  return reasoning.show === undefined ? normal : reasoning.show(normal, language);
-}
-
-/** Whether an answer in normal form is right. */
-export function isRight<Facts>(reasoning: Reasoning<Facts>, facts: Facts, normal: string): boolean {
-  return normal === reasoning.answer(facts) || (reasoning.accepts?.(facts, normal) ?? false);
 }

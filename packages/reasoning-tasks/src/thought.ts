@@ -9,9 +9,9 @@
  */
 import { check, Random } from '@minke/core';
 import { type Language, meaning, mixedSpeaker, speaker } from './language.ts';
-import type { ThoughtOptions } from './problem.ts';
+import { isRight, type Reasoning, shown } from './reasoning.ts';
 import { hash64 } from './split.ts';
-import { isRight, type Reasoning, shown } from './task.ts';
+import type { ThoughtOptions } from './task-family.ts';
 
 /** A verdict found in a thought. */
 export interface StatedVerdict {

@@ -34,7 +34,7 @@ function divisions(value: number, base: number): string[] {
   return lines;
 }
 
-export const baseConversion = makeFamily<'base_conversion', readonly [number, number]>({
+export const baseConversion = makeFamily<'base_conversion', BaseConversionFacts, readonly [number, number]>({
   name: 'base_conversion',
   levels: [
     [100, 4],

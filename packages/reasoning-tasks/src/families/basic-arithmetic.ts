@@ -66,7 +66,11 @@ function steps({ expression }: BasicArithmeticFacts): string[] {
   return lines;
 }
 
-export const basicArithmetic = makeFamily<'basic_arithmetic', readonly [number, number]>({
+export const basicArithmetic = makeFamily<
+  'basic_arithmetic',
+  BasicArithmeticFacts,
+  readonly [number, number]
+>({
   name: 'basic_arithmetic',
   levels: [
     [3, 10],

@@ -16,35 +16,40 @@ export interface CaesarCipherFacts {
 
 const cipher = (word: string, by: number) => [...word].map((letter) => shifted(letter, by)).join('');
 
-export const caesarCipher = makeFamily<'caesar_cipher', readonly [number, number, number]>({
-  name: 'caesar_cipher',
-  levels: [
-    [3, 4, 3],
-    [5, 6, 5],
-    [7, 8, 12],
-    [10, 10, 25],
-  ],
-  make: (random, [least, most, furthest]) => ({
-    word: wordOf(random, [least, most]),
-    shift: random.integer(1, furthest + 1),
-  }),
-  form: ({ word, shift }) => `${word}+${shift}`,
-  phrases: {
-    en: [
-      'Decrypt this Caesar cipher text with shift {n}: {text}',
-      'Each letter was moved {n} places on in the alphabet. Decipher {text}.',
-      'Undo a Caesar shift of {n}: {text}',
+export const caesarCipher = makeFamily<'caesar_cipher', CaesarCipherFacts, readonly [number, number, number]>(
+  {
+    name: 'caesar_cipher',
+    levels: [
+      [3, 4, 3],
+      [5, 6, 5],
+      [7, 8, 12],
+      [10, 10, 25],
     ],
-    es: ['Descifra {text}, cifrado con un desplazamiento de {n}.', 'Deshaz el cifrado César de {n}: {text}'],
+    make: (random, [least, most, furthest]) => ({
+      word: wordOf(random, [least, most]),
+      shift: random.integer(1, furthest + 1),
+    }),
+    form: ({ word, shift }) => `${word}+${shift}`,
+    phrases: {
+      en: [
+        'Decrypt this Caesar cipher text with shift {n}: {text}',
+        'Each letter was moved {n} places on in the alphabet. Decipher {text}.',
+        'Undo a Caesar shift of {n}: {text}',
+      ],
+      es: [
+        'Descifra {text}, cifrado con un desplazamiento de {n}.',
+        'Deshaz el cifrado César de {n}: {text}',
+      ],
+    },
+    slots: ({ word, shift }) => ({ n: String(shift), text: cipher(word, shift) }),
+    answer: ({ word }) => word,
+    read: readLetters,
+    steps: ({ word, shift }) => [[...word].map((letter) => `${shifted(letter, shift)}:${letter}`).join(' ')],
+    check: ({ word, shift }, candidate) => [
+      [...candidate].map((letter) => `${letter}:${shifted(letter, shift)}`).join(' '),
+      `${cipher(candidate, shift)} ${cipher(word, shift)}`,
+    ],
+    guess: ({ word }, random) => slip(random, word),
+    vocabulary: [':'],
   },
-  slots: ({ word, shift }) => ({ n: String(shift), text: cipher(word, shift) }),
-  answer: ({ word }) => word,
-  read: readLetters,
-  steps: ({ word, shift }) => [[...word].map((letter) => `${shifted(letter, shift)}:${letter}`).join(' ')],
-  check: ({ word, shift }, candidate) => [
-    [...candidate].map((letter) => `${letter}:${shifted(letter, shift)}`).join(' '),
-    `${cipher(candidate, shift)} ${cipher(word, shift)}`,
-  ],
-  guess: ({ word }, random) => slip(random, word),
-  vocabulary: [':'],
-});
+);

@@ -22,7 +22,11 @@ const names: Readonly<Record<Language, readonly string[]>> = {
 const modulo = (value: number) => ((value % 7) + 7) % 7;
 const end = ({ start, days }: CalendarArithmeticFacts) => modulo(start + days);
 
-export const calendarArithmetic = makeFamily<'calendar_arithmetic', readonly [number, number]>({
+export const calendarArithmetic = makeFamily<
+  'calendar_arithmetic',
+  CalendarArithmeticFacts,
+  readonly [number, number]
+>({
   name: 'calendar_arithmetic',
   levels: [
     [1, 31],

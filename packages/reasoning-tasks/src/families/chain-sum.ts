@@ -13,9 +13,16 @@
  * decided before the digits it depends on are written.
  */
 import type { Random } from '@minke/core';
-import type { ChainSumFacts, CoreFamily, Difficulty } from '../problem.ts';
+import type { CoreFamily, Difficulty } from '../task-family.ts';
 import { compareDigits } from './compare-digits.ts';
 import { digitRoot, pad, ranged, twins } from './digits.ts';
+
+/** The facts of a two-term sum or difference; `left` and `right` are integers in [0, 999]. */
+export interface ChainSumFacts {
+  readonly operation: 'add' | 'subtract';
+  readonly left: number;
+  readonly right: number;
+}
 
 const sums: readonly ((a: string, b: string) => string)[] = [
   (a, b) => `What is ${a} + ${b}?`,
@@ -83,7 +90,7 @@ function checkNines({ operation, left, right }: ChainSumFacts): string {
 }
 
 /** Sums and differences of two integers below 1000. */
-export const chainSum: CoreFamily<'chain_sum'> = {
+export const chainSum: CoreFamily<'chain_sum', ChainSumFacts> = {
   name: 'chain_sum',
   draw(random, difficulty) {
     const operation = random.integer(0, 2) === 0 ? 'add' : 'subtract';

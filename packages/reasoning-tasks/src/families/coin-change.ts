@@ -26,7 +26,11 @@ function choose(random: Random, values: readonly number[], count: number): numbe
   return Array.from({ length: count }, () => random.pick(values)).sort((a, b) => b - a);
 }
 
-export const coinChange = makeFamily<'coin_change', readonly [number, number, number, number]>({
+export const coinChange = makeFamily<
+  'coin_change',
+  CoinChangeFacts,
+  readonly [number, number, number, number]
+>({
   name: 'coin_change',
   levels: [
     [2, 2, 3, 21],

@@ -15,7 +15,7 @@ export interface CountBitsFacts {
 
 const ones = (value: number) => value.toString(2).replaceAll('0', '').length;
 
-export const countBits = makeFamily<'count_bits', readonly [number, number]>({
+export const countBits = makeFamily<'count_bits', CountBitsFacts, readonly [number, number]>({
   name: 'count_bits',
   levels: [
     [1, 64],

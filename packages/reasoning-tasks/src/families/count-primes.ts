@@ -17,7 +17,7 @@ export interface CountPrimesFacts {
 const range = ({ from, to }: CountPrimesFacts) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const primes = (facts: CountPrimesFacts) => range(facts).filter((value) => smallestFactor(value) === value);
 
-export const countPrimes = makeFamily<'count_primes', readonly [number, number]>({
+export const countPrimes = makeFamily<'count_primes', CountPrimesFacts, readonly [number, number]>({
   name: 'count_primes',
   levels: [
     [6, 50],

@@ -82,7 +82,7 @@ function carriedOut(expression: string): string[] {
   }
 }
 
-export const countdown = makeFamily<'countdown', readonly [number, number, number]>({
+export const countdown = makeFamily<'countdown', CountdownFacts, readonly [number, number, number]>({
   name: 'countdown',
   levels: [
     [3, 10, 50],

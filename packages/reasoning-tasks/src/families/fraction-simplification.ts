@@ -15,7 +15,11 @@ export interface FractionSimplificationFacts {
 
 const parts = (text: string) => text.split('/').map(Number) as [number, number];
 
-export const fractionSimplification = makeFamily<'fraction_simplification', readonly [number, number]>({
+export const fractionSimplification = makeFamily<
+  'fraction_simplification',
+  FractionSimplificationFacts,
+  readonly [number, number]
+>({
   name: 'fraction_simplification',
   levels: [
     [10, 6],

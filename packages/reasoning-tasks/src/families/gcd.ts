@@ -23,7 +23,7 @@ export function related(random: Random, below: number): GcdFacts {
   return { left: number(), right: number() };
 }
 
-export const gcd = makeFamily<'gcd', number>({
+export const gcd = makeFamily<'gcd', GcdFacts, number>({
   name: 'gcd',
   levels: [30, 100, 500, 1000],
   make: related,

@@ -120,7 +120,7 @@ function sentence({ claim, of }: KnightsKnavesStatement, language: Language): st
   return `${people.join(' y ')} son ${claim === 'same' ? 'iguales' : 'distintos'}`;
 }
 
-export const knightsKnaves = makeFamily<'knights_knaves', readonly [number, boolean]>({
+export const knightsKnaves = makeFamily<'knights_knaves', KnightsKnavesFacts, readonly [number, boolean]>({
   name: 'knights_knaves',
   levels: [
     [3, false],

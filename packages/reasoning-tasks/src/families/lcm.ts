@@ -17,7 +17,7 @@ export interface LcmFacts {
 
 const least = ({ left, right }: LcmFacts) => (left / euclid(left, right).divisor) * right;
 
-export const lcm = makeFamily<'lcm', number>({
+export const lcm = makeFamily<'lcm', LcmFacts, number>({
   name: 'lcm',
   levels: [12, 25, 50, 100],
   make: related,

@@ -30,7 +30,7 @@ const legsOf = (kind: string) => (kinds[kind] as readonly [number, ...string[]])
 const total = ({ animals }: LegCountingFacts) =>
   animals.reduce((sum, { kind, count }) => sum + legsOf(kind) * count, 0);
 
-export const legCounting = makeFamily<'leg_counting', readonly [number, number]>({
+export const legCounting = makeFamily<'leg_counting', LegCountingFacts, readonly [number, number]>({
   name: 'leg_counting',
   levels: [
     [2, 5],

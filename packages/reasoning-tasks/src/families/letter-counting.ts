@@ -10,8 +10,14 @@
  * string appears as people write it; there a tokenizer must not have merged letters (see the README).
  */
 import type { Random } from '@minke/core';
-import type { CoreFamily, Difficulty, LetterCountingFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty } from '../task-family.ts';
 import { inventedWord, words } from './words.ts';
+
+/** The facts of a counting problem: one lower-case letter, and lower-case letters to search. */
+export interface LetterCountingFacts {
+  readonly letter: string;
+  readonly word: string;
+}
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz';
 const occurrences = [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4];
@@ -59,7 +65,7 @@ function count({ letter, word }: LetterCountingFacts): number {
 }
 
 /** How often a letter occurs in a string of lower-case letters. */
-export const letterCounting: CoreFamily<'letter_counting'> = {
+export const letterCounting: CoreFamily<'letter_counting', LetterCountingFacts> = {
   name: 'letter_counting',
   draw,
   all: () => null,

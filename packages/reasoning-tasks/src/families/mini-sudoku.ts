@@ -71,7 +71,7 @@ const fits = (puzzle: string, cells: string) =>
   everyCell.every((cell) => puzzle[cell] === '0' || puzzle[cell] === cells[cell]);
 const pick = (cells: string, unit: readonly number[]) => unit.map((cell) => cells[cell]).join('');
 
-export const miniSudoku = makeFamily<'mini_sudoku', number>({
+export const miniSudoku = makeFamily<'mini_sudoku', MiniSudokuFacts, number>({
   name: 'mini_sudoku',
   levels: [4, 6, 8, 10],
   make(random, empty) {

@@ -20,7 +20,11 @@ function result({ operation, left, right }: ModularArithmeticFacts): number {
   return operation === '+' ? left + right : operation === '-' ? left - right : left * right;
 }
 
-export const modularArithmetic = makeFamily<'modular_arithmetic', readonly [number, number]>({
+export const modularArithmetic = makeFamily<
+  'modular_arithmetic',
+  ModularArithmeticFacts,
+  readonly [number, number]
+>({
   name: 'modular_arithmetic',
   levels: [
     [10, 8],

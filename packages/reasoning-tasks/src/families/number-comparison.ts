@@ -6,9 +6,16 @@
  * first that differ: the same lines as a subtraction's, so the two families teach each other.
  */
 import type { Random } from '@minke/core';
-import type { CoreFamily, Difficulty, NumberComparisonFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty } from '../task-family.ts';
 import { compareDigits } from './compare-digits.ts';
 import { pad, ranged, twins } from './digits.ts';
+
+/** The facts of a comparison of two different integers in [0, 999]. */
+export interface NumberComparisonFacts {
+  readonly left: number;
+  readonly right: number;
+  readonly wanted: 'larger' | 'smaller';
+}
 
 const phrases: readonly ((wanted: string, a: string, b: string) => string)[] = [
   (wanted, a, b) => `Which is ${wanted}, ${a} or ${b}?`,
@@ -34,7 +41,7 @@ function result({ left, right, wanted }: NumberComparisonFacts): number {
 }
 
 /** The larger or the smaller of two integers below 1000. */
-export const numberComparison: CoreFamily<'number_comparison'> = {
+export const numberComparison: CoreFamily<'number_comparison', NumberComparisonFacts> = {
   name: 'number_comparison',
   draw,
   all: (difficulty) => (difficulty === 1 ? allBelow(100) : null),

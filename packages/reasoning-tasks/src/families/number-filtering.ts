@@ -26,7 +26,11 @@ const words = {
   es: { keep: 'Deja', remove: 'Quita', larger: 'mayores', smaller: 'menores' },
 } as const;
 
-export const numberFiltering = makeFamily<'number_filtering', readonly [number, number]>({
+export const numberFiltering = makeFamily<
+  'number_filtering',
+  NumberFilteringFacts,
+  readonly [number, number]
+>({
   name: 'number_filtering',
   levels: [
     [4, 50],

@@ -53,7 +53,7 @@ function build(random: Random, rule: Rule, { shown, first, step }: Level): numbe
   return terms;
 }
 
-export const numberSequence = makeFamily<'number_sequence', Level>({
+export const numberSequence = makeFamily<'number_sequence', NumberSequenceFacts, Level>({
   name: 'number_sequence',
   levels: [
     { rules: ['difference'], shown: 4, first: 30, step: 10 },

@@ -10,8 +10,14 @@
  * end, written out. The README compares this with other forms.
  */
 import type { Random } from '@minke/core';
-import type { CoreFamily, Difficulty, NumberSortingFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty } from '../task-family.ts';
 import { pad, ranged } from './digits.ts';
+
+/** The facts of a sorting problem: 3 to 5 different integers in [0, 999], in the order of the question. */
+export interface NumberSortingFacts {
+  readonly numbers: readonly number[];
+  readonly direction: 'ascending' | 'descending';
+}
 
 const unordered: readonly ((list: string) => string)[] = [
   (list) => `Sort ${list}.`,
@@ -62,7 +68,7 @@ function sorted({ numbers, direction }: NumberSortingFacts): number[] {
 }
 
 /** Three to five different integers below 1000 to be put in order. */
-export const numberSorting: CoreFamily<'number_sorting'> = {
+export const numberSorting: CoreFamily<'number_sorting', NumberSortingFacts> = {
   name: 'number_sorting',
   draw,
   all: () => null,

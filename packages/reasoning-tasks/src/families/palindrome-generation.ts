@@ -26,7 +26,11 @@ function halves(letters: string): { half: string; middle: string } {
   };
 }
 
-export const palindromeGeneration = makeFamily<'palindrome_generation', readonly [number, number]>({
+export const palindromeGeneration = makeFamily<
+  'palindrome_generation',
+  PalindromeGenerationFacts,
+  readonly [number, number]
+>({
   name: 'palindrome_generation',
   levels: [
     [4, 6],

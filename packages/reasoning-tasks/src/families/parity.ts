@@ -15,7 +15,7 @@ export interface ParityFacts {
 
 const ones = (bits: string) => bits.replaceAll('0', '').length;
 
-export const parity = makeFamily<'parity', number>({
+export const parity = makeFamily<'parity', ParityFacts, number>({
   name: 'parity',
   levels: [8, 12, 16, 20],
   make: (random, length) => ({

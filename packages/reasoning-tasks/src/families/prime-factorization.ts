@@ -15,7 +15,11 @@ export interface PrimeFactorizationFacts {
 
 const factorsOf = (text: string) => text.split(' * ').map(Number);
 
-export const primeFactorization = makeFamily<'prime_factorization', readonly [number, number]>({
+export const primeFactorization = makeFamily<
+  'prime_factorization',
+  PrimeFactorizationFacts,
+  readonly [number, number]
+>({
   name: 'prime_factorization',
   levels: [
     [4, 200],

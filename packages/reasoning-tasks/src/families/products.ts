@@ -10,8 +10,14 @@
  * the carry, thousands 3 and the carry.
  */
 import type { Random } from '@minke/core';
-import type { CoreFamily, Difficulty, ProductFacts } from '../problem.ts';
+import type { CoreFamily, Difficulty } from '../task-family.ts';
 import { digitRoot, pad, ranged } from './digits.ts';
+
+/** The facts of a product of two integers in [0, 99]. */
+export interface ProductFacts {
+  readonly left: number;
+  readonly right: number;
+}
 
 const phrases: readonly ((a: string, b: string) => string)[] = [
   (a, b) => `What is ${a} * ${b}?`,
@@ -69,7 +75,7 @@ function thinkProduct({ left, right }: ProductFacts): string[] {
 }
 
 /** Products of two integers below 100. */
-export const products: CoreFamily<'products'> = {
+export const products: CoreFamily<'products', ProductFacts> = {
   name: 'products',
   draw,
   *all(difficulty) {

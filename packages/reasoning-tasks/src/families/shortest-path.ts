@@ -61,7 +61,7 @@ function walk(facts: ShortestPathFacts, moves: readonly Move[]): { cells: number
 
 const listed = (text: string) => text.split(' ') as Move[];
 
-export const shortestPath = makeFamily<'shortest_path', readonly [number, number]>({
+export const shortestPath = makeFamily<'shortest_path', ShortestPathFacts, readonly [number, number]>({
   name: 'shortest_path',
   levels: [
     [3, 0.2],

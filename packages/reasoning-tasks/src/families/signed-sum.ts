@@ -25,7 +25,7 @@ function signed(random: Random, numbers: readonly number[]): string {
 const terms = (expression: string) => (expression.match(/[-+]?\d+/g) ?? []).map(Number);
 const total = (expression: string) => terms(expression).reduce((sum, term) => sum + term, 0);
 
-export const signedSum = makeFamily<'signed_sum', readonly [number, number]>({
+export const signedSum = makeFamily<'signed_sum', SignedSumFacts, readonly [number, number]>({
   name: 'signed_sum',
   levels: [
     [3, 10],

@@ -19,7 +19,11 @@ export interface SimpleEquationsFacts {
 
 const unknowns = [...'xyznwk'];
 
-export const simpleEquations = makeFamily<'simple_equations', readonly [number, number, number, number]>({
+export const simpleEquations = makeFamily<
+  'simple_equations',
+  SimpleEquationsFacts,
+  readonly [number, number, number, number]
+>({
   name: 'simple_equations',
   levels: [
     [6, 10, 1, 20],

@@ -16,7 +16,7 @@ export interface SpellBackwardFacts {
 const reversed = (word: string) => [...word].reverse().join('');
 const numbered = (word: string) => [...word].map((letter, i) => `${i + 1}${letter}`);
 
-export const spellBackward = makeFamily<'spell_backward', readonly [number, number]>({
+export const spellBackward = makeFamily<'spell_backward', SpellBackwardFacts, readonly [number, number]>({
   name: 'spell_backward',
   levels: [
     [3, 4],

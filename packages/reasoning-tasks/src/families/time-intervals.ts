@@ -33,7 +33,11 @@ function endLines({ end, days }: TimeIntervalsFacts): { lines: string[]; value: 
   };
 }
 
-export const timeIntervals = makeFamily<'time_intervals', readonly [number, number, number]>({
+export const timeIntervals = makeFamily<
+  'time_intervals',
+  TimeIntervalsFacts,
+  readonly [number, number, number]
+>({
   name: 'time_intervals',
   levels: [
     [5, 120, 0],

@@ -54,7 +54,7 @@ function arrangement(random: Random, disks: number): string {
   return Array.from({ length: disks }, () => random.pick(['A', 'B', 'C'])).join('');
 }
 
-export const towerOfHanoi = makeFamily<'tower_of_hanoi', number>({
+export const towerOfHanoi = makeFamily<'tower_of_hanoi', TowerOfHanoiFacts, number>({
   name: 'tower_of_hanoi',
   levels: [2, 3, 4, 5],
   make(random, disks) {

@@ -74,7 +74,7 @@ function derive({ formula, values }: TruthValueFacts, say: Say): string[] {
   return lines;
 }
 
-export const truthValue = makeFamily<'truth_value', readonly [number, number]>({
+export const truthValue = makeFamily<'truth_value', TruthValueFacts, readonly [number, number]>({
   name: 'truth_value',
   levels: [
     [2, 2],

@@ -16,7 +16,7 @@ export interface WordSortingFacts {
 const sorted = (words: readonly string[]) => [...words].sort();
 const listed = (text: string) => text.split(', ');
 
-export const wordSorting = makeFamily<'word_sorting', number>({
+export const wordSorting = makeFamily<'word_sorting', WordSortingFacts, number>({
   name: 'word_sorting',
   levels: [3, 4, 5, 6],
   make(random, count) {
