@@ -2,7 +2,7 @@
  * The parts that a model of the DeepSeek family repeats: a block of latent attention and (mixture-of-experts) SwiGLU,
  * and V3's module that predicts one token further ahead (DeepSeek-V3, arXiv 2412.19437, sections 2.1 and 2.2).
  */
-import type { AttentionBatch, AttentionForm, KeyBias } from '@minke/mla-attention';
+import type { AttentionBatch, KeyBias } from '@minke/mla-attention';
 import { MoeLayer, type Routing } from '@minke/moe-router';
 import {
   add,
@@ -19,21 +19,12 @@ import { isMoeLayer, type ModelConfig } from './config.ts';
 import {
   type AttentionRopes,
   createLayerAttention,
-  type IndexerStage,
   type LayerAttention,
-  type ModelCache,
+  type LayerAttentionOptions,
 } from './layer-attention.ts';
 
-/** What a block needs to know about the pass: as for attention, with the batch given. */
-export interface BlockOptions {
-  readonly batch: AttentionBatch;
-  readonly cache?: ModelCache;
-  readonly form?: AttentionForm;
-  readonly layer?: number;
-  /** A bias of attention scores by key. */
-  readonly keyBias?: KeyBias;
-  /** A stage that trains the indexer of sparse attention: its loss comes out too. */
-  readonly indexer?: IndexerStage;
+/** What a block needs to know about the pass. */
+export interface BlockOptions extends LayerAttentionOptions {
   /** Experts of each row, i32 [N, K], instead of the router's choice; nothing to a dense feed-forward. */
   readonly choices?: Tensor | undefined;
 }

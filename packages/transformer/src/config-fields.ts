@@ -1,7 +1,7 @@
 /**
  * Reading a config.json: typed access to its fields that collects problems, so that all of a file's are reported together.
  */
-import { show } from './config.ts';
+import { show } from './show.ts';
 
 /** @internal Typed access to a JSON object that collects problems instead of throwing. */
 export class Fields {

@@ -11,6 +11,7 @@ import { type LayerPlan, layerPlanProblems } from '@minke/mla-attention/hybrid';
 import type { MoeConfig } from '@minke/moe-router';
 import type { CommonConfig } from './common-config.ts';
 import { type DenseConfig, denseBounds, isDenseConfig } from './dense-config.ts';
+import { show } from './show.ts';
 
 /** A DeepSeek-V2 or V3 shaped model. Plain data. */
 export interface DeepSeekConfig extends CommonConfig {
@@ -228,20 +229,5 @@ function deepseekProblems(config: DeepSeekConfig, problems: string[], { within, 
     if (moe.topK > reachable)
       problems.push(`moe.topK at most ${reachable} (experts in the kept groups), got ${moe.topK}`);
     positive('moe.scalingFactor', moe.scalingFactor, 1e6);
-  }
-}
-
-/** A value as it appears in messages. */
-export function show(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = typeof value === 'number' ? String(value) : jsonOf(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
-function jsonOf(value: unknown): string {
-  try {
-    return JSON.stringify(value);
-  } catch {
-    return 'a value that nests too deeply to show';
   }
 }

@@ -5,10 +5,10 @@
  * rotary scalings) are reported, fields without effect ignored: published Qwen2 files name a window that is switched off.
  */
 import { fromCommon, parseCommon } from './common-config.ts';
-import { show } from './config.ts';
 import type { Fields } from './config-fields.ts';
 import type { DenseConfig } from './dense-config.ts';
 import { llama3Fields, ropeOf, yarnFields } from './rope-fields.ts';
+import { show } from './show.ts';
 
 /** Our configuration; what is wrong is in `fields.problems`. */
 export function parseDense(fields: Fields, modelType: DenseConfig['modelType']): DenseConfig {

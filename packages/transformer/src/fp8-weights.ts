@@ -9,7 +9,7 @@
  */
 import type { TensorReader } from '@minke/checkpoints';
 import { e4m3ToFloat32, e8m0ToFloat32, elementCount, MinkeError, type Shape, sameShape } from '@minke/core';
-import { show } from './config.ts';
+import { show } from './show.ts';
 import type { WeightSource } from './weight-source.ts';
 
 /** How a checkpoint's weights are stored. */

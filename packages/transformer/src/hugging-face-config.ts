@@ -9,11 +9,12 @@
 import { MinkeError } from '@minke/core';
 import type { LayerType } from '@minke/mla-attention/hybrid';
 import { fromCommon, parseCommon } from './common-config.ts';
-import { configProblems, type DeepSeekConfig, type ModelConfig, type MoeShape, show } from './config.ts';
+import { configProblems, type DeepSeekConfig, type ModelConfig, type MoeShape } from './config.ts';
 import { Fields } from './config-fields.ts';
 import { isDenseConfig } from './dense-config.ts';
 import { fromDense, parseDense } from './dense-fields.ts';
 import { ropeOf, yarnFields } from './rope-fields.ts';
+import { show } from './show.ts';
 
 /**
  * Our configuration from a parsed config.json. Throws `invalid-config` with every problem found: missing fields,

@@ -7,6 +7,7 @@
  */
 import { type Backend, check, type Shape } from '@minke/core';
 import {
+  type AttentionBatch,
   type AttentionCache,
   type AttentionForm,
   type CacheSize,
@@ -17,6 +18,7 @@ import {
   GroupedQueryAttention,
   gqaParameterShapes,
   gqaRope,
+  type KeyBias,
   MultiHeadLatentAttention,
   mlaParameterShapes,
   mlaRope,
@@ -37,7 +39,6 @@ import {
   sparseParameterShapes,
 } from '@minke/mla-attention/sparse';
 import type { Arena, LowRank, Module, Tensor } from '@minke/tensor';
-import type { BlockOptions } from './block.ts';
 import { attentionConfig, type DeepSeekConfig, type ModelConfig } from './config.ts';
 import { groupedQueryConfig, isDenseConfig } from './dense-config.ts';
 
@@ -54,6 +55,18 @@ export interface ModelCacheSize extends Omit<CacheSize, 'layers'> {
   readonly slack?: number;
 }
 
+/** What a layer's attention needs to know about the pass: as for attention, with the batch given. */
+export interface LayerAttentionOptions {
+  readonly batch: AttentionBatch;
+  readonly cache?: ModelCache;
+  readonly form?: AttentionForm;
+  readonly layer?: number;
+  /** A bias of attention scores by key. */
+  readonly keyBias?: KeyBias;
+  /** A stage that trains the indexer of sparse attention: its loss comes out too. */
+  readonly indexer?: IndexerStage;
+}
+
 /** What a layer's attention gives. */
 export interface Attended {
   /** [N, D]. */
@@ -64,7 +77,7 @@ export interface Attended {
 
 /** Attention as a block uses it. */
 export interface LayerAttention extends Module {
-  forward(x: Tensor, options: BlockOptions): Attended;
+  forward(x: Tensor, options: LayerAttentionOptions): Attended;
 }
 
 /** Rotary tables that the layers of a model share. */
@@ -202,7 +215,7 @@ const latentWidth = ({ kvLoraRank, qkRopeHeadDim }: DeepSeekConfig): number => k
 
 /** The cache where it is of a kind; throws `invalid-argument` where it is of another. */
 function cacheOf<K extends ModelCache['kind']>(
-  { cache }: BlockOptions,
+  { cache }: LayerAttentionOptions,
   ...kinds: readonly K[]
 ): Extract<ModelCache, { kind: K }> | undefined {
   check(
@@ -213,7 +226,7 @@ function cacheOf<K extends ModelCache['kind']>(
   return cache as Extract<ModelCache, { kind: K }> | undefined;
 }
 
-function withoutKeyBias({ keyBias }: BlockOptions, what: string): void {
+function withoutKeyBias({ keyBias }: LayerAttentionOptions, what: string): void {
   check(keyBias === undefined, () => `attention: expected no bias of keys in ${what} attention, got one`);
 }
 
@@ -226,7 +239,7 @@ class Dense implements LayerAttention {
     return this.attention.parameters();
   }
 
-  forward(x: Tensor, options: BlockOptions): Attended {
+  forward(x: Tensor, options: LayerAttentionOptions): Attended {
     const { cache: _, ...others } = options;
     const cache = cacheOf(options, 'latent', 'expanded');
     return plain(this.attention.forward(x, { ...others, ...(cache && { cache }) }));
@@ -240,7 +253,7 @@ class Grouped implements LayerAttention {
     return this.attention.parameters();
   }
 
-  forward(x: Tensor, options: BlockOptions): Attended {
+  forward(x: Tensor, options: LayerAttentionOptions): Attended {
     withoutKeyBias(options, 'grouped-query');
     const { batch, layer, form } = options;
     check(
@@ -261,7 +274,7 @@ class Hybrid implements LayerAttention {
     return this.attention.parameters();
   }
 
-  forward(x: Tensor, options: BlockOptions): Attended {
+  forward(x: Tensor, options: LayerAttentionOptions): Attended {
     withoutKeyBias(options, 'hybrid');
     const { batch, form } = options;
     const cache = cacheOf(options, 'hybrid');
@@ -276,7 +289,7 @@ class Sparse implements LayerAttention {
     return this.attention.parameters();
   }
 
-  forward(x: Tensor, options: BlockOptions): Attended {
+  forward(x: Tensor, options: LayerAttentionOptions): Attended {
     withoutKeyBias(options, 'sparse');
     const { batch, layer, indexer: stage } = options;
     const cache = cacheOf(options, 'sparse');

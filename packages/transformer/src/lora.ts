@@ -6,10 +6,9 @@
  * uniform in +-1 / sqrt(in) and b at zero, so a new adapter changes nothing. Targets are the projections of attention,
  * dense and shared SwiGLU, and routed experts (one pair each). Not embeddings, head, gate, norms or MTP modules.
  */
-import { check, MinkeError, Random, type Shape } from '@minke/core';
+import { type Backend, check, MinkeError, Random, type Shape } from '@minke/core';
 import { Arena, type LowRank } from '@minke/tensor';
 import type { ModelConfig } from './config.ts';
-import type { DeepSeekModel } from './deepseek.ts';
 import { parameterShapes } from './names.ts';
 
 /** What an adapter is. Plain data. */
@@ -31,6 +30,12 @@ export interface LoraConfig {
 export interface Lora {
   readonly config: LoraConfig;
   readonly pairs: ReadonlyMap<string, LowRank>;
+}
+
+/** What an adapter has to know of the model it is for. */
+export interface AdaptedModel {
+  readonly config: ModelConfig;
+  readonly backend: Backend;
 }
 
 const projection = /\.(q|k|v|q_a|q_b|kv_a|kv_b|o|gate|up|down)_proj(_with_mqa)?(\.weight)?$/;
@@ -105,7 +110,7 @@ function matches(name: string, target: string): boolean {
  * const adapted = model.withLora(lora); // trains the adapter; `model` is still the base
  */
 export function createLora(
-  model: DeepSeekModel,
+  model: AdaptedModel,
   config: LoraConfig,
   options: { readonly arena?: Arena; readonly seed?: number } = {},
 ): Lora {
@@ -119,7 +124,7 @@ export function createLora(
 
 /** An adapter with the numbers that `fill` gives for each module. Throws `invalid-config`. */
 export function makeLora(
-  model: DeepSeekModel,
+  model: AdaptedModel,
   config: LoraConfig,
   arena: Arena = new Arena(model.backend, { persistent: true, label: 'lora' }),
   fill: (

@@ -14,8 +14,9 @@ import {
   routerProblems,
   tokenBitmapProblem,
 } from '@minke/tokenizer-merging/merging';
-import { type ModelConfig, show } from './config.ts';
+import type { ModelConfig } from './config.ts';
 import { isDenseConfig } from './dense-config.ts';
+import { show } from './show.ts';
 
 /** Which layers are in the middle, and the settings of what is around them. */
 export interface MergingConfig

@@ -2,9 +2,10 @@
  * The settings of a model that merges as the field `merging` of config.json, both ways.
  */
 import { MinkeError } from '@minke/core';
-import { type ModelConfig, show } from './config.ts';
+import type { ModelConfig } from './config.ts';
 import { Fields } from './config-fields.ts';
 import { type MergingConfig, validateMerging } from './merging-config.ts';
+import { show } from './show.ts';
 
 /** The field `merging` of config.json, with every setting. */
 export function toMergingFields(config: MergingConfig): Record<string, unknown> {

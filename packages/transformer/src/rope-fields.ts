@@ -3,8 +3,8 @@
  * both read, `type` and `rope_type` alike.
  */
 import type { Llama3RopeConfig, YarnConfig } from '@minke/mla-attention';
-import { show } from './config.ts';
 import { Fields } from './config-fields.ts';
+import { show } from './show.ts';
 
 /** Base and scaling of the rotary frequencies. */
 export interface RopeFields {
