@@ -8,7 +8,8 @@ import type { MessagesRow } from '@minke/reasoning-tasks';
 import type { ChatTemplate } from '@minke/tokenizer-merging/chat';
 import type { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
 import { ShuffledSource } from './example-source.ts';
-import { checkGenerationPrompt, encodeTurn, readRowFile } from './stages/encode-rows.ts';
+import { encodeTurn, readRowFile } from './stages/encode-rows.ts';
+import { checkGenerationPrompt } from './stages/prompt-format.ts';
 
 /** Reads a file, Parquet where its name ends in `.parquet`. Throws `invalid-file` naming the first bad row and what is wrong. */
 export async function readConversations(path: string): Promise<MessagesRow[]> {

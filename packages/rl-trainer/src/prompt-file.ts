@@ -7,7 +7,8 @@ import { MinkeError } from '@minke/core';
 import type { PromptRow } from '@minke/reasoning-tasks';
 import type { RejectionPrompt } from './rejection-selection.ts';
 import { readRowFile } from './stages/encode-rows.ts';
-import { encodePrompt, type PromptData, type PromptFormat } from './stages/prompt-source.ts';
+import type { PromptFormat } from './stages/prompt-format.ts';
+import { encodePrompt, type PromptData } from './stages/prompt-source.ts';
 
 /**
  * Reads a JSON-lines file, for `rowPrompts` and `rejectionPrompts`.

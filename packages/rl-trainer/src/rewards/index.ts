@@ -3,6 +3,7 @@ export { type CodeRewardOptions, codeReward } from './code.ts';
 export { composeRewards, type RewardTerm, type ScoredGroup } from './compose.ts';
 export { randomReward } from './control.ts';
 export { environmentReward } from './environment.ts';
+export type { EpisodeOutcome } from './episode-outcome.ts';
 export { type FormatOptions, formatReward, formatTaxReward, hasFormat, tagCountReward } from './format.ts';
 export {
   type LanguageCounter,

@@ -7,7 +7,7 @@
  */
 import { check, MinkeError } from '@minke/core';
 import type { Score } from '../objectives/statistics.ts';
-import type { EpisodeOutcome } from '../stages/episodes.ts';
+import type { EpisodeOutcome } from './episode-outcome.ts';
 
 /** A completion and what rewards may know about it. Plain data, made by whoever sampled it. */
 export interface RewardInput {

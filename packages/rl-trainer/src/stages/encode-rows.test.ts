@@ -4,7 +4,8 @@ import { ChatTemplate, deepseekR1Template, deepseekSpecialTokens } from '@minke/
 import { trainBpe } from '@minke/tokenizer-merging/tokenizer';
 import { describe, expect, it } from 'vitest';
 import { testFolders } from '../testing/small-model.ts';
-import { checkGenerationPrompt, encodePreference, encodeScoredText, readRowFile } from './encode-rows.ts';
+import { encodePreference, encodeScoredText, readRowFile } from './encode-rows.ts';
+import { checkGenerationPrompt } from './prompt-format.ts';
 
 const tokenizer = trainBpe(['What is the sum of 0 and 0? The answer is 0.'], {
   vocabSize: 300,

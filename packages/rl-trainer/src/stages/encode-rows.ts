@@ -20,7 +20,7 @@ import { type ChatMessage, encodeChat, encodeReply, splitThought } from '@minke/
 import type { Example } from '../batch.ts';
 import type { ScoredText } from '../rewards/model-score.ts';
 import { readParquet } from './parquet-rows.ts';
-import type { PromptFormat } from './prompt-source.ts';
+import { checkGenerationPrompt, type PromptFormat } from './prompt-format.ts';
 
 /** Two replies to one prompt, the first the better one. */
 export interface PreferencePair {
@@ -64,21 +64,6 @@ export async function readRowFile<Format extends RowFormat>(
     throw new MinkeError('invalid-file', `${path}: cannot be read: ${(cause as Error).message}`, { cause });
   }
   return rows;
-}
-
-/** Templates that were found good. */
-const checked = new WeakSet<object>();
-
-/** Throws `unsupported` for a template that renders no generation prompt: a reply would not be known as one. */
-export function checkGenerationPrompt({ template }: PromptFormat): void {
-  if (checked.has(template)) return;
-  const messages: ChatMessage[] = [{ role: 'user', content: 'a' }];
-  if (template.render(messages) === template.render(messages, { addGenerationPrompt: false }))
-    throw new MinkeError(
-      'unsupported',
-      'chat template: expected one with a generation prompt (add_generation_prompt), got one that renders the same with and without; training needs to know where the reply begins',
-    );
-  checked.add(template);
 }
 
 /** A preference row as two examples. Of replies with several messages the last one is learnt from. */

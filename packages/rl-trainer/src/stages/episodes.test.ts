@@ -16,7 +16,8 @@ import {
 } from '../testing/calculator-task.ts';
 import { weightsOf } from '../testing/small-model.ts';
 import { type Episode, type EpisodeSample, sampleEpisodes } from './episodes.ts';
-import { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
+import { trainGrpo } from './grpo.ts';
+import type { GrpoMetrics, GrpoOptions } from './grpo-options.ts';
 
 let root: string;
 let backend: Awaited<ReturnType<typeof auto>>;

@@ -15,6 +15,7 @@ import { check, MinkeError, Random } from '@minke/core';
 import type { TextPart } from '@minke/reasoning-tasks';
 import type { Sample, SampleRequest, Sampler } from '../interfaces.ts';
 import type { Score } from '../objectives/statistics.ts';
+import type { EpisodeOutcome } from '../rewards/episode-outcome.ts';
 import type { RlPrompt } from './prompt-source.ts';
 
 /** No vocabulary has tokens of more UTF-16 units on average. */
@@ -48,21 +49,6 @@ export interface EnvironmentOptions {
   readonly maxReplyTokens?: number;
   /** Milliseconds that a step may take. Default 30,000. */
   readonly stepTimeoutMs?: number;
-}
-
-/** How an episode went. Plain data. */
-export interface EpisodeOutcome {
-  /** Who wrote what after the prompt, as text of the very tokens. */
-  readonly parts: readonly TextPart[];
-  /** The environment's own; null where it failed. */
-  readonly score: Score;
-  readonly turns: number;
-  /** Replies that were asked for. */
-  readonly calls: number;
-  /** Of those, how many went wrong. */
-  readonly failures: number;
-  /** Why the environment failed; null where it did not. */
-  readonly problem: string | null;
 }
 
 /** A completion of several turns. */

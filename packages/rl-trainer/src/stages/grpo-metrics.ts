@@ -19,9 +19,9 @@ import {
 import { meanOf, scored } from '../objectives/statistics.ts';
 import type { NumberColumn } from '../packed-sequences.ts';
 import type { RewardTerm } from '../rewards/compose.ts';
+import type { EpisodeOutcome } from '../rewards/episode-outcome.ts';
 import { rewardMetrics } from '../rewards/reward-metrics.ts';
 import type { CriticUpdate } from './critic-update.ts';
-import type { EpisodeOutcome } from './episodes.ts';
 import { counted, countedLength } from './masked.ts';
 import type { JudgedSample, MiniBatch } from './mini-batches.ts';
 import type { PolicyUpdate } from './policy-update.ts';

@@ -7,7 +7,7 @@ import { MinkeError } from '@minke/core';
 import { type RlConfig, validateRl } from '../objectives/index.ts';
 import type { RunStore } from '../run-store.ts';
 import type { ValueLearner } from '../score-learner.ts';
-import type { GrpoOptions } from './grpo.ts';
+import type { GrpoOptions } from './grpo-options.ts';
 
 /** The critic, where the configuration has one. */
 export const criticOf = ({ critic, config }: GrpoOptions): ValueLearner | undefined =>

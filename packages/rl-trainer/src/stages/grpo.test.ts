@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { perCompletion, type RlConfig } from '../index.ts';
 import { banditConfig, right, runBandit } from '../testing/bandit.ts';
 import { testBackend, testFolders } from '../testing/small-model.ts';
-import type { GrpoMetrics, GrpoOptions } from './grpo.ts';
+import type { GrpoMetrics, GrpoOptions } from './grpo-options.ts';
 import { withoutClock } from './step-clock.ts';
 
 const backend = await testBackend();

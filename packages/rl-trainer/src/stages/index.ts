@@ -1,6 +1,5 @@
 export { type DpoMetrics, type DpoOptions, type DpoStageConfig, defaultDpo, trainDpo } from './dpo.ts';
 export {
-  checkGenerationPrompt,
   encodePreference,
   encodeScoredText,
   encodeTurn,
@@ -11,14 +10,14 @@ export {
 export {
   type EnvironmentOptions,
   type Episode,
-  type EpisodeOutcome,
   type EpisodeSample,
   type EpisodeSampling,
   type EpisodeTurn,
   episodesOf,
   sampleEpisodes,
 } from './episodes.ts';
-export { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
+export { trainGrpo } from './grpo.ts';
+export type { GrpoMetrics, GrpoOptions } from './grpo-options.ts';
 export type { TokenWork } from './grpo-run.ts';
 export { type HeldOutSamplesOptions, heldOutSamples } from './held-out-samples.ts';
 export { type LocalPolicy, type LocalPolicyOptions, localPolicy } from './local-policy.ts';
@@ -29,9 +28,9 @@ export {
   defaultDistill,
   distillOnPolicy,
 } from './on-policy-distillation.ts';
+export { checkGenerationPrompt, type PromptFormat } from './prompt-format.ts';
 export {
   type PromptData,
-  type PromptFormat,
   type PromptSource,
   type RlPrompt,
   rowPrompts,

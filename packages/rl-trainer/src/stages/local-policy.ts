@@ -8,7 +8,7 @@ import { LocalCritic } from '../local-critic.ts';
 import { LocalLearner } from '../local-learner.ts';
 import { LocalSampler } from '../local-sampler.ts';
 import type { LocalLearnerOptions } from '../local-training.ts';
-import type { GrpoOptions } from './grpo.ts';
+import type { GrpoOptions } from './grpo-options.ts';
 import { LocalReference } from './reference.ts';
 
 export interface LocalPolicyOptions {

@@ -5,7 +5,7 @@ import type { SampleRequest, TrainingSequence } from '../interfaces.ts';
 import type { ValueLearner } from '../score-learner.ts';
 import { bandit, banditConfig, ppoConfig, right, runBandit } from '../testing/bandit.ts';
 import { read, testBackend, testFolders, weightsOf } from '../testing/small-model.ts';
-import type { GrpoOptions } from './grpo.ts';
+import type { GrpoOptions } from './grpo-options.ts';
 import { withoutClock } from './step-clock.ts';
 
 const backend = await testBackend({ threads: 1 });

@@ -3,11 +3,10 @@
  * need to know. A prompt is a conversation as the chat template renders it, up to where the assistant begins.
  */
 import { type Problem, TaskStream, type TaskStreamState } from '@minke/reasoning-tasks';
-import { type ChatMessage, type ChatTemplate, encodeChat } from '@minke/tokenizer-merging/chat';
-import type { Tokenizer } from '@minke/tokenizer-merging/tokenizer';
+import { type ChatMessage, encodeChat } from '@minke/tokenizer-merging/chat';
 import { ShuffledSource } from '../example-source.ts';
 import type { RewardInput } from '../rewards/reward.ts';
-import { checkGenerationPrompt } from './encode-rows.ts';
+import { checkGenerationPrompt, type PromptFormat } from './prompt-format.ts';
 
 /** One prompt of a stage. */
 export interface RlPrompt {
@@ -23,12 +22,6 @@ export interface PromptSource {
   state(): unknown;
   /** Continues with exactly the prompt that would have come next when the state was taken. */
   restore(state: unknown): void;
-}
-
-/** How conversations become ids. */
-export interface PromptFormat {
-  readonly tokenizer: Tokenizer;
-  readonly template: ChatTemplate;
 }
 
 /** A prompt as a data set has it. */

@@ -6,7 +6,8 @@ import { ExportingLearner, FolderSampler, type Sampler } from '../index.ts';
 import type { RlConfig } from '../objectives/index.ts';
 import { bandit, banditConfig, ppoConfig } from '../testing/bandit.ts';
 import { testBackend, testFolders, weightsOf } from '../testing/small-model.ts';
-import { type GrpoMetrics, type GrpoOptions, trainGrpo } from './grpo.ts';
+import { trainGrpo } from './grpo.ts';
+import type { GrpoMetrics, GrpoOptions } from './grpo-options.ts';
 import { RolloutBuffer } from './rollout-buffer.ts';
 import { withoutClock } from './step-clock.ts';
 
