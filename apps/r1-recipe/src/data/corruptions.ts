@@ -6,14 +6,8 @@
  */
 import type { Random } from '@minke/core';
 import type { Language } from '@minke/reasoning-tasks';
-import {
-  allowedItems,
-  type GeneralKind,
-  generalKinds,
-  goodReply,
-  listReply,
-  replies,
-} from './general-tasks.ts';
+import type { GeneralKind } from './general-facts.ts';
+import { allowedItems, generalKinds, goodReply, listReply, replies } from './general-tasks.ts';
 import { type Both, categories, drawName } from './general-words.ts';
 import type { GeneralTask } from './task.ts';
 

@@ -9,9 +9,9 @@
  */
 import { MinkeError, type Random } from '@minke/core';
 import { type Language, problemId, type Split, split } from '@minke/reasoning-tasks';
+import type { GeneralFacts, GeneralKind } from './general-facts.ts';
 import {
   type Both,
-  type Category,
   categories,
   counts,
   deeds,
@@ -22,24 +22,6 @@ import {
   unknowns,
 } from './general-words.ts';
 import type { GeneralTask } from './task.ts';
-
-/** What a general request is made of. */
-export type GeneralFacts =
-  | { readonly kind: 'greeting'; readonly opening: keyof typeof openings; readonly name: string }
-  | { readonly kind: 'identity'; readonly opening: keyof typeof openings; readonly name: string }
-  | { readonly kind: 'capitals'; readonly words: readonly string[] }
-  | {
-      readonly kind: 'list';
-      readonly category: Category;
-      readonly count: keyof typeof counts;
-      /** Places of items that the list must not have, ascending. */
-      readonly without: readonly number[];
-    }
-  | { readonly kind: 'harmful'; readonly deed: string; readonly object: string; readonly name: string }
-  | { readonly kind: 'off_ground'; readonly about: string; readonly object: string; readonly name: string };
-
-/** The kinds of general requests. */
-export type GeneralKind = GeneralFacts['kind'];
 
 /** The kinds in a fixed order. */
 export const generalKinds: readonly GeneralKind[] = [

@@ -2,12 +2,11 @@ export { type BaseMixture, baseMixture, baseRows, chatRow, checkBaseMixture } fr
 export { type Corruption, corrupted, corruptions } from './corruptions.ts';
 export { type Curation, type CurationSettings, curateTraces } from './curate-traces.ts';
 export { checkLines, derivationLines, judgeLine, type LineKind } from './evidence.ts';
+export type { GeneralFacts, GeneralKind } from './general-facts.ts';
 export { generalRows } from './general-rows.ts';
 export {
   canonicalGeneral,
   drawGeneral,
-  type GeneralFacts,
-  type GeneralKind,
   generalKinds,
   goodReply,
 } from './general-tasks.ts';

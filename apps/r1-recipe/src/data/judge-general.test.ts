@@ -1,7 +1,7 @@
 import { Random } from '@minke/core';
 import { describe, expect, it } from 'vitest';
 import { corruptions } from './corruptions.ts';
-import type { GeneralFacts } from './general-tasks.ts';
+import type { GeneralFacts } from './general-facts.ts';
 import { judgeGeneral } from './judge-general.ts';
 import type { GeneralTask } from './task.ts';
 import { tasksOf } from './task-stream.ts';

@@ -8,7 +8,8 @@
  * else is said.
  */
 import type { Language } from '@minke/reasoning-tasks';
-import { allowedItems, type GeneralFacts } from './general-tasks.ts';
+import type { GeneralFacts } from './general-facts.ts';
+import { allowedItems } from './general-tasks.ts';
 import { categories, counts } from './general-words.ts';
 import type { GeneralTask } from './task.ts';
 

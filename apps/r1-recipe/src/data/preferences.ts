@@ -10,7 +10,8 @@
 import { MinkeError, Random } from '@minke/core';
 import type { Message, PreferenceRow } from '@minke/reasoning-tasks';
 import { corrupted, corruptions } from './corruptions.ts';
-import { type GeneralKind, generalKinds } from './general-tasks.ts';
+import type { GeneralKind } from './general-facts.ts';
+import { generalKinds } from './general-tasks.ts';
 import { judgeGeneral } from './judge-general.ts';
 import type { GeneralTask } from './task.ts';
 import { taskSets } from './task-sets.ts';

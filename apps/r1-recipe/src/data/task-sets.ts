@@ -7,7 +7,7 @@
  * 20 to 100 tokens. A set beyond the training distribution holds the next level of those families that have one.
  */
 import type { Difficulty, FamilyName } from '@minke/reasoning-tasks';
-import type { GeneralKind } from './general-tasks.ts';
+import type { GeneralKind } from './general-facts.ts';
 
 /** Relative frequencies of levels. */
 export type Levels = Readonly<Partial<Record<Difficulty, number>>>;

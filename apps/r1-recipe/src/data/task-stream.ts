@@ -15,7 +15,8 @@ import {
   type Split,
   split,
 } from '@minke/reasoning-tasks';
-import { drawGeneral, type GeneralKind } from './general-tasks.ts';
+import type { GeneralKind } from './general-facts.ts';
+import { drawGeneral } from './general-tasks.ts';
 import { reasoningTask, type Task } from './task.ts';
 import { type Levels, type TaskSet, type TaskSetName, taskSets } from './task-sets.ts';
 

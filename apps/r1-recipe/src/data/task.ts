@@ -6,7 +6,7 @@
  */
 import type { FamilyName, Language, Problem } from '@minke/reasoning-tasks';
 import type { Conversation } from '@minke/rl-trainer';
-import type { GeneralFacts, GeneralKind } from './general-tasks.ts';
+import type { GeneralFacts, GeneralKind } from './general-facts.ts';
 
 interface Asked {
   /** 16 hexadecimal digits: the hash of `canonical`. */
