@@ -27,10 +27,17 @@ import {
 import type { GraphNode } from './autograd.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { trackLeaks, untrackLeaks } from './leaks.ts';
-import type { PackedWeights } from './packed-weights.ts';
 import { Plan } from './plan.ts';
 import { Storage } from './storage.ts';
 import { isTensor, Tensor } from './tensor.ts';
+
+/** Packed forms of weights, as `PackedWeights` keeps them. */
+export interface PackedForms {
+  /** The packed form of `w`, this very tensor, as ops take it. */
+  tiles(w: Tensor): Tensor | undefined;
+  /** The blocks of 8 bits of `w`, in its shape, where they are kept; `tiles` holds the same numbers. */
+  rows(w: Tensor): Tensor | undefined;
+}
 
 export interface ArenaOptions {
   /** Record gradients of operations whose inputs need them. Default false: inference. */
@@ -40,7 +47,7 @@ export interface ArenaOptions {
   /** Name in error messages and leak reports. */
   readonly label?: string;
   /** Packed forms of weights, which `linear` and layers of experts read in their place where no gradient is recorded. */
-  readonly packed?: PackedWeights;
+  readonly packed?: PackedForms;
 }
 
 /** Numbers of a constant that the host holds at a time. */
@@ -64,7 +71,7 @@ export class Arena {
   readonly persistent: boolean;
   readonly label: string;
   /** Packed forms of weights that inference reads in their place, or null. */
-  readonly packed: PackedWeights | null;
+  readonly packed: PackedForms | null;
   /** @internal Increases when the tensors of this arena become invalid. */ generation = 0;
   /** @internal */ disposed = false;
   /** @internal Operations that gradients flow through, in creation order. */ tape: GraphNode[] = [];

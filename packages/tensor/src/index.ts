@@ -1,5 +1,5 @@
 export { AdamW, type AdamWOptions, type Moments } from './adamw.ts';
-export { Arena, type ArenaOptions } from './arena.ts';
+export { Arena, type ArenaOptions, type PackedForms } from './arena.ts';
 export { type Backward, customOp, freshGradBuffer, gradBuffer } from './autograd.ts';
 export { call } from './call.ts';
 export {

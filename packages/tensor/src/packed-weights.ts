@@ -7,7 +7,7 @@
  * written since, by an optimiser's step or by the host, so results are never those of old weights.
  */
 import type { Backend, OpName } from '@minke/core';
-import { Arena } from './arena.ts';
+import { Arena, type PackedForms } from './arena.ts';
 import { call } from './call.ts';
 import { type PackedWeight, packWeight, quantizedOps } from './packed-weight.ts';
 import type { Tensor } from './tensor.ts';
@@ -21,7 +21,7 @@ const neededQuantized: readonly OpName[] = [...quantizedOps, 'moeFeedForwardQuan
  * const arena = new Arena(backend, { packed });
  * const y = linear(arena.adopt(x), layer.weight); // reads the packed form
  */
-export class PackedWeights {
+export class PackedWeights implements PackedForms {
   readonly #arena: Arena;
   readonly #entries = new Map<Tensor, { readonly packed: PackedWeight; version: number }>();
   /** Blocks of 8 bits, row by row, of weights that are read so too. */
