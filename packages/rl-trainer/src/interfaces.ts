@@ -64,6 +64,11 @@ export interface PolicyExport {
 }
 
 export interface Sampler {
+  /**
+   * Whether its log-probabilities are those of the learner, bit for bit: no pass of the learner is then needed to know
+   * them. Default false.
+   */
+  readonly exact?: boolean;
   /** Samples of all prompts, those of one prompt together and in the order of the prompts. Rejects with `aborted`. */
   sample(request: SampleRequest, signal?: AbortSignal): Promise<readonly Sample[]>;
   /** Uses this policy from the next request on. */

@@ -13,6 +13,8 @@ import type { PolicyExport, Sample, SampleRequest, Sampler } from './interfaces.
 export interface LocalSamplerOptions {
   /** Text of ids: needed for requests that stop at a text. */
   readonly decode?: (tokens: readonly number[]) => string;
+  /** See `Sampler`: for an engine of f32 weights and cache on a CPU backend. Default false. */
+  readonly exact?: boolean;
 }
 
 /**
@@ -21,17 +23,19 @@ export interface LocalSamplerOptions {
  * const sampler = new LocalSampler(engine);
  */
 export class LocalSampler implements Sampler {
+  readonly exact: boolean;
   readonly #engine: Engine;
   readonly #decode: LocalSamplerOptions['decode'];
   #version = 0;
 
   /** @param engine of the model that the learner trains */
-  constructor(engine: Engine, { decode }: LocalSamplerOptions = {}) {
+  constructor(engine: Engine, { decode, exact = false }: LocalSamplerOptions = {}) {
     check(
       engine.temperedLogProbs,
       () =>
         "LocalSampler: expected an engine with { form: 'expanded', temperedLogProbs: true }, got one whose log-probabilities are not at the temperature of sampling",
     );
+    this.exact = exact;
     this.#engine = engine;
     this.#decode = decode;
   }

@@ -14,6 +14,7 @@ import {
   decodePieces,
   encodePieces,
 } from '../testing/calculator-task.ts';
+import { asExact } from '../testing/exact-sampler.ts';
 import { weightsOf } from '../testing/small-model.ts';
 import { type Episode, type EpisodeSample, sampleEpisodes } from './episodes.ts';
 import { trainGrpo } from './grpo.ts';
@@ -34,13 +35,15 @@ afterAll(() => {
 });
 
 /** A short run from the policy after the cold start; every line of its metrics. */
-async function run(changes: Partial<GrpoOptions> = {}) {
+async function run(changes: Partial<GrpoOptions> = {}, adapt = (sampler: Sampler) => sampler) {
   const parts = await calculatorTask(backend);
+  const sampler = adapt(parts.sampler);
   await parts.learner.copyFrom(started.model);
   await parts.reference.refresh();
   const lines: GrpoMetrics[] = [];
   const folder = join(root, String(next++));
-  await trainGrpo({ ...parts, steps: 1, folder, onStep: (metrics) => lines.push(metrics), ...changes });
+  const onStep = (metrics: GrpoMetrics) => lines.push(metrics);
+  await trainGrpo({ ...parts, sampler, steps: 1, folder, onStep, ...changes });
   const text = readFileSync(join(folder, 'samples.jsonl'), 'utf8').trimEnd();
   return {
     lines,
@@ -191,10 +194,13 @@ describe('tokens of an environment', () => {
   it('may stand in every kind of step: several mini-batches and epochs, a reference, KL in the reward', async () => {
     const changes = { minibatches: 2, innerEpochs: 2, promptsPerStep: 4, rewardBeta: 0.01 };
     const objective = { ...calculatorConfig.objective, beta: 0.05 };
-    const { lines } = await run({ config: { ...calculatorConfig, ...changes, objective }, steps: 4 });
+    const config = { ...calculatorConfig, ...changes, objective };
+    const { lines, weights } = await run({ config, steps: 4 });
     for (const line of lines) expect(line['sampling/sampling_logp_difference/max']).toBe(0);
     expect(lines[0]).toMatchObject({ kl: 0, 'ratio/max': 1, 'clip_ratio/region_mean': 0 });
     expect(lines[1]?.['ratio/max']).toBeGreaterThan(1);
+    // Old log-probabilities of an exact sampler are those of the policy's tokens alone, too.
+    expect((await run({ config, steps: 4 }, asExact)).weights).toEqual(weights);
   });
 });
 

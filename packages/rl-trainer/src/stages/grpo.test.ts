@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import type { DeepSeekModel } from '@minke/transformer';
 import { describe, expect, it } from 'vitest';
 import { perCompletion, type RlConfig } from '../index.ts';
-import { banditConfig, right, runBandit } from '../testing/bandit.ts';
+import { bandit, banditConfig, ppoConfig, right, runBandit } from '../testing/bandit.ts';
+import { asExact } from '../testing/exact-sampler.ts';
 import { testBackend, testFolders } from '../testing/small-model.ts';
+import { trainGrpo } from './grpo.ts';
 import type { GrpoMetrics, GrpoOptions } from './grpo-options.ts';
 import { withoutClock } from './step-clock.ts';
 
@@ -78,6 +80,29 @@ describe('trainGrpo', () => {
     expect(forwarded[3]).toBeGreaterThan(16 + sequences(first));
     expect(forwarded[3]).toBeLessThan(16 + 2 * sequences(first));
   });
+
+  it.each([
+    ['two mini-batches', { ...banditConfig, minibatches: 2, innerEpochs: 2, promptsPerStep: 4 }],
+    ['KL in the reward', { ...ppoConfig, minibatches: 2, promptsPerStep: 4, rewardBeta: 0.1 }],
+  ])(
+    'takes old log-probabilities from an exact sampler: same bits, less computed (%s)',
+    async (_, config) => {
+      const outcome = async (exact: boolean) => {
+        const parts = await bandit(backend);
+        const sampler = exact ? asExact(parts.sampler) : parts.sampler;
+        const lines: GrpoMetrics[] = [];
+        const onStep = (line: GrpoMetrics) => lines.push(line);
+        await trainGrpo({ ...parts, sampler, config, steps: 6, folder: newFolder(), onStep });
+        const forwarded = lines.at(-1)?.num_forwarded_tokens as number;
+        const others = lines.map(({ num_forwarded_tokens: _, ...line }) => withoutClock(line));
+        return { forwarded, others, weights: await weights(parts.model) };
+      };
+      const [own, sampled] = [await outcome(false), await outcome(true)];
+      expect(sampled.weights).toEqual(own.weights);
+      expect(sampled.others).toEqual(own.others);
+      expect(sampled.forwarded).toBeLessThan(own.forwarded);
+    },
+  );
 
   it('ends where its metrics say enough, and stays ended when it is started again', async () => {
     const stopWhen = (line: GrpoMetrics) => (line.num_trained_tokens as number) >= 500;

@@ -171,7 +171,7 @@ class GrpoStage {
 
   /** Takes a rollout and the optimiser steps that follow. */
   async *rollout(): AsyncGenerator<StepReport> {
-    const { learner, reference, termsAt, steps, samplesPerRollout = 4 } = this.#options;
+    const { sampler, learner, reference, termsAt, steps, samplesPerRollout = 4 } = this.#options;
     const config = this.#config;
     const critic = criticOf(this.#options);
     let { step, tokens, rollouts, work = { sampled: 0, forwarded: 0, trained: 0 } } = this.state;
@@ -181,7 +181,8 @@ class GrpoStage {
     if (refreshIsDue(step, perRollout, config.referenceEvery))
       await clock.time('reference', async () => reference?.refresh());
     const { rolled, source, lag, samplingMs } = await this.feed.next(rollouts, step, clock);
-    const prepared = await prepare(rolled, { learner, reference, critic, config, terms, clock });
+    const exact = sampler.exact === true && lag === 0;
+    const prepared = await prepare(rolled, { learner, exact, reference, critic, config, terms, clock });
     const shared = {
       ...rolloutMetrics(rolled, terms, config.maxRefills),
       ...criticMetrics(prepared.miniBatches),

@@ -35,6 +35,9 @@ export interface LocalPolicy
 
 const CACHE_BYTES = 2 ** 30;
 
+/** Where what is computed for a sequence has the same bits in every batch, trained or sampled. */
+const cpuBackends: ReadonlySet<string> = new Set(['native', 'wasm', 'reference']);
+
 /** How many sequences of so many tokens a cache of keys and values holds, from 1 to 512. */
 function sequencesIn(bytes: number, config: ModelConfig, contextLength: number): number {
   const each = attentionCacheBytes(config, { maxTokens: contextLength, form: 'expanded' });
@@ -73,7 +76,7 @@ export async function localPolicy(
       : await LocalCritic.of(model, settings === true ? options.learner : settings);
   const decode = (tokens: readonly number[]) => tokenizer.decode([...tokens]);
   return {
-    sampler: new LocalSampler(engine, { decode }),
+    sampler: new LocalSampler(engine, { decode, exact: cpuBackends.has(model.backend.info.name) }),
     learner,
     reference,
     critic,

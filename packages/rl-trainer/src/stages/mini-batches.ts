@@ -4,7 +4,8 @@
  *
  * A completion without a reward leaves the batch as if it had not been sampled. One that the length limit cut leaves
  * the loss too where `maskTruncated` says so, but still counts in means over sequences, as in TRL. Old
- * log-probabilities are left out where the policy is still the one that sampled: the learner's own stand for them.
+ * log-probabilities are left out where the policy is still the one that sampled: the learner's own stand for them; where
+ * the sampler's are exact, those are taken.
  */
 import { check } from '@minke/core';
 import type { Learner, Sample, TrainingSequence } from '../interfaces.ts';
@@ -14,7 +15,7 @@ import type { RewardTerm } from '../rewards/compose.ts';
 import type { EpisodeOutcome } from '../rewards/episode-outcome.ts';
 import type { ValueLearner } from '../score-learner.ts';
 import { valuesOf } from './critic-update.ts';
-import { countedLength, spreadOver } from './masked.ts';
+import { counted, countedLength, spreadOver } from './masked.ts';
 import { forwardAll } from './policy-update.ts';
 import type { RlPrompt } from './prompt-source.ts';
 import type { Reference } from './reference.ts';
@@ -53,6 +54,8 @@ export interface PreparedRollout {
 
 export interface PrepareOptions {
   readonly learner: Learner;
+  /** Whether the samples' log-probabilities are the learner's: `Sampler.exact`, and no update since. */
+  readonly exact: boolean;
   readonly reference: Reference | undefined;
   /** Where the configuration has one. */
   readonly critic: ValueLearner | undefined;
@@ -63,7 +66,7 @@ export interface PrepareOptions {
 
 /** Throws `invalid-argument` when a mini-batch has nothing to learn from. */
 export async function prepare({ groups }: Rollout, options: PrepareOptions): Promise<PreparedRollout> {
-  const { learner, reference, critic, config, clock } = options;
+  const { learner, exact, reference, critic, config, clock } = options;
   const { objective, rewardBeta, groupSize, minibatches, promptsPerStep, maskTruncated } = config;
   const flat = groups.flatMap((group) =>
     group.samples.map((sample, i) => ({ group, sample, i, total: group.scored.totals[i] ?? null })),
@@ -96,10 +99,11 @@ export async function prepare({ groups }: Rollout, options: PrepareOptions): Pro
     objective.beta > 0 || inReward
       ? await clock.time('reference', () => rowsOf(reference as Reference, (i) => inReward || !!learns[i]))
       : undefined;
-  const olds =
-    minibatches > 1 || inReward
-      ? await clock.time('update', () => rowsOf(learner, (i) => inReward || (!!learns[i] && i >= size)))
-      : undefined;
+  const oldRows = () =>
+    exact
+      ? flat.map(({ sample: { logProbs, mask } }) => counted(logProbs, mask))
+      : clock.time('update', () => rowsOf(learner, (i) => inReward || (!!learns[i] && i >= size)));
+  const olds = minibatches > 1 || inReward ? await oldRows() : undefined;
   const values = critic && (await clock.time('critic', () => valuesOf(critic, sequences, config)));
   const lengths = flat.map(({ sample }) => countedLength(sample.tokens, sample.mask));
   const policies = olds && refs && inReward ? { logProbs: olds.flat(), refLogProbs: refs.flat() } : undefined;
