@@ -42,6 +42,7 @@ export {
   saveModel,
 } from './load.ts';
 export {
+  type AdaptedModel,
   createLora,
   type Lora,
   type LoraConfig,
