@@ -9,5 +9,6 @@ export { check, type ErrorCode, MinkeError } from './errors.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './float-codecs.ts';
 export { e4m3ToFloat32, e8m0ToFloat32 } from './float8-codecs.ts';
 export { checkCall, encodeAttributes, inferOutputs } from './op-calls.ts';
+export type { OpRow } from './ops/op-row.ts';
 export { type Attributes, broadcastDivisor, type OpName, opNames, opRow, opTable } from './ops.ts';
 export { philox4x32, Random, type RandomState } from './philox.ts';

@@ -7,7 +7,7 @@
 import { type Backend, check, MinkeError } from '@minke/core';
 
 /** What the caller may ask of a backend; each takes what concerns it. */
-interface CreateOptions {
+export interface CreateOptions {
   /** Threads of the native and of the WebAssembly backend; by default the cores there are, at most 8. */
   readonly threads?: number;
   /**

@@ -4,5 +4,6 @@ export {
   type BackendChoice,
   type BackendName,
   backendInfo,
+  type CreateOptions,
   createBackend,
 } from './auto.ts';

@@ -18,7 +18,13 @@ export {
   loadLanguageModel,
 } from './language-model.ts';
 export { loadTextFormat } from './load-text-format.ts';
-export { type Chunk, type Draw, ModelStep, type QuantizedStorage } from './model-step.ts';
+export {
+  type Chunk,
+  type Draw,
+  ModelStep,
+  type ModelStepOptions,
+  type QuantizedStorage,
+} from './model-step.ts';
 export { quantizeLanguageModel } from './quantize-language-model.ts';
 export {
   argmax,

@@ -14,6 +14,7 @@ export {
 } from './config.ts';
 export {
   denseExperts,
+  type ExpertAdditions,
   type ExpertWeights,
   fusedExperts,
   groupedExperts,

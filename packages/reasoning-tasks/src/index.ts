@@ -37,7 +37,7 @@ export {
   readJsonLines,
   toLines,
 } from './json-lines.ts';
-export { type Language, languageConsistency, stepWords } from './language.ts';
+export { type Language, languageConsistency, type Say, stepWords } from './language.ts';
 export type { CoreFamilyName, FactsOf, Family, FamilyName, Problem, ProblemOf } from './problem.ts';
 export {
   type Evaluation,
@@ -62,7 +62,7 @@ export {
 } from './rows.ts';
 export { answerSentence, type ChatRow, completionText, toChat, toJsonLines } from './solution.ts';
 export { hash64, problemId, type Split, split } from './split.ts';
-export type { Difficulty, ThoughtOptions } from './task-family.ts';
+export type { Difficulty, TaskFamily, ThoughtOptions } from './task-family.ts';
 export {
   defaultLevels,
   defaultWeights,

@@ -53,7 +53,13 @@ export {
 } from './packed-weight.ts';
 export { PackedWeights } from './packed-weights.ts';
 export type { Plan } from './plan.ts';
-export { attachTiles, quantizedWeight, rowBlocksOf, writeQuantized } from './quantized-weight.ts';
+export {
+  attachTiles,
+  type QuantizedRowsAt,
+  quantizedWeight,
+  rowBlocksOf,
+  writeQuantized,
+} from './quantized-weight.ts';
 export { logSoftmax, max, mean, softmax, sum } from './reductions.ts';
 export { type SampledTokens, SamplingInputs, type SamplingRows, sampleTokens } from './sampling.ts';
 export { concat, gatherLast, gatherRows, permute, repeat, scatterRows, slice, topK } from './shaping.ts';

@@ -1,4 +1,4 @@
-export { Block, DenseMlp, MtpModule } from './block.ts';
+export { Block, type BlockOptions, type BlockResult, DenseMlp, MtpModule } from './block.ts';
 export type { CommonConfig } from './common-config.ts';
 export {
   attentionConfig,
@@ -19,15 +19,18 @@ export {
 } from './deepseek.ts';
 export { type DenseConfig, groupedQueryConfig, isDenseConfig } from './dense-config.ts';
 export { type ExportModelOptions, exportModel } from './export-model.ts';
-export { blockTypeOf } from './fill-parameters.ts';
+export { type BlockType, blockTypeOf } from './fill-parameters.ts';
 export { type Fp8Quantization, fp8Weights, parseQuantization } from './fp8-weights.ts';
 export { configFromGguf } from './gguf-config.ts';
 export { ggufWeights } from './gguf-weights.ts';
 export { huggingFaceConfigText, parseConfig, toHuggingFaceConfig } from './hugging-face-config.ts';
 export {
+  type Attended,
+  type AttentionRopes,
   attentionCacheBytes,
   type IndexerStage,
   type LayerAttention,
+  type LayerAttentionOptions,
   type ModelCache,
   type ModelCacheSize,
 } from './layer-attention.ts';
@@ -87,7 +90,7 @@ export {
   quantizableParameters,
   tokenTable,
 } from './quantizable.ts';
-export { type QuantizationRule, rulesOf } from './quantize-choices.ts';
+export { type QuantizationRule, rulesOf, type StoredType } from './quantize-choices.ts';
 export { type QuantizeModelOptions, quantizeModel } from './quantize-model.ts';
 export {
   formatQuantization,

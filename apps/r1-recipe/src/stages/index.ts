@@ -1,2 +1,11 @@
+export type { MeasureSettings } from './measure.ts';
+export type { ModelShape } from './model-shapes.ts';
 export { recipeStages } from './recipe.ts';
-export { type RecipePreset, type RecipeSettings, recipeSettings } from './settings.ts';
+export {
+  type FitSettings,
+  type RecipePreset,
+  type RecipeSettings,
+  type RlSettings,
+  recipeSettings,
+  type SamplingSettings,
+} from './settings.ts';

@@ -17,6 +17,7 @@ export {
   sampleEpisodes,
 } from './episodes.ts';
 export { trainGrpo } from './grpo.ts';
+export type { RolloutMetrics } from './grpo-metrics.ts';
 export type { GrpoMetrics, GrpoOptions } from './grpo-options.ts';
 export type { TokenWork } from './grpo-run.ts';
 export { type HeldOutSamplesOptions, heldOutSamples } from './held-out-samples.ts';
