@@ -189,6 +189,17 @@ describe('chainOfThought', () => {
     ]);
   });
 
+  it('gives the result of sorting in words from the whole numbers in ascending order, whichever way they go', () => {
+    const numbers = [561, 45, 977, 300, 12];
+    const random = new Random(29);
+    const inWords = (direction: 'ascending' | 'descending', language: 'en' | 'es' | 'mixed') =>
+      chainOfThought(pose('number_sorting', { numbers, direction }, 3, random), { language }).split('\n');
+    const derived = ['561 045 977 300 012', '00359', '012 045 300 561 977'];
+    expect(inWords('ascending', 'en')).toEqual([...derived, 'so 12, 45, 300, 561, 977']);
+    expect(inWords('descending', 'es')).toEqual([...derived, 'luego 977, 561, 300, 45, 12']);
+    expect(inWords('descending', 'mixed').slice(0, 3)).toEqual(derived);
+  });
+
   it('can add a check, true by its own reading, and changes nothing else', () => {
     const random = new Random(23);
     const kept = new Map<string, number>();

@@ -25,7 +25,7 @@ type Words<Name extends CoreFamilyName> = Pick<
 > & {
   /** Spanish questions; a function where they depend on the facts. */
   phrases(facts?: FactsOf[Name]): readonly string[];
-  /** Lines before the result. Default: the compact thought without its last line, which states the result. */
+  /** Lines before the result. Default: the compact thought without its last line, which is the result as it is. */
   steps?(facts: FactsOf[Name]): string[];
 };
 
@@ -109,6 +109,9 @@ export const coreFamilies: { readonly [Name in CoreFamilyName]: Family<Name> } =
       ...(facts?.direction === 'ascending' ? [] : ['Ordena {list} de mayor a menor.']),
     ],
     slots: ({ numbers }) => ({ list: numbers.join(', ') }),
+    // With the whole numbers in ascending order: without them the result would have to be looked up, stripped of its
+    // zeros and, descending, turned round in one step.
+    steps: (facts) => numberSorting.think(facts, {}).split('\n').slice(0, 3),
     read: readNumbers,
     check: (_, candidate) => {
       const numbers = numbersOf(candidate);
