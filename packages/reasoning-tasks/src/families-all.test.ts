@@ -54,9 +54,12 @@ function checkLine(line: string): void {
     .split(/ (?=-?\d+[<>])/)
     .filter((part) => /^[-\d+*/() mod]+(?:[=<>][-\d+*/() mod]+)+$/.test(part));
   for (const relation of relations) {
-    const [left, sign, right] = relation.split(/([=<>])/) as [string, string, string];
-    const [a, b] = [side(left), side(right)];
-    must(sign === (a < b ? '<' : a > b ? '>' : '='), line);
+    const parts = relation.split(/([=<>])/);
+    for (let i = 0; i + 2 < parts.length; i += 2) {
+      const [left, sign, right] = parts.slice(i, i + 3) as [string, string, string];
+      const [a, b] = [side(left), side(right)];
+      must(sign === (a < b ? '<' : a > b ? '>' : '='), line);
+    }
   }
 }
 

@@ -114,13 +114,8 @@ export const coreFamilies: { readonly [Name in CoreFamilyName]: Family<Name> } =
     steps: (facts) => numberSorting.think(facts, {}).split('\n').slice(0, 3),
     read: readNumbers,
     check: (_, candidate) => {
-      const numbers = numbersOf(candidate);
-      return [
-        numbers
-          .slice(1)
-          .map((value, i) => compared(numbers[i] as number, value))
-          .join(' '),
-      ];
+      const [first, ...others] = numbersOf(candidate);
+      return [compared(first as number, ...others)];
     },
     guess(facts, random) {
       const numbers = numbersOf(numberSorting.answer(facts));

@@ -73,7 +73,7 @@ export interface Reply {
 const searched: readonly FamilyName[] = ['signed_sum', 'countdown'];
 
 /** Families whose checks are short beside their derivations. */
-const checkedBriefly: readonly FamilyName[] = ['chain_sum', 'gcd', 'number_sorting', 'letter_counting'];
+const checkedBriefly: readonly FamilyName[] = ['chain_sum', 'gcd', 'letter_counting'];
 
 const right = spellings('right');
 const so = spellings('so');

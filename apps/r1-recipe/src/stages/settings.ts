@@ -128,7 +128,7 @@ const measure: MeasureSettings = {
   search: 500,
   parity: 300,
   beyond: 150,
-  general: 600,
+  general: 1000,
   sampledProblems: 500,
   samples: 8,
   temperature: 0.6,
@@ -160,7 +160,7 @@ const full: RecipeSettings = {
     // The reward models come last, so the rate must not have vanished by then.
     config: rl({ temperature: 0.7, learningRate: 1e-4, schedule: { ...decay(20), finalFraction: 0.5 } }),
     generalShare: 0.4,
-    modelRewardSteps: 100,
+    modelRewardSteps: 150,
     overSteps: 400,
   },
   distill: { steps: 900, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 30, optimizer: 'muon' },

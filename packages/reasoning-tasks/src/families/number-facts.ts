@@ -1,8 +1,13 @@
 /** Lines of exact integer arithmetic that several families share. */
 
-/** `12<15`, `15=15` or `17>15`. */
-export function compared(left: number, right: number): string {
-  return `${left}${left < right ? '<' : left > right ? '>' : '='}${right}`;
+/** `12<15`, `15=15` or `17>15`, and each with the next one: `12<45>30`. */
+export function compared(first: number, ...others: readonly number[]): string {
+  let [line, left] = [String(first), first];
+  for (const right of others) {
+    line += `${left < right ? '<' : left > right ? '>' : '='}${right}`;
+    left = right;
+  }
+  return line;
 }
 
 /**
