@@ -15,7 +15,7 @@ import { modelShape } from './model-shapes.ts';
 import { recipeStages } from './recipe.ts';
 import { coin } from './rewards.ts';
 import { writeRows } from './row-files.ts';
-import { type RecipePreset, recipeSettings } from './settings.ts';
+import { type RecipePreset, type RecipeSettings, recipeSettings } from './settings.ts';
 
 const presetNames = Object.keys(recipeSettings) as RecipePreset[];
 let backend: Backend;
@@ -40,6 +40,19 @@ describe('recipeStages', () => {
       expect(config.schedule.warmupSteps).toBeLessThan(Math.max(steps, 11));
     }
     expect(settings.grpo2.modelRewardSteps).toBeLessThan(settings.grpo2.steps);
+  });
+
+  it('names the rows that a base learns from, so that other rows make another stage of it', () => {
+    const { ci } = recipeSettings;
+    const rowsOf = (settings: RecipeSettings) =>
+      recipeStages(settings, { backend, controls: false })
+        .filter(({ name }) => ['base', 'student-base'].includes(name))
+        .map((stage) => (stage.settings as { rows: string }).rows);
+    const [policy, student] = rowsOf(ci);
+    expect(policy).toMatch(/^[0-9a-f]{64}$/);
+    expect(student).toBe(policy);
+    const habits = { ...ci.mixture.habits, mostTries: ci.mixture.habits.mostTries + 1 };
+    expect(rowsOf({ ...ci, mixture: { ...ci.mixture, habits } })).not.toContain(policy);
   });
 
   it('full measures 2,000 problems for every model', () => {

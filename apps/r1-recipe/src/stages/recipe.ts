@@ -35,6 +35,7 @@ import {
   traceFilters,
   traceOf,
 } from '../data/index.ts';
+import { hashOf } from '../run/content-hash.ts';
 import type { Stage } from '../run/index.ts';
 import { writeJson } from '../run/json-file.ts';
 import { comparisonStage, controlPairs, linePairs } from './comparisons.ts';
@@ -53,6 +54,17 @@ import type { FitSettings, RecipeSettings, RlSettings } from './settings.ts';
 import { fit, reinforce } from './train-stages.ts';
 import { verdictStage } from './verdict-stage.ts';
 
+/** What a mixture gives, by a hash of its first rows: where families or habits write something else, it is another. */
+function rowsHash(mixture: BaseMixture): string {
+  const at = baseRows({ seed: 0, mixture });
+  return hashOf(
+    Array.from({ length: 512 }, (_, position) => {
+      const { question, reasoning, answer } = at(position);
+      return { question, reasoning, answer };
+    }),
+  );
+}
+
 /** A new model, trained on the base mixture. */
 function base(
   name: string,
@@ -68,7 +80,10 @@ function base(
       name,
       version: 1,
       inputs: {},
-      settings: { shape, ...settings, mixture, tasks: [taskSets.reasoning, taskSets.general] },
+      settings: {
+        ...{ shape, ...settings, mixture, tasks: [taskSets.reasoning, taskSets.general] },
+        rows: rowsHash(mixture),
+      },
     },
     async run(context) {
       const { seed, folder } = context;
