@@ -30,13 +30,14 @@ export interface TaskSet {
 }
 
 const arithmetic = {
-  chain_sum: { weight: 0.17, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
-  products: { weight: 0.13, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
+  chain_sum: { weight: 0.15, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
+  products: { weight: 0.12, levels: { 1: 0.1, 2: 0.4, 3: 0.5 } },
   gcd: { weight: 0.17, levels: { 1: 0.6, 2: 0.4 } },
   base_conversion: { weight: 0.13, levels: { 1: 1 } },
-  letter_counting: { weight: 0.17, levels: { 1: 0.3, 2: 0.4, 3: 0.3 } },
-  number_sorting: { weight: 0.16, levels: { 1: 0.3, 2: 0.3, 3: 0.4 } },
-  number_comparison: { weight: 0.07, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
+  letter_counting: { weight: 0.15, levels: { 1: 0.3, 2: 0.4, 3: 0.3 } },
+  // Learnt last of all, so it is given the most.
+  number_sorting: { weight: 0.22, levels: { 1: 0.2, 2: 0.25, 3: 0.55 } },
+  number_comparison: { weight: 0.06, levels: { 1: 0.2, 2: 0.3, 3: 0.5 } },
 } as const satisfies TaskSet['reasoning'];
 
 const search = {

@@ -142,7 +142,15 @@ const full: RecipeSettings = {
   measure,
   mixture: baseMixture,
   measureWidely: { ...measure, sampledProblems: 100, samples: 256, temperature: 1, topP: 1 },
-  base: { steps: 4500, tokensPerStep: 4096, learningRate: 3e-3, warmupSteps: 100, optimizer: 'muon' },
+  // Twice as many steps of half the size learn what half the steps leave to chance (docs/log.md).
+  base: {
+    steps: 9000,
+    tokensPerStep: 2048,
+    learningRate: 3e-3,
+    warmupSteps: 200,
+    optimizer: 'muon',
+    checkpointEvery: 400,
+  },
   zero: { steps: 800, config: rl({}) },
   coldStart: {
     traces: { prompts: 6000, samples: 2, keep: 1 },
@@ -248,7 +256,7 @@ export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
     policy: 'student',
     // More thoughts, so that a minute of base training leaves something to curate.
     mixture: { ...baseMixture, shares: { direct: 0.3, thought: 0.6, general: 0.1 } },
-    base: { ...full.base, steps: 850 },
+    base: { ...full.base, steps: 850, tokensPerStep: 4096, warmupSteps: 100 },
     coldStart: {
       traces: { prompts: 256, samples: 4, keep: 4 },
       rows: 200,

@@ -56,5 +56,5 @@ export const gcd = makeFamily<'gcd', GcdFacts, number>({
     for (let d = 2; d < divisor; d++) if (divisor % d === 0) candidates.push(d, d);
     return String(random.pick(candidates));
   },
-  vocabulary: ['mod', '/', '=', '*', '+'],
+  vocabulary: ['mod', '/', '=', '*', '-'],
 });

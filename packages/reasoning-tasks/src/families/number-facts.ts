@@ -11,14 +11,16 @@ export function compared(first: number, ...others: readonly number[]): string {
 }
 
 /**
- * Euclid's algorithm: `48=1*36+12`, `36=3*12+0`; the divisor of the last line is the answer. The quotient is written
- * before the remainder: a small model learns the two short steps, and hardly ever the remainder at once.
+ * Euclid's algorithm: `84-1*60=84-60=24`, `60-2*24=60-48=12`, `24-2*12=24-24=0`; the divisor of the last line is the
+ * answer. Quotient, product and remainder are written one after the other: a small model learns three short steps, and
+ * hardly ever the remainder at once.
  */
 export function euclid(left: number, right: number): { lines: string[]; divisor: number } {
   const lines: string[] = [];
   let [a, b] = left >= right ? [left, right] : [right, left];
   while (b > 0) {
-    lines.push(`${a}=${Math.floor(a / b)}*${b}+${a % b}`);
+    const product = a - (a % b);
+    lines.push(`${a}-${product / b}*${b}=${a}-${product}=${a % b}`);
     [a, b] = [b, a % b];
   }
   return { lines, divisor: a };
