@@ -2,7 +2,7 @@
 
     python3 gradients.py ../../packages/transformer/fixtures [name ...]
 
-`gradients-v3-block` (one dense and one MoE layer) holds its weights; `gradients-tiny-reasoner` (4.5 million
+`gradients-v3-block` (one dense and one MoE layer) holds its weights; `gradients-5m` (4.5 million
 parameters) has weights computed from their names, see hash_weights.py. The loss is the mean cross-entropy of
 token t + 1 given tokens 0..t over all 2 x 31 of them. Gradients are computed in float64 and stored as float32:
 of each parameter the L2 norm and up to 256 entries, three quarters of them drawn from the entries that are not
@@ -32,7 +32,7 @@ BLOCK = {
     "rope_scaling": {"type": "yarn", "factor": 40.0, "original_max_position_embeddings": 64, "beta_fast": 32,
                      "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 0.707},
 }
-TINY_REASONER = {
+SMALL = {
     "vocab_size": 512, "hidden_size": 192, "intermediate_size": 512, "moe_intermediate_size": 128,
     "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6, "q_lora_rank": 96,
     "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8,
@@ -40,7 +40,7 @@ TINY_REASONER = {
     "routed_scaling_factor": 2.5, "norm_topk_prob": True, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
     "num_nextn_predict_layers": 0, "max_position_embeddings": 512, "bos_token_id": 0, "eos_token_id": 1,
 }
-FIXTURES = {"gradients-v3-block": (21, BLOCK, False), "gradients-tiny-reasoner": (22, TINY_REASONER, True)}
+FIXTURES = {"gradients-v3-block": (21, BLOCK, False), "gradients-5m": (22, SMALL, True)}
 
 
 @torch.no_grad()

@@ -2,10 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { hashWeights } from '../../packages/transformer/fixtures/hash-weights.ts';
 
-const fixture = new URL(
-  '../../packages/transformer/fixtures/gradients-tiny-reasoner/gradients.json',
-  import.meta.url,
-);
+const fixture = new URL('../../packages/transformer/fixtures/gradients-5m/gradients.json', import.meta.url);
 
 it('computes the weights that the Python generator used', () => {
   const { weights } = JSON.parse(readFileSync(fixture, 'utf8')) as { weights: Record<string, number[]> };

@@ -40,7 +40,7 @@ const norm = (values: ArrayLike<number>) =>
 describe.each([
   ['gradients-v3-block', createReference()],
   ['gradients-v3-block', fastBackend],
-  ['gradients-tiny-reasoner', fastBackend],
+  ['gradients-5m', fastBackend],
   ['dense-qwen2', createReference()],
   ['dense-qwen2', fastBackend],
 ] as const)("gradients of %s against PyTorch's", (name, backend) => {

@@ -8,13 +8,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createWasm } from '../../../packages/gpu-backends/dist/cpu/index.js';
-import { Arena } from '../../../packages/tensor/dist/index.js';
-import { DeepSeekModel, parseConfig, saveModel } from '../../../packages/transformer/dist/index.js';
 import { compare } from '../harness/compare.mjs';
 import { forwardFlops, models, tokenIds, trainingFlops } from '../harness/models.mjs';
 import { quick, wanted } from '../harness/options.mjs';
 import { pytorchWays, startPytorch } from '../harness/pytorch.mjs';
+import { writeRandomModel } from '../harness/random-model.mjs';
 import { Report } from '../harness/report.mjs';
 import { startNode } from '../harness/side.mjs';
 
@@ -24,9 +22,9 @@ const threads = 2;
 /** What TRL's update is cut into. */
 const pieces = { '1m': 1, '30m': quick ? 1 : 4 };
 const configs = {
-  /** The tiny reasoner at a smaller width: 0.8M parameters are active. */
+  /** The smallest model at a smaller width: 0.8M parameters are active. */
   '1m': {
-    ...models['tiny-reasoner'],
+    ...models['5m'],
     ...{ hidden_size: 128, intermediate_size: 384, num_hidden_layers: 4, moe_intermediate_size: 96 },
     ...{ num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 64, kv_lora_rank: 48 },
   },
@@ -74,13 +72,10 @@ async function benchModel(model) {
 
 /** A checkpoint with random weights, and the prompts. */
 async function writeModel(model) {
-  const config = parseConfig(configs[model]);
-  const arena = new Arena(await createWasm(), { persistent: true, label: 'weights' });
   const path = join(folder, model);
-  await saveModel(DeepSeekModel.init(config, { arena, seed: 0 }), path, { dtype: 'f32' });
-  arena.dispose();
+  await writeRandomModel(configs[model], path);
   // The first ids are the peer's special tokens.
-  const prompts = tokenIds(config.vocabSize - 3, promptsOf[model], promptLength).map((row) =>
+  const prompts = tokenIds(configs[model].vocab_size - 3, promptsOf[model], promptLength).map((row) =>
     row.map((id) => id + 3),
   );
   return { folder: path, prompts };

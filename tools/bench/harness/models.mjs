@@ -4,18 +4,54 @@
 // sees, in the expanded form) and nothing else: no norms, softmax, routing, optimiser. A backward pass is two forward
 // passes: a gradient by each factor of every product. What an implementation computes again does not count.
 
-import { readFileSync } from 'node:fs';
 import { parameterShapes, parseConfig } from '../../../packages/transformer/dist/index.js';
 
-const tiny = JSON.parse(
-  readFileSync(new URL('../../../packages/tiny-reasoner/model/config.json', import.meta.url), 'utf8'),
-);
+/** 4.6M parameters: the first model that this repository published. */
+const small = {
+  model_type: 'deepseek_v3',
+  vocab_size: 512,
+  hidden_size: 192,
+  intermediate_size: 512,
+  num_hidden_layers: 6,
+  num_attention_heads: 6,
+  num_key_value_heads: 6,
+  q_lora_rank: 96,
+  kv_lora_rank: 64,
+  qk_nope_head_dim: 32,
+  qk_rope_head_dim: 16,
+  v_head_dim: 32,
+  attention_bias: false,
+  hidden_act: 'silu',
+  first_k_dense_replace: 1,
+  moe_layer_freq: 1,
+  n_routed_experts: 8,
+  n_shared_experts: 1,
+  num_experts_per_tok: 2,
+  moe_intermediate_size: 128,
+  n_group: 1,
+  topk_group: 1,
+  topk_method: 'noaux_tc',
+  scoring_func: 'sigmoid',
+  norm_topk_prob: true,
+  routed_scaling_factor: 2.5,
+  num_nextn_predict_layers: 0,
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  rope_scaling: null,
+  rope_interleave: true,
+  max_position_embeddings: 512,
+  initializer_range: 0.04,
+  tie_word_embeddings: false,
+  bos_token_id: 0,
+  eos_token_id: 1,
+  pad_token_id: 2,
+};
 
 /** config.json of each model. */
 export const models = {
-  'tiny-reasoner': tiny,
+  '5m': small,
   '30m': {
-    ...tiny,
+    ...small,
     vocab_size: 8192,
     hidden_size: 384,
     intermediate_size: 1024,

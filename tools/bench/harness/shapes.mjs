@@ -45,13 +45,13 @@ const v2Lite = {
 const training = { batch: 16, length: 128, sequences: 64, context: 176 };
 
 export const expertShapes = {
-  'tiny-reasoner': expertsOf(models['tiny-reasoner'], 2048),
+  '5m': expertsOf(models['5m'], 2048),
   '30m': expertsOf(models['30m'], 2048),
   'v2-lite': expertsOf(v2Lite, 128),
 };
 
 export const attentionShapes = {
-  'tiny-reasoner': attentionOf(models['tiny-reasoner'], training),
+  '5m': attentionOf(models['5m'], training),
   '30m': attentionOf(models['30m'], training),
   'v2-lite': attentionOf(v2Lite, { batch: 1, length: 1024, sequences: 16, context: 1024 }),
 };

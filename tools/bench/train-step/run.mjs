@@ -11,13 +11,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createWasm } from '../../../packages/gpu-backends/dist/cpu/index.js';
-import { Arena } from '../../../packages/tensor/dist/index.js';
-import { DeepSeekModel, parseConfig, saveModel } from '../../../packages/transformer/dist/index.js';
 import { compare, ratioOf } from '../harness/compare.mjs';
 import { models, tokenIds, trainingFlops } from '../harness/models.mjs';
 import { quick, wanted } from '../harness/options.mjs';
 import { pytorchWays, startPytorch } from '../harness/pytorch.mjs';
+import { writeRandomModel } from '../harness/random-model.mjs';
 import { Report } from '../harness/report.mjs';
 import { startNode, startPython } from '../harness/side.mjs';
 import { benchTinyGpt } from './gpt.mjs';
@@ -75,12 +73,9 @@ async function benchModel(model) {
 
 /** A checkpoint with random weights and what all sides compute on it. */
 async function writeModel(model) {
-  const config = parseConfig(models[model]);
-  const arena = new Arena(await createWasm(), { persistent: true, label: 'weights' });
   const path = join(folder, model);
-  await saveModel(DeepSeekModel.init(config, { arena, seed: 0 }), path, { dtype: 'f32' });
-  arena.dispose();
-  const ids = tokenIds(config.vocabSize, sequences, length + 1);
+  await writeRandomModel(models[model], path);
+  const ids = tokenIds(models[model].vocab_size, sequences, length + 1);
   return {
     folder: path,
     ids: ids.map((row) => row.slice(0, -1)),
