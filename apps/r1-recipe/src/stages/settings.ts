@@ -1,6 +1,6 @@
 /**
  * How big each stage is, as plain data, for the three presets: `full` (every stage, within 2.5 hours on two cores),
- * `demo` (within one), `ci` (within minutes; shows directions only).
+ * `demo` (the same base, less of all that follows), `ci` (within minutes; shows directions only).
  *
  * Rates and sizes are for a model of a million parameters from scratch; the algorithm is that of the published presets
  * of `@minke/rl-trainer`, whose rates are for billions.
@@ -151,15 +151,15 @@ const full: RecipeSettings = {
     optimizer: 'muon',
     checkpointEvery: 400,
   },
-  zero: { steps: 800, config: rl({}) },
+  zero: { steps: 400, config: rl({}) },
   coldStart: {
     traces: { prompts: 6000, samples: 2, keep: 1 },
     // Twice over each at most: a policy that is sure of its traces explores nothing.
     rows: 2000,
     fit: { steps: 60, tokensPerStep: 4096, learningRate: 5e-4, warmupSteps: 6, optimizer: 'adamw' },
   },
-  grpo1: { steps: 800, config: rl({ maxRefills: 1 }) },
-  selfEvolution: { steps: 600, config: rl({ beta: 0.04, maxCompletionLength: 300 }) },
+  grpo1: { steps: 400, config: rl({ maxRefills: 1 }) },
+  selfEvolution: { steps: 500, config: rl({ beta: 0.04, maxCompletionLength: 300 }) },
   rejection: { prompts: 20_000, samples: 4, keep: 1, general: 3000, goodReplies: 0.6 },
   sft2: { steps: 1400, tokensPerStep: 4096, learningRate: 1.5e-3, warmupSteps: 30, optimizer: 'muon' },
   rewardModel: { pairs: 6600, labelled: 6000, heldOut: 1000, steps: 200, learningRate: 5e-4 },
@@ -247,12 +247,12 @@ const fewer = (by: number): MeasureSettings => ({
 export const recipeSettings: Readonly<Record<RecipePreset, RecipeSettings>> = {
   full,
   demo: {
-    ...scaled(full, 0.5, measure),
+    ...scaled(full, 0.6, measure),
     // Fewer steps leave some seeds without letter counting (docs/log.md).
     base: full.base,
   },
   ci: {
-    ...scaled(full, 0.02, { ...fewer(0.05), samples: 2 }),
+    ...scaled(full, 0.03, { ...fewer(0.05), samples: 2 }),
     policy: 'student',
     // More thoughts, so that a minute of base training leaves something to curate.
     mixture: { ...baseMixture, shares: { direct: 0.3, thought: 0.6, general: 0.1 } },
